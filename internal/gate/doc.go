@@ -1,0 +1,9 @@
+// Package gate holds the checks that a change must pass and that no tool
+// brings along, and one that is run by hand. It is a module of its own, with no dependency, so that none of
+// it is part of the published module:
+//
+//   - tally runs go test in one module and says in one line how it went;
+//   - rules keeps who may import whom, and what no code here may call;
+//   - items keeps that each attack, fault and duty of its list has a test or a reason;
+//   - mutate finds code that no test holds to anything.
+package gate
