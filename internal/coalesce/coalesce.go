@@ -1,0 +1,227 @@
+// Package coalesce joins calls that arrive while others are being served into
+// groups that are served together: group commit.
+package coalesce
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"sync"
+)
+
+// Config bounds a Group's batches.
+type Config[Req any] struct {
+	MaxItems  int           // requests per batch; at least 1
+	MaxWeight int           // sum of weights per batch, unless one request alone is heavier; 0: no bound
+	Parallel  int           // batches at once; at least 1
+	Weight    func(Req) int // nil: every request weighs 1
+	// RetryAlone reports whether the error of a batch may be the fault of one
+	// of its members and leaves no doubt that nothing of it was stored: each
+	// member is then run again in a batch of its own. Nil: never.
+	RetryAlone func(error) bool
+}
+
+// Run serves a batch and returns one result per request, in order.
+type Run[Req, Res any] func(ctx context.Context, reqs []Req) ([]Res, error)
+
+// Group joins the calls of Do into batches. A call that finds the Group idle is
+// served at once, alone: there is no waiting for company. What arrives while as
+// many batches as allowed are under way forms the next ones.
+//
+// Batches run on goroutines of their own, at most Parallel, which end when the
+// queue is empty: a caller may then give up before its batch has been served.
+type Group[Req, Res any] struct {
+	cfg Config[Req]
+	run Run[Req, Res]
+
+	mu      sync.Mutex
+	queue   []*member[Req, Res]
+	running int
+}
+
+// member is one call of Do.
+type member[Req, Res any] struct {
+	ctx     context.Context
+	req     Req
+	res     Res
+	err     error
+	started bool          // it is part of a batch; guarded by Group.mu
+	done    chan struct{} // closed when res and err are set
+}
+
+// New returns a Group that serves batches with run.
+func New[Req, Res any](cfg Config[Req], run Run[Req, Res]) *Group[Req, Res] {
+	cfg.MaxItems = max(cfg.MaxItems, 1)
+	cfg.Parallel = max(cfg.Parallel, 1)
+	return &Group[Req, Res]{cfg: cfg, run: run}
+}
+
+// Do serves req as part of a batch and returns when the batch has been served,
+// or when ctx is done. In the latter case the error wraps ctx.Err(); the
+// request has been left out if its batch had not begun, and otherwise its
+// outcome is unknown. A batch is aborted only when every member has given up.
+func (g *Group[Req, Res]) Do(ctx context.Context, req Req) (Res, error) {
+	var none Res
+	if err := ctx.Err(); err != nil {
+		return none, err
+	}
+	m := &member[Req, Res]{ctx: ctx, req: req, done: make(chan struct{})}
+	g.mu.Lock()
+	g.queue = append(g.queue, m)
+	if g.running < g.cfg.Parallel {
+		g.running++
+		g.mu.Unlock()
+		go g.work()
+	} else {
+		g.mu.Unlock()
+	}
+	select {
+	case <-m.done:
+		return m.res, m.err
+	case <-ctx.Done():
+	}
+	g.mu.Lock()
+	started := m.started
+	if !started {
+		g.drop(m)
+	}
+	g.mu.Unlock()
+	if !started {
+		return none, ctx.Err()
+	}
+	select {
+	case <-m.done: // it was just in time
+		return m.res, m.err
+	default:
+		return none, fmt.Errorf("%w while it was being stored: the outcome is unknown, repeat it", ctx.Err())
+	}
+}
+
+// drop takes a member that gave up out of the queue.
+func (g *Group[Req, Res]) drop(m *member[Req, Res]) {
+	for i, q := range g.queue {
+		if q == m {
+			g.queue = append(g.queue[:i], g.queue[i+1:]...)
+			return
+		}
+	}
+}
+
+// work serves batches until the queue is empty.
+func (g *Group[Req, Res]) work() {
+	for {
+		// Whoever can run now and calls Do, as those do that the last batch has
+		// served, comes along. When nobody can, this costs nothing.
+		runtime.Gosched()
+		batch := g.take()
+		if batch == nil {
+			return
+		}
+		g.serve(batch)
+	}
+}
+
+// take cuts the next batch off the queue; nil ends the worker.
+func (g *Group[Req, Res]) take() []*member[Req, Res] {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	n, weight := 0, 0
+	for n < len(g.queue) && n < g.cfg.MaxItems {
+		w := 1
+		if g.cfg.Weight != nil {
+			w = g.cfg.Weight(g.queue[n].req)
+		}
+		if weight += w; n > 0 && g.cfg.MaxWeight > 0 && weight > g.cfg.MaxWeight {
+			break
+		}
+		g.queue[n].started = true
+		n++
+	}
+	if n == 0 {
+		g.running--
+		return nil
+	}
+	batch := append([]*member[Req, Res](nil), g.queue[:n]...)
+	g.queue = append(g.queue[:0:0], g.queue[n:]...)
+	return batch
+}
+
+// serve runs one batch and gives every member its result.
+func (g *Group[Req, Res]) serve(batch []*member[Req, Res]) {
+	err := g.try(batch)
+	if err != nil && len(batch) > 1 && g.cfg.RetryAlone != nil && g.cfg.RetryAlone(err) {
+		for _, m := range batch {
+			m.err = g.try([]*member[Req, Res]{m})
+			close(m.done)
+		}
+		return
+	}
+	for _, m := range batch {
+		m.err = err
+		close(m.done)
+	}
+}
+
+// try runs the members once.
+func (g *Group[Req, Res]) try(batch []*member[Req, Res]) error {
+	ctx, stop := together(batch)
+	defer stop()
+	reqs := make([]Req, len(batch))
+	for i, m := range batch {
+		reqs[i] = m.req
+	}
+	res, err := g.contained(ctx, reqs)
+	if err == nil && len(res) != len(batch) {
+		err = fmt.Errorf("%d results for %d requests", len(res), len(batch))
+	}
+	if err != nil {
+		return err
+	}
+	for i, m := range batch {
+		m.res = res[i]
+	}
+	return nil
+}
+
+// ErrPanic is wrapped by the error that members get when serving them panicked.
+var ErrPanic = errors.New("panic")
+
+// contained turns a panic into an error: it would otherwise end the process on
+// a goroutine that no caller can guard.
+func (g *Group[Req, Res]) contained(ctx context.Context, reqs []Req) (res []Res, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w: %v\n%s", ErrPanic, p, debug.Stack())
+		}
+	}()
+	return g.run(ctx, reqs)
+}
+
+// together returns a context with the values of the first member's, which is
+// done when all members' are.
+func together[Req, Res any](batch []*member[Req, Res]) (context.Context, context.CancelFunc) {
+	if len(batch) == 1 {
+		return context.WithCancel(batch[0].ctx)
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(batch[0].ctx))
+	var mu sync.Mutex
+	left := len(batch)
+	stops := make([]func() bool, len(batch))
+	for i, m := range batch {
+		stops[i] = context.AfterFunc(m.ctx, func() {
+			mu.Lock()
+			defer mu.Unlock()
+			if left--; left == 0 {
+				cancel()
+			}
+		})
+	}
+	return ctx, func() {
+		for _, stop := range stops {
+			stop()
+		}
+		cancel()
+	}
+}

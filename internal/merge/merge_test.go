@@ -1,0 +1,129 @@
+package merge
+
+import (
+	"cmp"
+	"math/rand/v2"
+	"slices"
+	"testing"
+)
+
+// row is what the streams of the tests are made of: its place, the stream it is
+// in, and whether it matches.
+type row struct {
+	at, stream int
+	match      bool
+}
+
+func order(a, b int) int { return cmp.Compare(b, a) } // the highest first
+
+// model reads streams of rows and counts what it looks at.
+type model struct {
+	streams map[int64][]row
+	looked  int
+}
+
+func (m *model) read(streams []*Stream[int], step int) (out []Row[int, row], err error) {
+	for _, x := range streams {
+		rows := m.streams[x.ID]
+		i, found := slices.BinarySearchFunc(rows, x.From, func(r row, from int) int { return order(r.at, from) })
+		if found {
+			i++
+		}
+		rows = rows[i:]
+		x.Done = len(rows) < step
+		rows = rows[:min(step, len(rows))]
+		for _, r := range rows {
+			x.From = r.at
+			if r.match {
+				out = append(out, Row[int, row]{r.at, r})
+			}
+		}
+		m.looked += len(rows)
+	}
+	return out, nil
+}
+
+// Whatever the streams, the limit and the bound: going on with Next finds each row
+// that matches once, in order, in pages that end, and looks at no more for a page
+// than the bound, or one row of each stream.
+func TestNewestFindsEachOnceWithinTheBound(t *testing.T) {
+	for seed := range uint64(3000) {
+		rnd := rand.New(rand.NewPCG(seed, 1))
+		m := &model{streams: map[int64][]row{}}
+		hooks, rows, rare := 1+rnd.IntN(12), rnd.IntN(400), 1+rnd.IntN(60)
+		var want []row
+		for at := rows; at > 0; at-- {
+			// Some streams have most of it.
+			id := min(rnd.IntN(hooks), rnd.IntN(hooks))
+			r := row{at, id, rnd.IntN(rare) == 0}
+			m.streams[int64(id)] = append(m.streams[int64(id)], r)
+			if r.match {
+				want = append(want, r)
+			}
+		}
+		limit, scan, placed := 1+rnd.IntN(20), 1+rnd.IntN(100), rnd.IntN(2) == 0
+		var got []row
+		from := rows + 1
+		for pages := 0; ; pages++ {
+			if pages > rows+1 {
+				t.Fatalf("seed %d: the walk does not end", seed)
+			}
+			var streams []*Stream[int]
+			for id := range hooks {
+				x := &Stream[int]{From: from, ID: int64(id)}
+				if placed {
+					i := slices.IndexFunc(m.streams[x.ID], func(r row) bool { return r.at < from })
+					if i < 0 {
+						continue
+					}
+					x.From = m.streams[x.ID][i].at + 1
+				}
+				streams = append(streams, x)
+			}
+			m.looked = 0
+			page, err := Source[int, row]{order, m.read, placed}.Newest(streams, limit, scan)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if m.looked > scan && (placed || m.looked > hooks) {
+				t.Fatalf("seed %d: looked at %d rows of %d streams, the bound is %d", seed, m.looked, hooks, scan)
+			}
+			if len(page.Rows) > limit || page.More && len(page.Rows) < limit && !page.Short {
+				t.Fatalf("seed %d: a page of %d, the limit is %d: %+v", seed, len(page.Rows), limit, page)
+			}
+			for _, r := range page.Rows {
+				got = append(got, r.Item)
+			}
+			if !page.More {
+				break
+			}
+			from = page.Next
+		}
+		if !slices.Equal(got, want) {
+			t.Fatalf("seed %d: found %v, want %v", seed, got, want)
+		}
+	}
+}
+
+// A page of what is common is full, however unevenly the streams are filled.
+func TestNewestFillsPages(t *testing.T) {
+	m := &model{streams: map[int64][]row{}}
+	for at := 20_000; at > 0; at-- {
+		id := int64(0)
+		if at%100 == 0 {
+			id = int64(at/100) % 100
+		}
+		m.streams[id] = append(m.streams[id], row{at, int(id), true})
+	}
+	var streams []*Stream[int]
+	for id := range int64(100) {
+		streams = append(streams, &Stream[int]{From: 20_001, ID: id})
+	}
+	page, err := Source[int, row]{order, m.read, false}.Newest(streams, 500, 10_000)
+	if err != nil || len(page.Rows) != 500 || page.Short || page.Next != 19_501 {
+		t.Errorf("a page of %d, %+v, %v", len(page.Rows), page.Next, err)
+	}
+	if m.looked > 5000 {
+		t.Errorf("looked at %d rows for a page of 500", m.looked)
+	}
+}
