@@ -1,0 +1,186 @@
+package webhook
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// aftermathLoop does what follows from recorded results: hooks, logs, warnings
+// and the disabling of webhooks. It has its own goroutine so that a slow hook
+// holds up no result.
+func (e *engine) aftermathLoop() {
+	for batch := range e.aftermath {
+		for _, j := range batch {
+			e.follow(j)
+		}
+	}
+}
+
+// follow reports one recorded result and draws the consequences.
+func (e *engine) follow(j *job) {
+	if j.outcome == OutcomeGone {
+		return
+	}
+	del, a := j.after(e.d.now())
+	e.logResult(&del, a, j.outcome)
+	hooks := &e.cfg.Hooks
+	if a != nil {
+		a.Late = j.outcome == OutcomeLate
+	}
+	if seen := e.cfg.Observer.Recorded; seen != nil {
+		e.d.observed("Recorded", func() { seen(del, a, j.outcome) })
+	}
+	if a != nil {
+		if hooks.Attempt != nil {
+			e.hook("Attempt", func() { hooks.Attempt(del, *a) })
+		}
+	}
+	if j.outcome != OutcomeApplied {
+		return
+	}
+	switch {
+	case del.State == StateSucceeded && hooks.Succeeded != nil:
+		e.hook("Succeeded", func() { hooks.Succeeded(del, *a) })
+	case (del.State == StateFailed || del.State == StateCanceled) && hooks.Failed != nil:
+		e.hook("Failed", func() { hooks.Failed(del) })
+	}
+	switch {
+	case a == nil || a.Class == "":
+	case del.Reason == ReasonGone:
+		// Of the URL that was asked: it may have been changed meanwhile.
+		e.disable(del.Tenant, del.WebhookID, reasonGone, func(w *WebhookRecord) bool { return w.URL == j.url })
+	default:
+		e.watchFailing(j, a.StartedAt)
+	}
+}
+
+// after returns the delivery as it stands after its result, and the attempt.
+func (j *job) after(now time.Time) (Delivery, *Attempt) {
+	del, r := j.Delivery, &j.result
+	if j.outcome != OutcomeApplied {
+		return del, r.Attempt
+	}
+	del.State, del.Reason = r.State, r.Reason
+	if r.State == StatePending {
+		del.NextAttemptAt = now.Add(r.Delay)
+	} else {
+		del.NextAttemptAt, del.FinishedAt = time.Time{}, now
+	}
+	if a := r.Attempt; a != nil {
+		del.Attempts = a.Number
+		del.Tries++
+		del.Crashes = 0
+		del.LastStatus, del.LastClass = a.Status, a.Class
+	}
+	return del, r.Attempt
+}
+
+// hook calls one of the host's functions and contains its panic.
+func (e *engine) hook(name string, f func()) {
+	if _, err := contained("the hook "+name, func() (struct{}, error) { f(); return struct{}{}, nil }); err != nil {
+		e.d.logContained(err)
+	}
+}
+
+// logResult writes every attempt at debug level, final failures as warnings.
+func (e *engine) logResult(d *Delivery, a *Attempt, o Outcome) {
+	level := slog.LevelDebug
+	if d.State == StateFailed && o == OutcomeApplied {
+		level = slog.LevelWarn
+	}
+	ctx := context.Background()
+	if !e.d.log.Enabled(ctx, level) {
+		return
+	}
+	attrs := []slog.Attr{
+		slog.String("delivery", d.ID), slog.String("webhook", d.WebhookID), slog.String("event", d.EventID),
+		slog.String("type", d.EventType), slog.String("state", string(d.State)),
+	}
+	if d.Reason != "" {
+		attrs = append(attrs, slog.String("reason", string(d.Reason)))
+	}
+	if a != nil {
+		attrs = append(attrs, slog.Int("attempt", a.Number), slog.Int("status", a.Status), slog.Duration("duration", a.Duration))
+		if a.Class != "" {
+			attrs = append(attrs, slog.String("class", string(a.Class)), slog.String("error", a.Error))
+		}
+	}
+	if o == OutcomeLate {
+		attrs = append(attrs, slog.Bool("late", true))
+	}
+	msg := "webhook: attempt"
+	switch {
+	case o == OutcomeLate:
+		msg = "webhook: a result came too late"
+	case d.State == StateFailed:
+		msg = "webhook: a delivery failed for good"
+	case d.State == StateCanceled:
+		msg = "webhook: a delivery was canceled"
+	}
+	e.d.log.LogAttrs(ctx, level, msg, attrs...) //nolint:sloglint // one of the sentences above
+}
+
+// watchFailing warns of, and in the end disables, a webhook that has only
+// failed for long.
+func (e *engine) watchFailing(j *job, at time.Time) {
+	if e.cfg.DisableAfter <= 0 {
+		return
+	}
+	h, step, left, err := e.failingNow(j, at)
+	if err != nil {
+		e.d.log.Warn("webhook: could not see for how long a webhook has failed; the next failure looks again",
+			"webhook", j.Delivery.WebhookID, "error", err)
+		return
+	}
+	if step == 0 {
+		return
+	}
+	if step > len(failingSteps) {
+		reason := fmt.Sprintf("every attempt failed for %v", e.cfg.DisableAfter)
+		e.disable(j.Delivery.Tenant, j.Delivery.WebhookID, reason, func(w *WebhookRecord) bool {
+			return !w.FailingSince.IsZero() && !w.FailingSince.After(h.failingSince)
+		})
+		return
+	}
+	w, err := e.d.store.GetWebhook(e.attemptCtx, j.Delivery.Tenant, j.Delivery.WebhookID)
+	// A success since then, another spell, or disabled: nothing to warn of.
+	if err != nil || !w.FailingSince.Equal(h.failingSince) || !w.Active {
+		return
+	}
+	disableAt := at.Add(left)
+	e.d.log.Warn("webhook: a webhook keeps failing", "webhook", w.Webhook, "since", w.FailingSince, "disable_at", disableAt)
+	if e.cfg.Hooks.Failing != nil {
+		e.hook("Failing", func() { e.cfg.Hooks.Failing(e.d.shown(&w), w.FailingSince, disableAt) })
+	}
+}
+
+// disable makes a webhook inactive if, read afresh, it still should be.
+func (e *engine) disable(tenant, id, reason string, should func(*WebhookRecord) bool) {
+	ctx := context.WithoutCancel(e.attemptCtx)
+	ctx, cancel := context.WithTimeout(ctx, recordGrace)
+	defer cancel()
+	done := false
+	rec, err := e.d.modify(ctx, tenant, id, func(rec *WebhookRecord, now time.Time) error {
+		if done = rec.Active && should(rec); !done {
+			return errUnchanged
+		}
+		rec.Active, rec.DisabledReason, rec.DisabledAt = false, reason, now
+		return nil
+	})
+	switch {
+	case err != nil && !errors.Is(err, ErrNotFound):
+		// The next failed attempt tries again.
+		e.d.log.Warn("webhook: a webhook could not be disabled", "webhook", id, "error", err)
+	case err == nil && done:
+		e.d.log.Warn("webhook: disabled a webhook", "webhook", rec.Webhook, "reason", reason)
+		if e.cfg.Hooks.Disabled != nil {
+			e.hook("Disabled", func() { e.cfg.Hooks.Disabled(e.d.shown(&rec)) })
+		}
+		if seen := e.cfg.Observer.Disabled; seen != nil {
+			e.d.observed("Disabled", func() { seen(e.d.shown(&rec), reason == reasonGone) })
+		}
+	}
+}

@@ -1,0 +1,283 @@
+package webhook
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"sync/atomic"
+	"time"
+)
+
+// maxBodyWait bounds reading the body of an answer. The outcome is known by
+// then: a receiver that drips its "ok" should not keep a slot for the whole
+// timeout of its webhook.
+const maxBodyWait = 2 * time.Second
+
+// attemptRequest is one POST to make.
+//
+// Neither url, header nor body may be changed before the process ends: a
+// transport may still be writing them after it has returned an answer, or an
+// error. Any number of attempts can share them.
+type attemptRequest struct {
+	url       *url.URL
+	header    http.Header   // all of it, but for Host and Content-Length
+	body      []byte        // never empty
+	timeout   time.Duration // for the look-up, connecting, TLS, sending and the answer together
+	verifyTLS bool
+}
+
+// responseHint is what an attempt says beyond what is logged of it.
+type responseHint struct {
+	// retryAfter are the values of Retry-After of a 429 or 503, see
+	// parseRetryAfter.
+	retryAfter []string
+	// aborted: the context that was passed in ended it before there was an
+	// outcome. That says nothing about the receiver, so there is nothing to
+	// record, and the delivery is due again.
+	aborted bool
+}
+
+// A sender makes attempts. It is safe for concurrent use.
+type sender struct {
+	clients              *clients
+	verified, unverified route
+}
+
+// A route is a transport, and the Timeout of the client that it came with.
+//
+// Requests go to the transport itself: what a client would add is following
+// redirects, cookies, Basic auth out of the URL and a second clock, all of
+// which are unwanted here.
+type route struct {
+	transport http.RoundTripper // nil: there is none
+	limit     time.Duration     // 0: none beside the webhook's
+}
+
+// newSender returns the sender that a Config, checked and with its defaults
+// filled in, asks for.
+func newSender(cfg *Config) *sender {
+	return senderWith(newClients(transportConfig{
+		guard: &cfg.Guard,
+		proxy: cfg.Proxy,
+		// All attempts may be to one host, and then next time to another.
+		maxIdlePerHost: cfg.MaxInFlight,
+		maxIdle:        2 * cfg.MaxInFlight,
+	}, cfg.Client))
+}
+
+func senderWith(c *clients) *sender {
+	s := &sender{clients: c, verified: route{c.verified.Transport, c.verified.Timeout}}
+	if c.unverified != nil {
+		s.unverified = route{c.unverified.Transport, c.unverified.Timeout}
+	}
+	return s
+}
+
+// canSkipVerify reports whether webhooks may turn TLS verification off: not
+// with every client of a host's.
+func (s *sender) canSkipVerify() bool { return s.unverified.transport != nil }
+
+// closeIdle closes the connections that no attempt is using.
+func (s *sender) closeIdle() { s.clients.closeIdle() }
+
+// do makes one attempt and blocks until it has ended: with the status line and
+// as much of the body as is kept, with an error, at the timeout, or when ctx is
+// done. DeliveryID, Number and StartedAt of the attempt are left to the caller.
+//
+// Exactly one POST is sent, whatever the receiver does. The status line
+// decides: 200 to 299 is success and nothing that happens later changes it.
+func (s *sender) do(ctx context.Context, r *attemptRequest) (a Attempt, hint responseHint) {
+	start := time.Now()
+	via := s.verified
+	if !r.verifyTLS {
+		via = s.unverified
+	}
+	if via.transport == nil {
+		a.Class, a.Error = ClassInternal, "TLS verification cannot be turned off in the http.Client in use"
+		return a, hint
+	}
+	f := newFlight(ctx, r, start, via.limit)
+	defer f.end()
+
+	resp, err := f.send(via.transport)
+	if err != nil && f.untouched() {
+		resp, err = f.send(via.transport)
+	}
+	if err == nil && f.Err() != nil {
+		// Ended just now. What looks like an answer may be the receiver's server
+		// closing a request whose client went away, with a status that nobody
+		// chose: a copy too many is better than an event lost.
+		_ = resp.Body.Close()
+		err = context.Cause(f)
+	}
+	if err != nil {
+		if f.aborted() {
+			hint.aborted = true
+			return a, hint
+		}
+		a.Class, a.Error = f.explain(err)
+		a.Duration = time.Since(start)
+		return a, hint
+	}
+
+	a.Status = resp.StatusCode
+	if resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode == http.StatusServiceUnavailable {
+		hint.retryAfter = resp.Header["Retry-After"]
+	}
+	m := masker{request: r.header}
+	a.ResponseHeaders = keptHeaders(resp.Header, a.Succeeded(), &m)
+	a.ResponseBody, a.ResponseTruncated = f.readBody(resp, &m)
+	if !a.Succeeded() {
+		a.Class, a.Error = ClassStatus, statusText(resp.StatusCode)
+	}
+	a.Duration = time.Since(start)
+	return a, hint
+}
+
+// A flight is the state of one attempt, and the context of its requests.
+type flight struct {
+	context.Context // ends with the attempt
+	parent          context.Context
+	cancel          context.CancelCauseFunc
+	timer           *time.Timer // the one clock of the attempt
+	timeout         time.Duration
+	deadline        time.Time
+	request         *attemptRequest
+	body            bytes.Reader // of the first request
+	trace           httptrace.ClientTrace
+	traced          context.Context // the flight, with trace
+
+	dials     atomic.Int32 // connections opened
+	connected atomic.Bool  // there was a connection to send on
+	reused    atomic.Bool  // it had been used before
+	begun     atomic.Bool  // the headers were written, or buffered, and the body is next
+	written   atomic.Bool  // all of the request was
+	resent    bool
+}
+
+type flightKey struct{}
+
+// errTimedOut is the cause of the end of a flight whose time ran out.
+var errTimedOut = errors.New("timed out")
+
+func newFlight(ctx context.Context, r *attemptRequest, start time.Time, limit time.Duration) *flight {
+	f := &flight{parent: ctx, request: r, timeout: r.timeout}
+	if limit > 0 {
+		f.timeout = min(f.timeout, limit)
+	}
+	f.deadline = start.Add(f.timeout)
+	f.Context, f.cancel = context.WithCancelCause(ctx)
+	f.timer = time.AfterFunc(f.timeout, func() { f.cancel(errTimedOut) })
+	// No hook for 1xx answers: with one set, net/http bounds them no longer.
+	f.trace.GotConn = func(info httptrace.GotConnInfo) {
+		if c, ok := info.Conn.(*frameConn); ok {
+			c.anotherAttempt()
+		}
+		if info.Reused {
+			awaitQuiet(info.Conn, f.Done())
+			f.reused.Store(true)
+		}
+		f.connected.Store(true)
+	}
+	f.trace.WroteHeaders = func() { f.begun.Store(true) }
+	f.trace.WroteRequest = func(info httptrace.WroteRequestInfo) { f.written.Store(info.Err == nil) }
+	f.traced = httptrace.WithClientTrace(f, &f.trace)
+	return f
+}
+
+// Deadline returns when the attempt times out.
+func (f *flight) Deadline() (time.Time, bool) { return f.deadline, true }
+
+// Value lets the dialer find the attempt that it dials for.
+func (f *flight) Value(key any) any {
+	if key == (flightKey{}) {
+		return f
+	}
+	return f.Context.Value(key)
+}
+
+// end frees what the attempt holds. Dials that are still going on are not
+// ended by it, see dialer.
+func (f *flight) end() {
+	f.timer.Stop()
+	f.cancel(nil)
+}
+
+// send sends the request, once. Without GetBody net/http cannot send a body
+// again by itself, whatever the receiver does: HTTP/2 alone has three ways to
+// ask for thousands of copies. That the body is a *bytes.Reader lets it put
+// headers and body into one packet.
+func (f *flight) send(via http.RoundTripper) (*http.Response, error) {
+	if err := context.Cause(f); err != nil {
+		return nil, err
+	}
+	body := &f.body
+	if f.resent {
+		body = new(bytes.Reader) // the first transport may still hold the other
+	}
+	body.Reset(f.request.body)
+	req := http.Request{
+		Method:        http.MethodPost,
+		URL:           f.request.url,
+		Host:          f.request.url.Host,
+		Proto:         "HTTP/1.1",
+		ProtoMajor:    1,
+		ProtoMinor:    1,
+		Header:        f.request.header,
+		Body:          io.NopCloser(body),
+		ContentLength: int64(len(f.request.body)),
+	}
+	resp, err := via.RoundTrip(req.WithContext(f.traced))
+	switch {
+	case err != nil:
+		return nil, err
+	case resp == nil:
+		return nil, errNoResponse
+	case resp.Body == nil:
+		resp.Body = http.NoBody
+	}
+	return resp, nil
+}
+
+// errNoResponse is a transport of the host's that breaks its contract.
+var errNoResponse = errors.New("the http.Client's transport returned neither an answer nor an error")
+
+// untouched reports, after an error, whether the request may be sent again as
+// part of the same attempt: the connection came from the pool, so that the
+// receiver may have closed it while it was idle, and sending the body had not
+// begun. Then there is no complete request anywhere, whatever the error says
+// and whichever protocol it was. It happens once: a second connection that is
+// dead as well is a failed attempt.
+//
+// Once the body was begun nobody can tell a receiver that closed an idle
+// connection from one that read the request and closed.
+func (f *flight) untouched() bool {
+	if f.resent || !f.reused.Load() || f.begun.Load() || len(f.request.body) == 0 || f.Err() != nil {
+		return false
+	}
+	f.resent = true
+	f.reused.Store(false)
+	f.connected.Store(false)
+	return true
+}
+
+// timedOut reports whether the attempt's own time ran out.
+func (f *flight) timedOut() bool { return errors.Is(context.Cause(f), errTimedOut) }
+
+// aborted reports whether the attempt ended because the context that it was
+// started with did. A dial can see that context's deadline pass before the
+// context itself says so.
+func (f *flight) aborted() bool {
+	if f.timedOut() {
+		return false
+	}
+	if f.parent.Err() != nil {
+		return true
+	}
+	end, ok := f.parent.Deadline()
+	return ok && end.Before(f.deadline) && !time.Now().Before(end)
+}

@@ -1,0 +1,192 @@
+package webhook
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
+)
+
+// Version of the library, sent in User-Agent.
+const Version = "0.1.0"
+
+const userAgent = "seed68722ecd-webhook/" + Version
+
+// Config adjusts a [Dispatcher]. The zero value works and is safe: https to
+// public addresses only. Every field says what zero means; New refuses what
+// makes no sense.
+type Config struct {
+	// Client sends the requests of webhooks that verify TLS. Nil means a client
+	// of the library's own that is guarded: public addresses only, no proxy
+	// from the environment, no cookies. A client given here is used as it is,
+	// except that it never follows a redirect and keeps no cookies; guarding it
+	// is up to the host: put [Guard.DialContext] into its transport.
+	Client *http.Client
+	// AllowHTTP permits plain http URLs, for development.
+	AllowHTTP bool
+	// ForbidUnverifiedTLS refuses webhooks that switch TLS verification off.
+	ForbidUnverifiedTLS bool
+	// Guard says which addresses and ports may be dialed; see [Guard]. The zero
+	// value permits public addresses and every port. It judges URLs when they
+	// are saved, and connections of the library's own client.
+	Guard Guard
+	// Proxy sends every request of the library's own client through this proxy,
+	// an http or https URL. Nil, the default, means none: HTTP_PROXY and its
+	// kin are ignored. Behind a proxy the Guard sees only the proxy's address,
+	// which must be permitted: the proxy has to do the filtering.
+	Proxy *url.URL
+
+	// MaxInFlight bounds the attempts in flight, and with them goroutines and
+	// connections. 0 means 512.
+	MaxInFlight int
+	// MaxInFlightPerWebhook bounds the attempts in flight to one webhook in
+	// this process. 0 means 64; it cannot be above MaxInFlight. A webhook that
+	// fails or is slow gets less, down to one at a time.
+	MaxInFlightPerWebhook int
+	// MaxClaimed bounds the deliveries this process holds under a lease: those
+	// in flight and those next in line. 0 means 4 × MaxInFlight; at least
+	// MaxInFlight.
+	MaxClaimed int
+	// Lease is how long a claim lasts before another process may take over. It
+	// is renewed while an attempt runs, so it need not cover a webhook's
+	// timeout: it is how long deliveries of a crashed process wait. 0 means
+	// 30 s; at least 1 s.
+	Lease time.Duration
+	// PollInterval is how often an idle dispatcher looks for work that it was
+	// not told of: events published by other processes, or in transactions of
+	// the host's. 0 means 200 ms; at least 1 ms.
+	PollInterval time.Duration
+	// DrainTimeout is how long Run lets attempts in flight finish after its
+	// context has ended; after that they are aborted and given back, and will
+	// be attempted again. 0 means 30 s, below 0 aborts at once.
+	DrainTimeout time.Duration
+
+	// Retry is the schedule of retries; how many there are is up to each
+	// webhook's MaxRetries. Nil means ExponentialRetry{}.
+	Retry RetryPolicy
+	// MaxRetryAfter is the longest that a receiver's Retry-After is obeyed, the up
+	// to a fifth more included by which retries are spread. 0 means 6 h; below 0
+	// ignores Retry-After. It never shortens the schedule.
+	MaxRetryAfter time.Duration
+	// DisableAfter is how long a webhook may fail without one success before it
+	// is disabled. A time without attempts counts for a quarter of it at most, as
+	// far as Retention keeps statistics: it takes at least five failures, spread
+	// over that time, and Hooks.Failing has warned before. 0 means 5 days; below 0
+	// means never.
+	DisableAfter time.Duration
+	// QuarantineAfter is how many crashes of its process a delivery may see
+	// before it is set aside as failed. 0 means 5.
+	QuarantineAfter int
+
+	// Keys encrypts secrets and header values before the Store sees them. Nil
+	// stores them as they are, and cannot read what was encrypted.
+	Keys *Keyring
+	// SecretOverlap is how long the old secret goes on signing after a
+	// rotation. 0 means 24 h; below 0 means not at all.
+	SecretOverlap time.Duration
+	// MaxEventSize bounds the encoded data of an event, in bytes. 0 means
+	// 256 KiB; at most 16 MiB. Receivers built on Express accept 100 KB unless
+	// told otherwise.
+	MaxEventSize int
+	// MaxWebhooks bounds the webhooks of one tenant. 0 means no bound.
+	MaxWebhooks int
+	// Retention is how long finished deliveries and their events are kept
+	// before Run prunes them. 0 means 30 days; below 0 keeps them for ever.
+	Retention time.Duration
+
+	// Signer signs the requests. Nil means [DefaultSigner].
+	Signer Signer
+	// Hooks are told what happens.
+	Hooks Hooks
+	// Observer is for telemetry: it follows events, attempts and claims.
+	Observer Observer
+	// Logger gets warnings and errors, and every attempt at debug level. Nil
+	// means silence.
+	Logger *slog.Logger
+	// Now is the clock for everything that is stored or sent: times of events
+	// and attempts, signatures, when retries are due. Nil means time.Now, and
+	// anything that does not keep its pace makes retries early or late. Leases
+	// and timeouts are measured on the monotonic clock.
+	Now func() time.Time
+}
+
+// withDefaults fills every zero field in.
+func (c Config) withDefaults() Config {
+	// What the caller does to its slices later has no effect.
+	g := &c.Guard
+	g.AllowNetworks, g.DenyNetworks = slices.Clone(g.AllowNetworks), slices.Clone(g.DenyNetworks)
+	g.AllowPorts, g.NAT64 = slices.Clone(g.AllowPorts), slices.Clone(g.NAT64)
+
+	c.MaxInFlight = orDefault(c.MaxInFlight, 512)
+	c.MaxInFlightPerWebhook = orDefault(c.MaxInFlightPerWebhook, min(64, c.MaxInFlight))
+	c.MaxClaimed = orDefault(c.MaxClaimed, 4*c.MaxInFlight)
+	c.Lease = orDefault(c.Lease, 30*time.Second)
+	c.PollInterval = orDefault(c.PollInterval, 200*time.Millisecond)
+	c.DrainTimeout = orDefault(c.DrainTimeout, 30*time.Second)
+	c.MaxRetryAfter = orDefault(c.MaxRetryAfter, 6*time.Hour)
+	c.DisableAfter = orDefault(c.DisableAfter, 5*24*time.Hour)
+	c.QuarantineAfter = orDefault(c.QuarantineAfter, 5)
+	c.SecretOverlap = orDefault(c.SecretOverlap, 24*time.Hour)
+	c.MaxEventSize = orDefault(c.MaxEventSize, 256<<10)
+	c.Retention = orDefault(c.Retention, 30*24*time.Hour)
+	if c.Retry == nil {
+		c.Retry = ExponentialRetry{}
+	}
+	if c.Signer == nil {
+		c.Signer = defaultSigner
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	} else {
+		c.Logger = containedLogger(c.Logger)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return c
+}
+
+// check refuses what makes no sense, after the defaults have been filled in.
+func (c *Config) check() error {
+	var errs []error
+	refuse := func(field, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("config: %s %s", field, fmt.Sprintf(format, args...)))
+	}
+	if c.MaxInFlight < 1 {
+		refuse("MaxInFlight", "must be at least 1, got %d", c.MaxInFlight)
+	}
+	if c.MaxInFlightPerWebhook < 1 || c.MaxInFlightPerWebhook > c.MaxInFlight {
+		refuse("MaxInFlightPerWebhook", "must be 1–MaxInFlight (%d), got %d", c.MaxInFlight, c.MaxInFlightPerWebhook)
+	}
+	if c.MaxClaimed < c.MaxInFlight {
+		refuse("MaxClaimed", "must be at least MaxInFlight (%d), got %d", c.MaxInFlight, c.MaxClaimed)
+	}
+	if c.Lease < time.Second {
+		refuse("Lease", "must be at least 1s, got %v", c.Lease)
+	}
+	if c.PollInterval < time.Millisecond {
+		refuse("PollInterval", "must be at least 1ms, got %v", c.PollInterval)
+	}
+	if c.QuarantineAfter < 1 {
+		refuse("QuarantineAfter", "must be at least 1, got %d", c.QuarantineAfter)
+	}
+	if c.MaxEventSize < 2 || c.MaxEventSize > 16<<20 {
+		refuse("MaxEventSize", "must be 2 bytes–16 MiB, got %d", c.MaxEventSize)
+	}
+	if c.MaxWebhooks < 0 {
+		refuse("MaxWebhooks", "must not be below 0, got %d", c.MaxWebhooks)
+	}
+	if c.Client != nil && c.Proxy != nil {
+		refuse("Proxy", "has no effect on Client: set the proxy in the client's transport")
+	}
+	if p := c.Proxy; p != nil && (p.Scheme != "http" && p.Scheme != "https" || p.Host == "") {
+		refuse("Proxy", "must be an http or https URL with a host")
+	}
+	if err := c.Guard.validate(); err != nil {
+		refuse("Guard", "is invalid: %v", err)
+	}
+	return errors.Join(errs...)
+}

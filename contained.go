@@ -1,0 +1,152 @@
+package webhook
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"time"
+)
+
+// contained calls f and turns a panic into an error, so that a faulty store,
+// signer or hook harms nothing but its own call.
+func contained[T any](what string, f func() (T, error)) (v T, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = &panicError{what: what, value: r, stack: debug.Stack()}
+		}
+	}()
+	return f()
+}
+
+// panicError is a panic that was contained.
+type panicError struct {
+	what  string
+	value any
+	stack []byte
+}
+
+func (e *panicError) Error() string { return fmt.Sprintf("%s panicked: %v", e.what, e.value) }
+
+// logPanic reports a contained panic with its stack.
+func logPanic(log *slog.Logger, err *panicError) {
+	log.Error("webhook: a panic was contained", "in", err.what, "panic", fmt.Sprint(err.value), "stack", string(err.stack))
+}
+
+// containedStore is the host's store with its panics turned into errors and
+// logged.
+type containedStore struct {
+	store Store
+	log   *slog.Logger
+}
+
+// call runs one method of a store.
+func call[T any](s *containedStore, method string, f func() (T, error)) (T, error) {
+	v, err := contained("the store's "+method, f)
+	if p, ok := err.(*panicError); ok { //nolint:errorlint // contained returns it as it is; a wrapped one is the store's own business
+		logPanic(s.log, p)
+	}
+	return v, err
+}
+
+// run is call for methods that return nothing but an error.
+func (s *containedStore) run(method string, f func() error) error {
+	_, err := call(s, method, func() (struct{}, error) { return struct{}{}, f() })
+	return err
+}
+
+func (s *containedStore) CreateWebhook(ctx context.Context, w WebhookRecord, limit int) error {
+	return s.run("CreateWebhook", func() error { return s.store.CreateWebhook(ctx, w, limit) })
+}
+
+func (s *containedStore) GetWebhook(ctx context.Context, tenant, id string) (WebhookRecord, error) {
+	return call(s, "GetWebhook", func() (WebhookRecord, error) { return s.store.GetWebhook(ctx, tenant, id) })
+}
+
+func (s *containedStore) ListWebhooks(ctx context.Context, q WebhookQuery) (Page[Webhook], error) {
+	return call(s, "ListWebhooks", func() (Page[Webhook], error) { return s.store.ListWebhooks(ctx, q) })
+}
+
+// WalkWebhooks implements [WebhookWalker] where the store does.
+func (s *containedStore) WalkWebhooks(ctx context.Context, after string, limit int) ([]WebhookRecord, error) {
+	w, ok := s.store.(WebhookWalker)
+	if !ok {
+		return nil, fmt.Errorf("%w: a %T cannot list the webhooks of all tenants, only of one", errors.ErrUnsupported, s.store)
+	}
+	return call(s, "WalkWebhooks", func() ([]WebhookRecord, error) { return w.WalkWebhooks(ctx, after, limit) })
+}
+
+func (s *containedStore) UpdateWebhook(ctx context.Context, w WebhookRecord) error {
+	return s.run("UpdateWebhook", func() error { return s.store.UpdateWebhook(ctx, w) })
+}
+
+func (s *containedStore) DeleteWebhook(ctx context.Context, tenant, id string) error {
+	return s.run("DeleteWebhook", func() error { return s.store.DeleteWebhook(ctx, tenant, id) })
+}
+
+func (s *containedStore) Publish(ctx context.Context, now time.Time, reqs []PublishRequest) ([]PublishResult, error) {
+	return call(s, "Publish", func() ([]PublishResult, error) {
+		if m, ok := s.store.(*MemoryStore); ok {
+			return m.publish(ctx, now, reqs, keepData)
+		}
+		return s.store.Publish(ctx, now, reqs)
+	})
+}
+
+func (s *containedStore) Claim(ctx context.Context, req ClaimRequest) (ClaimResult, error) {
+	return call(s, "Claim", func() (ClaimResult, error) { return s.store.Claim(ctx, req) })
+}
+
+func (s *containedStore) Extend(ctx context.Context, now time.Time, leases []Lease, d time.Duration) ([]string, error) {
+	return call(s, "Extend", func() ([]string, error) { return s.store.Extend(ctx, now, leases, d) })
+}
+
+func (s *containedStore) Complete(ctx context.Context, now time.Time, results []Result) ([]Outcome, error) {
+	return call(s, "Complete", func() ([]Outcome, error) { return s.store.Complete(ctx, now, results) })
+}
+
+func (s *containedStore) Release(ctx context.Context, now time.Time, leases []Lease, delay time.Duration) error {
+	return s.run("Release", func() error { return s.store.Release(ctx, now, leases, delay) })
+}
+
+func (s *containedStore) Resend(ctx context.Context, now time.Time, tenant, deliveryID string) (Delivery, error) {
+	return call(s, "Resend", func() (Delivery, error) { return s.store.Resend(ctx, now, tenant, deliveryID) })
+}
+
+func (s *containedStore) Replay(ctx context.Context, req ReplayRequest) (ReplayResult, error) {
+	return call(s, "Replay", func() (ReplayResult, error) { return s.store.Replay(ctx, req) })
+}
+
+func (s *containedStore) GetEvent(ctx context.Context, tenant, id string) (EventRecord, error) {
+	return call(s, "GetEvent", func() (EventRecord, error) { return s.store.GetEvent(ctx, tenant, id) })
+}
+
+func (s *containedStore) GetDelivery(ctx context.Context, tenant, id string) (Delivery, error) {
+	return call(s, "GetDelivery", func() (Delivery, error) { return s.store.GetDelivery(ctx, tenant, id) })
+}
+
+func (s *containedStore) ListDeliveries(ctx context.Context, q DeliveryQuery) (Page[Delivery], error) {
+	return call(s, "ListDeliveries", func() (Page[Delivery], error) { return s.store.ListDeliveries(ctx, q) })
+}
+
+func (s *containedStore) ListAttempts(ctx context.Context, tenant, deliveryID string) ([]Attempt, error) {
+	return call(s, "ListAttempts", func() ([]Attempt, error) { return s.store.ListAttempts(ctx, tenant, deliveryID) })
+}
+
+func (s *containedStore) Stats(ctx context.Context, q StatsQuery) ([]StatsBucket, error) {
+	return call(s, "Stats", func() ([]StatsBucket, error) { return s.store.Stats(ctx, q) })
+}
+
+func (s *containedStore) Prune(ctx context.Context, before time.Time, limit int) (int, error) {
+	return call(s, "Prune", func() (int, error) { return s.store.Prune(ctx, before, limit) })
+}
+
+// Backlog passes the question on to a store that can answer it.
+func (s *containedStore) Backlog(ctx context.Context, q BacklogQuery) (Backlog, error) {
+	able, ok := s.store.(BacklogStore)
+	if !ok {
+		return Backlog{}, fmt.Errorf("the store, a %T, cannot count its backlog: %w", s.store, errors.ErrUnsupported)
+	}
+	return call(s, "Backlog", func() (Backlog, error) { return able.Backlog(ctx, q) })
+}

@@ -1,0 +1,45 @@
+// Package webhook sends webhooks from inside a Go backend: customers register
+// an URL, the backend publishes events, and every event reaches every matching
+// URL at least once, signed, with retries, in bounded goroutines, from a queue
+// that is the backend's own database.
+//
+// # A sender
+//
+// A [Dispatcher] is made from a [Store]. [Dispatcher.CreateWebhook] registers a
+// customer's URL and returns the secret, once. [Dispatcher.Publish] stores an
+// event and one delivery per matching webhook, and returns when that is as
+// durable as the Store makes it. [Dispatcher.Run] delivers until its context
+// ends, then drains.
+//
+//	d, err := webhook.New(webhook.NewMemoryStore(webhook.MemoryConfig{}), webhook.Config{})
+//	go d.Run(ctx)
+//	w, secret, err := d.CreateWebhook(ctx, "agent-1", webhook.WebhookSpec{
+//		Name: "CRM", URL: "https://crm.example.com/hook", Events: []string{"agent.*"},
+//	})
+//	_, err = d.Publish(ctx, webhook.Event{Tenant: "agent-1", Data: webhook.AgentMessage{…}})
+//
+// Receivers, which need none of this, import the package verify.
+//
+// # The guarantee
+//
+// At least once, unordered. What Publish has accepted is attempted until the
+// receiver answers 2xx, the webhook's retries are used up, or the webhook is
+// disabled or deleted; each of these ends is visible and can be resent. A crash
+// at any moment uses up nothing: the delivery is claimed again when its lease
+// expires, and the receiver may then see it twice, with the same webhook-id.
+//
+// # On the wire
+//
+// Every attempt is one POST with a JSON body whose bytes never change, and
+// headers that sign it twice with the one secret the customer was shown: a
+// plain hex HMAC-SHA256 of the body in X-Webhook-Signature, and the scheme of
+// Standard Webhooks (https://www.standardwebhooks.com) in webhook-id,
+// webhook-timestamp and webhook-signature. The body is canonical: parsing it in
+// a JavaScript engine and writing it again gives the same bytes.
+//
+// # Safety
+//
+// The default client connects to public addresses only, judged after name
+// resolution at the moment of dialing, follows no redirect and uses no proxy
+// from the environment. See [Guard] to protect a client of your own.
+package webhook

@@ -1,0 +1,258 @@
+package webhook
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// engine is one run of a dispatcher: the deliveries it holds and the goroutines
+// that work on them. The way of a delivery through it:
+//
+//	claimLoop → lane → worker → results → recordLoop → aftermath
+//
+// A delivery is held, and its lease renewed, from the claim until its result is
+// recorded or its lease given back.
+type engine struct {
+	d    *Dispatcher
+	cfg  *Config
+	once bool // end when nothing is due any more
+
+	attemptCtx context.Context // ends the attempts in flight
+	abort      context.CancelFunc
+	claimWake  chan struct{}  // room to claim, or the end of something
+	workers    sync.WaitGroup // workers
+
+	mu       sync.Mutex
+	lanes    map[string]*lane
+	ready    laneList
+	parked   [classes]laneList // by the class that a lane had when it came
+	waiting  [classes]laneList
+	turn     int             // of looking at them
+	jobs     map[string]*job // all that is held, by delivery ID
+	held     int
+	holding  map[string]int       // of these, how many of each tenant
+	flying   flying               // attempts
+	tenants  map[string]flying    // of those, the ones of each tenant
+	active   map[*lane]bool       // lanes that a claim has to look at
+	paces    map[string]time.Time // what earlier runs have used of rate limits of webhooks without a lane
+	claimed  time.Time            // when the last claim was begun; the claim loop's own
+	quiet    bool                 // nothing was held when the last claim was asked for, and nothing passed over for want of room; the claim loop's own
+	swept    time.Time            // when lanes were forgotten last
+	fault    error                // why a single run ended early
+	running  int                  // workers
+	attempts int                  // recorded or about to be
+	suspects []*job               // deliveries held that have crashed before and are on trial
+	draining bool
+	hungry   bool      // the claim loop waits for something to end
+	asleep   time.Time // until when the claim loop sleeps if nothing happens; zero while it does not
+
+	second    atomic.Pointer[seconds]
+	results   resultQueue
+	aftermath chan []*job
+	unknown   []int64 // tokens of claims that failed and may have leased something
+	unread    pace    // of warnings that settings could not be read
+}
+
+// job is a claimed delivery on its way through the engine.
+type job struct {
+	*ClaimedDelivery
+	lane    *lane
+	claimed time.Time // on the monotonic clock
+	suspect bool
+	began   time.Time // of its attempt; guarded by engine.mu
+	class   class     // of its lane when it began
+	url     string    // that the attempt was made at
+	seen    *AttemptObservation
+
+	// Guarded by engine.mu.
+	token   int64
+	expires time.Time // end of the lease as this process knows it, on the monotonic clock
+	lost    bool      // the lease is somebody else's
+	aborted bool      // its attempt was cut short and does not count
+
+	result   Result
+	attempt  Attempt
+	outcome  Outcome
+	refusals int // how often the store took its neighbours and not it
+}
+
+func newEngine(d *Dispatcher, once bool) *engine {
+	e := &engine{
+		d: d, cfg: &d.cfg, once: once,
+		claimWake: make(chan struct{}, 1),
+		lanes:     make(map[string]*lane),
+		jobs:      make(map[string]*job),
+		tenants:   make(map[string]flying),
+		holding:   make(map[string]int),
+		active:    make(map[*lane]bool),
+		swept:     time.Now(),
+		aftermath: make(chan []*job, 16),
+	}
+	e.results.arrived = make(chan struct{}, 1)
+	return e
+}
+
+// run works until ctx ends, or, with once, until nothing is due, and leaves no
+// goroutine behind.
+func (e *engine) run(ctx context.Context) error {
+	// What is in flight when ctx ends is allowed to finish.
+	base := context.WithoutCancel(ctx)
+	// Nor does it carry the caller's values: a trace hook among them could lift
+	// the bounds on what a receiver may send.
+	e.attemptCtx, e.abort = context.WithCancel(context.Background())
+	defer e.abort()
+	defer e.d.send.closeIdle()
+
+	stopUpkeep, endUpkeep := context.WithCancel(base)
+	var upkeep, recording, after sync.WaitGroup
+	upkeep.Go(func() { e.renewLoop(stopUpkeep) })
+	pruning, endPruning := context.WithCancel(ctx)
+	defer endPruning()
+	if e.cfg.Retention > 0 && !e.once {
+		upkeep.Go(func() { e.pruneLoop(pruning) })
+	}
+	after.Go(e.aftermathLoop)
+	recordCtx, giveUp := context.WithCancel(base)
+	defer giveUp()
+	recording.Go(func() { e.recordLoop(recordCtx) })
+
+	e.claimLoop(ctx)
+	endPruning()
+	err := cmp.Or(e.drain(base, giveUp), e.fault)
+	e.results.close()
+	recording.Wait()
+	close(e.aftermath)
+	after.Wait()
+	endUpkeep()
+	upkeep.Wait()
+	return err
+}
+
+// recordGrace is how long the results of a run that has ended may take to be
+// recorded, and its leases to be given back.
+const recordGrace = 5 * time.Second
+
+// drain ends the run in order: unbegun deliveries are given back, attempts in
+// flight finish or are aborted, results are recorded.
+func (e *engine) drain(base context.Context, giveUp context.CancelFunc) error {
+	e.mu.Lock()
+	e.draining = true
+	var back []*job
+	for _, l := range e.lanes {
+		back = append(back, l.queue...)
+		l.queue = nil
+	}
+	e.mu.Unlock()
+
+	ctx, cancel := context.WithTimeout(base, recordGrace)
+	err := e.giveBack(ctx, back, 0)
+	cancel()
+
+	stuck := 0
+	ended := make(chan struct{})
+	go func() { e.workers.Wait(); close(ended) }()
+	if !waitFor(ended, e.cfg.DrainTimeout) {
+		e.abort()
+		if !waitFor(ended, recordGrace) {
+			e.mu.Lock()
+			stuck = e.flying.all
+			e.mu.Unlock()
+		}
+	}
+
+	// Results that a broken store does not take are given up after a while;
+	// their leases expire and the deliveries are attempted again.
+	stop := time.AfterFunc(recordGrace, giveUp)
+	defer stop.Stop()
+	e.results.waitEmpty(recordGrace)
+
+	e.mu.Lock()
+	back = back[:0]
+	unrecorded := 0
+	for _, j := range e.jobs {
+		if j.aborted {
+			back = append(back, j)
+		} else {
+			unrecorded++
+		}
+	}
+	e.mu.Unlock()
+	ctx, cancel = context.WithTimeout(base, recordGrace)
+	defer cancel()
+	if berr := e.giveBack(ctx, back, 0); err == nil {
+		err = berr
+	}
+	switch {
+	case stuck > 0:
+		return fmt.Errorf("%d attempts did not stop when aborted: the http client ignores its context", stuck)
+	case unrecorded > 0:
+		return fmt.Errorf("%d results could not be recorded: those deliveries will be attempted again", unrecorded)
+	case err != nil:
+		return fmt.Errorf("leases could not be given back and will expire by themselves: %w", err)
+	}
+	return nil
+}
+
+// waitFor waits for done, at most for d, and reports whether it came.
+func waitFor(done <-chan struct{}, d time.Duration) bool {
+	select {
+	case <-done:
+		return true
+	default:
+	}
+	if d <= 0 {
+		return false
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-done:
+		return true
+	case <-t.C:
+		return false
+	}
+}
+
+// release forgets jobs whose lease has ended one way or the other. Caller holds mu.
+func (e *engine) release(jobs ...*job) {
+	more := e.hungry || e.once
+	for _, j := range jobs {
+		if e.jobs[j.Delivery.ID] != j {
+			continue
+		}
+		delete(e.jobs, j.Delivery.ID)
+		e.held--
+		j.lane.held--
+		if e.holding[j.lane.tenant]--; e.holding[j.lane.tenant] == 0 {
+			delete(e.holding, j.lane.tenant)
+		}
+		j.lane.active = time.Now()
+		e.acquit(j)
+		more = more || j.lane.more
+	}
+	if more {
+		e.signalClaim()
+	}
+}
+
+// signalClaim wakes the claim loop. It never blocks.
+func (e *engine) signalClaim() {
+	select {
+	case e.claimWake <- struct{}{}:
+	default:
+	}
+}
+
+// webhookChanged puts new settings in force, or with nil the deletion, for every
+// attempt that has not begun. When it returns, none begins with the old ones.
+func (e *engine) webhookChanged(id string, rec *WebhookRecord) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if l := e.lanes[id]; l != nil {
+		e.adopt(l, rec, time.Now())
+	}
+}

@@ -1,0 +1,198 @@
+package webhook
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A tenant with any number of webhooks that hang holds up no other tenant:
+// neither a webhook that is known to do well, nor one that is new.
+func TestD9_TenantOfTarpitsHoldsUpNobodyElse(t *testing.T) {
+	for _, n := range []int{100, 600, 2000} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			inBubble(t, Config{DrainTimeout: -1, PollInterval: 200 * time.Millisecond}, func(w *world) {
+				ctx := context.Background()
+				create := func(tenant, url string) {
+					t.Helper()
+					if _, _, err := w.CreateWebhook(ctx, tenant, WebhookSpec{Name: "x", URL: url, Events: []string{"*"}, Timeout: new(MaxTimeout)}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				publish := func(tenant string) {
+					t.Helper()
+					if _, err := w.Publish(ctx, Event{Tenant: tenant, Type: "a", Data: map[string]int{}}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				w.rx.hang("tarpit.example.com")
+				create("known", "https://known.example.com/")
+				for i := range n {
+					create("evil", fmt.Sprintf("https://tarpit.example.com/%d", i))
+				}
+				w.start()
+				publish("known")
+				w.pass(time.Second)
+				publish("evil")
+				w.pass(10 * time.Second)
+				create("new", "https://new.example.com/")
+				publish("known")
+				publish("new")
+				w.pass(2 * time.Second)
+				if known, fresh := len(w.rx.at("known.example.com")), len(w.rx.at("new.example.com")); known != 2 || fresh != 1 {
+					t.Errorf("after 2 s the known webhook had %d of 2, the new one %d of 1", known, fresh)
+				}
+				if s := w.Stats(); s.InFlight > 512 {
+					t.Errorf("%d attempts in flight", s.InFlight)
+				}
+			})
+		})
+	}
+}
+
+// What was only there when its process died is not held up for long by being
+// a suspect, even behind receivers that hang.
+func TestD5_SuspectsAreTriedSoon(t *testing.T) {
+	inBubble(t, Config{Lease: time.Second, DrainTimeout: -1}, func(w *world) {
+		w.rx.hang("hang.example.com")
+		for range 20 {
+			w.hook("hang.example.com", func(s *WebhookSpec) { s.Timeout = new(MaxTimeout) })
+		}
+		for i := range 100 {
+			w.hook(fmt.Sprintf("h%d.example.com", i))
+		}
+		w.publish()
+		for i := range 3 { // three processes claim everything and die
+			res, err := w.mem.Claim(t.Context(), ClaimRequest{Token: int64(i + 1), Now: time.Now().UTC(), Lease: time.Second, Limit: 500, PerWebhook: 10})
+			if err != nil || len(res.Deliveries) != 120 {
+				t.Fatalf("%d deliveries, %v", len(res.Deliveries), err)
+			}
+			w.pass(2 * time.Second)
+		}
+		w.start()
+		w.pass(20 * time.Second)
+		missing := 0
+		for i := range 100 {
+			if len(w.rx.at(fmt.Sprintf("h%d.example.com", i))) != 1 {
+				missing++
+			}
+		}
+		if missing > 0 {
+			t.Errorf("%d of 100 were not delivered within 20 s", missing)
+		}
+	})
+}
+
+// What is known of webhooks without work is forgotten, also while there is
+// always a little work.
+func TestLanesAreForgotten(t *testing.T) {
+	inBubble(t, Config{}, func(w *world) {
+		for i := range 600 {
+			w.hook(fmt.Sprintf("h%d.example.com", i), func(s *WebhookSpec) { s.Events = []string{fmt.Sprintf("t%d", i)} })
+		}
+		w.start()
+		for i := range 600 {
+			if _, err := w.Publish(context.Background(), Event{Tenant: tenant, Type: fmt.Sprintf("t%d", i), Data: map[string]int{}}); err != nil {
+				t.Fatal(err)
+			}
+			w.pass(time.Second)
+		}
+		e := w.current()
+		e.mu.Lock()
+		lanes, active := len(e.lanes), len(e.active)
+		e.mu.Unlock()
+		if lanes > 120 || active > 5 {
+			t.Errorf("%d lanes are remembered, %d looked at by every claim", lanes, active)
+		}
+	})
+}
+
+// What the host no longer allows is not sent to webhooks saved before either.
+func TestS22_TightenedRulesHoldForStoredWebhooks(t *testing.T) {
+	inBubble(t, Config{AllowHTTP: true}, func(w *world) {
+		wh := w.hook("h.example.com", func(s *WebhookSpec) { s.URL = "http://h.example.com/"; s.MaxRetries = new(0) })
+		id := w.publish()
+		strict, err := New(w.mem, Config{Client: &http.Client{Transport: w.rx}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := strict.DeliverDue(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(w.rx.at("h.example.com")); n != 0 {
+			t.Errorf("%d requests over plain http, of event %s", n, id)
+		}
+		as := w.attemptsOf(w.wantState(wh.ID, StateFailed, ReasonRetriesExhausted))
+		if len(as) != 1 || as[0].Class != ClassInternal || !strings.Contains(as[0].Error, "https") {
+			t.Errorf("attempts %+v", as)
+		}
+	})
+}
+
+// 410 of a URL that was changed while it was asked says nothing of the new one.
+func TestR11_GoneOfAnOldURLDisablesNothing(t *testing.T) {
+	inBubble(t, Config{}, func(w *world) {
+		w.rx.on("old.example.com", func(int, *http.Request) (int, http.Header, error) {
+			<-time.After(10 * time.Second)
+			return 410, nil, nil
+		})
+		wh := w.hook("old.example.com")
+		w.start()
+		w.publish()
+		w.pass(time.Second)
+		if _, err := w.UpdateWebhook(context.Background(), tenant, wh.ID, wh.Version, WebhookUpdate{URL: new("https://new.example.com/")}); err != nil {
+			t.Fatal(err)
+		}
+		w.pass(time.Minute)
+		if now, err := w.Webhook(context.Background(), tenant, wh.ID); err != nil || !now.Active {
+			t.Errorf("the webhook at its new URL: %+v, %v", now, err)
+		}
+	})
+}
+
+func TestNothingIsSentUnsigned(t *testing.T) {
+	inBubble(t, Config{Signer: Signers()}, func(w *world) {
+		wh := w.hook("h.example.com", func(s *WebhookSpec) { s.MaxRetries = new(0) })
+		w.start()
+		w.publish()
+		w.pass(time.Second)
+		w.wantState(wh.ID, StateFailed, ReasonRetriesExhausted)
+		if n := len(w.rx.at("h.example.com")); n != 0 {
+			t.Errorf("%d requests were sent without a signature", n)
+		}
+	})
+}
+
+// Jitter does not pile delays up at the maximum.
+func TestD10_JitterAtTheMaximum(t *testing.T) {
+	counts := map[time.Duration]int{}
+	for range 10_000 {
+		d := ExponentialRetry{}.Delay(9)
+		if d > DefaultRetryMax || d < time.Duration(0.6*float64(DefaultRetryMax))-time.Second {
+			t.Fatalf("delay %v", d)
+		}
+		counts[d.Truncate(time.Second)]++
+	}
+	for d, n := range counts {
+		if n > 100 {
+			t.Errorf("%d of 10000 delays are %v", n, d)
+		}
+	}
+}
+
+func TestDeliverDueEndsWithAStoreThatFails(t *testing.T) {
+	inBubbleOver(t, Config{}, func(m *MemoryStore) Store {
+		return &faultyStore{Store: m, fault: func(op string) error {
+			if op == "Claim" {
+				return context.DeadlineExceeded
+			}
+			return nil
+		}}
+	}, func(w *world) {
+		_, err := w.DeliverDue(context.Background())
+		wantErr(t, err, context.DeadlineExceeded)
+	})
+}

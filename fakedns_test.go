@@ -1,0 +1,135 @@
+package webhook
+
+import (
+	"context"
+	"encoding/binary"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+)
+
+// The net package makes a channel the first time that it reads the resolver's
+// configuration. Made inside a bubble it could not be used by the next one.
+func init() {
+	_, _ = (&net.Resolver{PreferGo: true}).LookupHost(context.Background(), "localhost")
+}
+
+const (
+	typeA     = 1
+	typeCNAME = 5
+	typeAAAA  = 28
+)
+
+// A question is what the resolver asked a fakeDNS.
+type question struct {
+	name string // lower case, with the dot at its end
+	kind uint16 // typeA or typeAAAA
+	nth  int    // 1 for the first question for this name and type
+}
+
+// A fakeDNS is a name server at the far end of a pipe: the Go resolver speaks
+// the protocol of TCP to it. All answers have a TTL of 0.
+type fakeDNS struct {
+	answer func(question) []netip.Addr // nil: no such name. Addresses of the other family are left out.
+	cname  string                      // answer everything with this alias instead
+	err    error                       // answer everything with SERVFAIL
+	silent bool                        // answer nothing
+
+	mu    sync.Mutex
+	asked map[question]int // nth is 0 in the keys
+}
+
+func (d *fakeDNS) resolver() *net.Resolver {
+	return &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
+		here, there := net.Pipe()
+		go d.serve(there)
+		return here, nil
+	}}
+}
+
+// queries returns how many questions of a type were asked.
+func (d *fakeDNS) queries(kind uint16) (n int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for q, times := range d.asked {
+		if q.kind == kind {
+			n += times
+		}
+	}
+	return n
+}
+
+func (d *fakeDNS) serve(conn net.Conn) {
+	defer conn.Close()
+	for {
+		var size [2]byte
+		if _, err := io.ReadFull(conn, size[:]); err != nil {
+			return
+		}
+		query := make([]byte, binary.BigEndian.Uint16(size[:]))
+		if _, err := io.ReadFull(conn, query); err != nil {
+			return
+		}
+		if d.silent {
+			continue
+		}
+		reply := d.reply(query)
+		if _, err := conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(reply))), reply...)); err != nil {
+			return
+		}
+	}
+}
+
+func (d *fakeDNS) reply(query []byte) []byte {
+	var labels []string
+	end := 12 // of the header
+	for query[end] != 0 {
+		size := int(query[end])
+		labels = append(labels, strings.ToLower(string(query[end+1:end+1+size])))
+		end += 1 + size
+	}
+	end += 1 + 4 // the root, type, class
+	q := question{name: strings.Join(labels, ".") + ".", kind: binary.BigEndian.Uint16(query[end-4:])}
+	d.mu.Lock()
+	if d.asked == nil {
+		d.asked = make(map[question]int)
+	}
+	d.asked[q]++
+	q.nth = d.asked[q]
+	d.mu.Unlock()
+
+	const success, servfail, nxdomain = 0, 2, 3
+	code, records, count := byte(nxdomain), []byte(nil), uint16(0)
+	record := func(kind uint16, data []byte) {
+		count++
+		records = append(records, 0xc0, 12) // the name of the question
+		records = binary.BigEndian.AppendUint16(records, kind)
+		records = append(records, 0, 1, 0, 0, 0, 0) // class IN, TTL 0
+		records = binary.BigEndian.AppendUint16(records, uint16(len(data)))
+		records = append(records, data...)
+	}
+	switch {
+	case d.err != nil:
+		code = servfail
+	case d.cname != "":
+		code = success
+		var name []byte
+		for label := range strings.SplitSeq(strings.TrimSuffix(d.cname, "."), ".") {
+			name = append(append(name, byte(len(label))), label...)
+		}
+		record(typeCNAME, append(name, 0))
+	case d.answer != nil:
+		if addrs := d.answer(q); addrs != nil {
+			code = success
+			for _, addr := range addrs {
+				if addr.Is4() && q.kind == typeA || addr.Is6() && q.kind == typeAAAA {
+					record(q.kind, addr.AsSlice())
+				}
+			}
+		}
+	}
+	reply := append([]byte{query[0], query[1], 0x81, 0x80 | code, 0, 1}, byte(count>>8), byte(count), 0, 0, 0, 0)
+	return append(append(reply, query[12:end]...), records...)
+}

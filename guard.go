@@ -1,0 +1,239 @@
+package webhook
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// ErrBlockedAddress is wrapped by every error that a [Guard] returns for an
+// address, a port or a network that may not be dialed. The text of those
+// errors never holds the address: they end up where customers see them, and
+// what an internal name resolves to is none of their business.
+var ErrBlockedAddress = errors.New("blocked address")
+
+// Guard decides which addresses may be dialed. The zero value, like a nil
+// *Guard, admits public addresses only, on every port.
+//
+// It sits in the dialer, behind the look-up of names, and looks at the address
+// that the connection is made to. So neither odd spellings of an address, nor
+// DNS answers that change between two look-ups, nor redirects get past it.
+// The default client of a Dispatcher uses it by itself. A host that brings an
+// [http.Client] of its own puts it into the client's transport:
+//
+//	guard := &webhook.Guard{}
+//	client := &http.Client{Transport: &http.Transport{
+//		DialContext:         guard.DialContext, // and neither Proxy nor DialTLSContext
+//		TLSHandshakeTimeout: 10 * time.Second,
+//	}}
+//
+// A transport that uses a proxy dials the proxy only: its Guard never sees the
+// target, and the proxy has to do the filtering.
+//
+// A Guard is safe for concurrent use as long as its fields are not changed.
+type Guard struct {
+	// AllowNetworks are networks that may be dialed although they are not
+	// public. Empty by default. A prefix opens a special range (10.0.0.0/8,
+	// 127.0.0.0/8, fc00::/7, …) only if it is that range or lies inside it,
+	// and never the metadata services inside the range: those are opened by
+	// naming them, as in 169.254.169.254/32. IPv4 and IPv4-mapped prefixes
+	// mean the same. IPv6 ranges that stand for IPv4 addresses (64:ff9b::/96,
+	// 64:ff9b:1::/48, 2002::/16, ::ffff:0:0:0/96, ::/96 but for ::1/128 and
+	// ::/128) cannot be allowed, nor parts of them: that would open every
+	// metadata service in disguise. Name the translator's prefix in NAT64 and
+	// the IPv4 networks here.
+	AllowNetworks []netip.Prefix
+
+	// DenyNetworks are networks that may not be dialed, whatever else is said:
+	// the host's own public addresses, for instance, so that no webhook calls
+	// back into the service that sends it. Empty by default.
+	DenyNetworks []netip.Prefix
+
+	// AllowPorts are the only ports that may be dialed. Empty, the default,
+	// means every port from 1 to 65535.
+	AllowPorts []int
+
+	// NAT64 are the /96 prefixes that the network translates to IPv4, such as
+	// 64:ff9b::/96 on a host that has IPv6 and DNS64 only. An address inside
+	// one is judged by the IPv4 address in its last four bytes. Empty by
+	// default: 64:ff9b::/96 is then blocked.
+	NAT64 []netip.Prefix
+
+	// Timeout bounds the look-up of the name and connecting, together. It is a
+	// bound of its own beside the context's. Zero means 10 seconds, and in the
+	// Dispatcher's own client as long as the webhook's timeout lasts.
+	Timeout time.Duration
+
+	// Resolver looks up names in DialContext. Nil means [net.DefaultResolver].
+	Resolver *net.Resolver
+}
+
+// Validate returns an error that names the first setting which makes no sense:
+// an invalid prefix, a port outside 1–65535, a NAT64 prefix that is not an
+// IPv6 /96, a negative timeout, or an allowed network that contains a special
+// range and more, or stands for IPv4 addresses. A Guard that is not valid blocks everything.
+func (g *Guard) Validate() error { return prefixed("guard", g.validate()) }
+
+func (g *Guard) validate() error {
+	if g == nil {
+		return nil
+	}
+	for _, p := range g.AllowNetworks {
+		if err := checkPrefix("AllowNetworks", p); err != nil {
+			return err
+		}
+		p = unmapPrefix(p)
+		if translated(p) {
+			return fmt.Errorf("AllowNetworks: %v stands for IPv4 addresses, metadata services among them; name the translator's /96 prefix in NAT64 and the IPv4 networks to open in AllowNetworks", p)
+		}
+		for _, special := range specialRanges {
+			if p.Bits() < special.Bits() && p.Contains(special.Addr()) {
+				return fmt.Errorf("AllowNetworks: %v is wider than the special range %v inside it; name the networks to open one by one", p, special)
+			}
+		}
+	}
+	for _, p := range g.DenyNetworks {
+		if err := checkPrefix("DenyNetworks", p); err != nil {
+			return err
+		}
+	}
+	for _, p := range g.NAT64 {
+		if p.Bits() != 96 || p.Addr().Is4In6() { // an IPv4 prefix has 32 at most, an invalid one -1
+			return fmt.Errorf("NAT64: %v is not an IPv6 prefix of 96 bits", p)
+		}
+	}
+	for _, port := range g.AllowPorts {
+		if port < 1 || port > 65535 {
+			return fmt.Errorf("AllowPorts: port %d is out of range 1–65535", port)
+		}
+	}
+	if g.Timeout < 0 {
+		return fmt.Errorf("negative Timeout %v", g.Timeout)
+	}
+	return nil
+}
+
+func checkPrefix(field string, p netip.Prefix) error {
+	switch {
+	case !p.IsValid():
+		return fmt.Errorf("%s: invalid prefix", field)
+	case p.Addr().Is4In6() && p.Bits() < 96:
+		return fmt.Errorf("%s: %v cuts through the IPv4-mapped addresses; write the IPv4 network", field, p)
+	}
+	return nil
+}
+
+// Check returns nil when addr may be dialed, and an error that wraps
+// [ErrBlockedAddress] otherwise. An IPv4-mapped IPv6 address is judged as the
+// IPv4 address it stands for, and a zone is ignored.
+func (g *Guard) Check(addr netip.Addr) error {
+	if g.validate() != nil {
+		return blocked("the guard's settings are not valid")
+	}
+	if !g.admits(addr) {
+		return blocked("not a public address")
+	}
+	return nil
+}
+
+func (g *Guard) admits(addr netip.Addr) bool {
+	if !addr.IsValid() {
+		return false
+	}
+	addr = addr.Unmap().WithZone("")
+	if g == nil {
+		return public(addr)
+	}
+	if inAny(g.DenyNetworks, addr) {
+		return false
+	}
+	if inAny(g.NAT64, addr) {
+		b := addr.As16()
+		return g.admits(netip.AddrFrom4([4]byte(b[12:])))
+	}
+	return public(addr) || slices.ContainsFunc(g.AllowNetworks, func(p netip.Prefix) bool {
+		return opens(unmapPrefix(p), addr)
+	})
+}
+
+// checkPort judges a port up to 65535: both who ask have seen to that.
+func (g *Guard) checkPort(port int) error {
+	if port < 1 {
+		return blocked("port 0 is out of range 1–65535")
+	}
+	if g != nil && len(g.AllowPorts) > 0 && !slices.Contains(g.AllowPorts, port) {
+		return blocked(fmt.Sprintf("port %d is not one of the allowed ports", port))
+	}
+	return nil
+}
+
+// Control is for the ControlContext field of a [net.Dialer]: it runs after the
+// name was looked up and before a packet is sent, once for every address that
+// is tried. It returns nil when address, an IP address and a port, may be
+// dialed over network, and an error that wraps [ErrBlockedAddress] for
+// everything else: another network than TCP, a host that is empty or not an IP
+// address, an address or a port that is not admitted. (A net.Dialer ignores
+// its Control field when ControlContext is set.)
+func (g *Guard) Control(_ context.Context, network, address string, _ syscall.RawConn) error {
+	switch network {
+	case "tcp", "tcp4", "tcp6":
+	default:
+		return blocked("only TCP may be dialed")
+	}
+	host, port, err := splitAddress(address)
+	if err != nil {
+		return err
+	}
+	if err := g.checkPort(int(port)); err != nil {
+		return err
+	}
+	addr, err := netip.ParseAddr(host)
+	if err != nil {
+		return blocked("not an IP address")
+	}
+	return g.Check(addr)
+}
+
+func blocked(why string) error {
+	return fmt.Errorf("webhook: guard: %w: %s", ErrBlockedAddress, why)
+}
+
+// splitAddress splits what a dialer was asked for. A host that is empty would
+// mean the machine itself.
+func splitAddress(address string) (host string, port uint16, err error) {
+	host, digits, err := net.SplitHostPort(address)
+	if err != nil {
+		return "", 0, blocked("not a host and a port")
+	}
+	if host == "" {
+		return "", 0, blocked("the host is empty")
+	}
+	n, err := strconv.ParseUint(digits, 10, 16)
+	if err != nil {
+		return "", 0, blocked("the port is not a number from 1 to 65535")
+	}
+	return host, uint16(n), nil // ParseUint saw to it
+}
+
+// endsInNumber reports whether the last label of host is a number, decimal or
+// hexadecimal. The URL standard of the browsers uses the same rule to tell
+// IPv4 addresses, well-formed or not, from names.
+func endsInNumber(host string) bool {
+	host = strings.TrimSuffix(host, ".")
+	last := host[strings.LastIndexByte(host, '.')+1:]
+	if last == "" {
+		return false
+	}
+	if strings.Trim(last, "0123456789") == "" {
+		return true
+	}
+	hex, ok := strings.CutPrefix(strings.ToLower(last), "0x")
+	return ok && strings.Trim(hex, "0123456789abcdef") == ""
+}

@@ -1,0 +1,154 @@
+package webhook
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/textproto"
+	"slices"
+	"strings"
+)
+
+// Limits of the custom headers of one webhook. Node.js, for one, answers 431
+// to a request whose headers are over 16 KiB in all.
+const (
+	maxHeaders         = 20
+	maxHeaderName      = 128  // bytes
+	maxHeaderValue     = 4096 // bytes
+	maxHeaderTotal     = 8192 // bytes, names and values together
+	maxHeaderNameShown = 40   // bytes of a name in an error message
+)
+
+// reservedHeaders are the headers that the library or net/http sets, or that
+// change what a request is: where it ends, who is asked, how often it may be
+// sent. In lower case, with hyphens.
+var reservedHeaders = map[string]bool{
+	"accept-encoding":   true, // would turn on decoding of the answer
+	"connection":        true, // could name a header for proxies to drop
+	"content-encoding":  true,
+	"content-length":    true,
+	"content-type":      true,
+	"expect":            true,
+	"forwarded":         true,
+	"host":              true,
+	"http2-settings":    true,
+	"idempotency-key":   true, // net/http repeats a request that has one
+	"keep-alive":        true,
+	"te":                true,
+	"traceparent":       true, // whose trace it is says the host, see Observer
+	"tracestate":        true,
+	"baggage":           true,
+	"trailer":           true,
+	"transfer-encoding": true,
+	"upgrade":           true,
+	"user-agent":        true,
+	"via":               true,
+	"x-idempotency-key": true, // likewise
+}
+
+// reservedPrefixes are families of headers: the library's own, and those that
+// tell a receiver who sent the request.
+var reservedPrefixes = [...]string{"proxy-", "x-forwarded-", "x-webhook-", "webhook-"}
+
+// reservedHeader reports whether a custom header may not have this name, in
+// any case and with underscores or the like for hyphens, which many servers
+// read as the same. It is asked when a webhook is saved, and again when a request is
+// built: whatever got into a Store, the header does not reach the wire.
+func reservedHeader(name string) bool {
+	name = foldHeader(name)
+	return reservedHeaders[name] || slices.ContainsFunc(reservedPrefixes[:], func(prefix string) bool {
+		return strings.HasPrefix(name, prefix)
+	})
+}
+
+// checkHeaders returns a copy of h with canonical names and trimmed values,
+// which is what goes over the wire, or an error that names every header that
+// was refused, the limit and the size, and never a value. Its Unwrap lists them.
+func checkHeaders(h map[string]string) (map[string]string, error) {
+	if len(h) > maxHeaders {
+		return nil, fmt.Errorf("%d headers; the limit is %d", len(h), maxHeaders)
+	}
+	checked := make(map[string]string, len(h))
+	spellings := make(map[string]string, len(h))
+	total := 0
+	var refused []error
+	for _, name := range slices.Sorted(maps.Keys(h)) { // sorted: the same input gets the same error
+		if err := checkHeaderName(name); err != nil {
+			refused = append(refused, err)
+			continue
+		}
+		if other, ok := spellings[foldHeader(name)]; ok {
+			refused = append(refused, fmt.Errorf("%q and %q are the same header to most servers; keep one", other, name))
+			continue
+		}
+		spellings[foldHeader(name)] = name
+		value := strings.Trim(h[name], " \t") // not a line end: that is refused
+		if err := checkHeaderValue(name, value); err != nil {
+			refused = append(refused, err)
+			continue
+		}
+		total += len(name) + len(value)
+		checked[textproto.CanonicalMIMEHeaderKey(name)] = value
+	}
+	if len(refused) > 0 {
+		return nil, errors.Join(refused...)
+	}
+	if total > maxHeaderTotal {
+		return nil, fmt.Errorf("names and values are %d bytes in all; the limit is %d", total, maxHeaderTotal)
+	}
+	return checked, nil
+}
+
+func checkHeaderName(name string) error {
+	if name == "" {
+		return errors.New("a name is empty")
+	}
+	shown := name
+	if len(shown) > maxHeaderNameShown {
+		shown = shown[:maxHeaderNameShown] + "…"
+	}
+	if len(name) > maxHeaderName {
+		return fmt.Errorf("name %q is %d bytes; the limit is %d", shown, len(name), maxHeaderName)
+	}
+	for i := range len(name) {
+		if !isTokenByte(name[i]) {
+			return fmt.Errorf("name %q: byte %d (0x%02x) is not allowed; use letters, digits and hyphens", shown, i, name[i])
+		}
+	}
+	if reservedHeader(name) {
+		return fmt.Errorf("%q is reserved and cannot be set", shown)
+	}
+	return nil
+}
+
+func checkHeaderValue(name, value string) error {
+	if len(value) > maxHeaderValue {
+		return fmt.Errorf("value of %q is %d bytes; the limit is %d", name, len(value), maxHeaderValue)
+	}
+	for i := range len(value) {
+		if value[i] < ' ' || value[i] > '~' {
+			return fmt.Errorf("value of %q: byte %d is not printable ASCII", name, i)
+		}
+	}
+	return nil
+}
+
+// foldHeader maps the spellings that servers take for the same name to one:
+// CGI and its descendants turn everything but letters and digits into "_".
+func foldHeader(name string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return '-'
+	}, strings.ToLower(name))
+}
+
+// isTokenByte reports whether b may be part of a name: RFC 9110's tchar.
+func isTokenByte(b byte) bool {
+	switch {
+	case b >= 'a' && b <= 'z', b >= 'A' && b <= 'Z', b >= '0' && b <= '9':
+		return true
+	}
+	return strings.IndexByte("!#$%&'*+-.^_`|~", b) >= 0
+}

@@ -1,0 +1,228 @@
+package webhook
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+)
+
+// EncryptionKey is one key of a [Keyring].
+type EncryptionKey struct {
+	// ID names the key in what it has encrypted: 1–32 characters of A–Z a–z 0–9
+	// _ . -. It is no secret. Never give two keys the same one.
+	ID string
+	// Key is 32 random bytes (openssl rand -base64 32), for AES-256.
+	Key []byte
+}
+
+// Format prints the ID only, whatever the verb.
+func (k EncryptionKey) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "{%s %s}", k.ID, redacted) }
+
+// LogValue returns the ID.
+func (k EncryptionKey) LogValue() slog.Value { return slog.StringValue(k.ID) }
+
+// Keyring encrypts secrets and the values of custom headers before a [Store]
+// sees them, and decrypts what comes back: AES-256-GCM, each value under a
+// random nonce, bound to its tenant, its webhook and what it is (the secret, or
+// the header of that name), so that a value that was moved to another row is
+// refused. Set it as Config.Keys.
+//
+// The first key encrypts, all of them decrypt. Values that were stored before
+// there was a Keyring are read as they are, and encrypted when their webhook is
+// next written, or by [Dispatcher.ReencryptSecrets].
+//
+// To change keys: give every process the new key as an older one, then as the
+// first, then call ReencryptSecrets, and only when it has left nothing behind
+// leave the old key out. A value whose key is missing cannot be read: deliveries
+// of its webhook wait, see Webhook.Unreadable.
+//
+// A Keyring never changes and is safe for concurrent use. Printing one shows the
+// IDs of its keys. Replace a key before it has encrypted 2^32 values.
+type Keyring struct {
+	// The keys are behind a function, as fmt looks through everything else in
+	// unexported fields of the caller's.
+	open func(id string) (cipher.AEAD, bool)
+	ids  []string // the first encrypts
+}
+
+const (
+	maxKeyID = 32
+	keySize  = 32
+)
+
+// NewKeyring returns a Keyring that encrypts with primary and decrypts with
+// any. It refuses keys that are not 32 bytes long, and IDs that are not as
+// [EncryptionKey] says or occur twice. The keys are copied.
+func NewKeyring(primary EncryptionKey, older ...EncryptionKey) (*Keyring, error) {
+	k := &Keyring{}
+	aeads := make(map[string]cipher.AEAD, 1+len(older))
+	for _, key := range append([]EncryptionKey{primary}, older...) {
+		switch {
+		case !validKeyID(key.ID):
+			return nil, prefixed("keyring", fmt.Errorf("the ID of a key must be 1–%d characters of A–Z a–z 0–9 _ . -, got %s", maxKeyID, quoted(key.ID)))
+		case aeads[key.ID] != nil:
+			return nil, prefixed("keyring", fmt.Errorf("two keys have the ID %q", key.ID))
+		case len(key.Key) != keySize:
+			return nil, prefixed("keyring", fmt.Errorf("key %q is %d bytes long, must be %d: openssl rand -base64 32 makes one", key.ID, len(key.Key), keySize))
+		}
+		block, err := aes.NewCipher(key.Key)
+		if err != nil {
+			return nil, prefixed("keyring", err)
+		}
+		aead, err := cipher.NewGCMWithRandomNonce(block)
+		if err != nil {
+			return nil, prefixed("keyring", err)
+		}
+		aeads[key.ID] = aead
+		k.ids = append(k.ids, key.ID)
+	}
+	k.open = func(id string) (cipher.AEAD, bool) { a, ok := aeads[id]; return a, ok }
+	return k, nil
+}
+
+// ParseKeyring reads a Keyring from text, such as an environment variable:
+// keys as id:base64, separated by spaces, line breaks or commas, the one that
+// encrypts first. Errors never contain a key.
+//
+//	WEBHOOK_KEYS="2026-05:1rb…= 2025-11:Qn5…="
+func ParseKeyring(text string) (*Keyring, error) {
+	var keys []EncryptionKey
+	for i, f := range strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' || r == '\r' || r == '\n' }) {
+		id, b64, ok := strings.Cut(f, ":")
+		if !ok {
+			return nil, prefixed("keyring", fmt.Errorf("key %d is not id:base64", i+1))
+		}
+		key, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(b64, "="))
+		if err != nil {
+			return nil, prefixed("keyring", fmt.Errorf("key %d: what follows its ID is not base64", i+1))
+		}
+		keys = append(keys, EncryptionKey{ID: id, Key: key})
+	}
+	if len(keys) == 0 {
+		return nil, prefixed("keyring", errors.New("there is no key"))
+	}
+	return NewKeyring(keys[0], keys[1:]...)
+}
+
+// Format prints the IDs of the keys, whatever the verb.
+func (k *Keyring) Format(f fmt.State, _ rune) {
+	if k == nil {
+		fmt.Fprint(f, "<nil>")
+		return
+	}
+	fmt.Fprintf(f, "keyring%v", k.ids)
+}
+
+// LogValue returns the IDs of the keys, the one that encrypts first.
+func (k *Keyring) LogValue() slog.Value {
+	if k == nil {
+		return slog.AnyValue(nil)
+	}
+	return slog.StringValue(strings.Join(k.ids, " "))
+}
+
+func validKeyID(id string) bool {
+	if id == "" || len(id) > maxKeyID {
+		return false
+	}
+	for i := range len(id) {
+		switch c := id[i]; {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '_', c == '.', c == '-':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// sealedMark begins every encrypted value: §1:key:base64. No secret and no
+// header value can begin like that, as both are ASCII; so a plain value is never
+// taken for an encrypted one, nor, when the Keyring is gone, an encrypted one
+// for a secret to sign with.
+const sealedMark = "§1:"
+
+func sealed(value string) bool { return strings.HasPrefix(value, sealedMark) }
+
+// sealedBy returns the ID of the key that a value is encrypted with, or "".
+func sealedBy(value string) string {
+	rest, ok := strings.CutPrefix(value, sealedMark)
+	if !ok {
+		return ""
+	}
+	id, _, _ := strings.Cut(rest, ":")
+	return id
+}
+
+// place is where a value belongs, and the only place where it can be decrypted.
+type place struct {
+	tenant, webhook string
+	header          string // name of the header; empty for a secret
+}
+
+// bound returns the associated data of a value: unambiguous, as no part can
+// contain NUL.
+func (p place) bound(key string) []byte {
+	kind := "secret"
+	if p.header != "" {
+		kind = "header"
+	}
+	return []byte(strings.Join([]string{sealedMark, key, kind, p.tenant, p.webhook, p.header}, "\x00"))
+}
+
+// seal encrypts a value with the first key.
+func (k *Keyring) seal(p place, plain string) string {
+	id := k.ids[0]
+	aead, _ := k.open(id)
+	box := aead.Seal(nil, nil, []byte(plain), p.bound(id)) //nolint:gosec // this AEAD makes a random nonce itself
+	return sealedMark + id + ":" + base64.RawURLEncoding.EncodeToString(box)
+}
+
+var errDamaged = errors.New("the stored value is damaged")
+
+// unseal returns the plain text of a stored value: itself when it was stored
+// plain. A nil Keyring reads plain values only. The error wraps ErrUnreadable and
+// contains no part of the value.
+func (k *Keyring) unseal(p place, value string) (string, error) {
+	if !sealed(value) {
+		return value, nil
+	}
+	plain, err := k.decrypt(p, strings.TrimPrefix(value, sealedMark))
+	if err != nil {
+		what := "the secret"
+		if p.header != "" {
+			what = fmt.Sprintf("the value of header %q", p.header)
+		}
+		return "", fmt.Errorf("%s %w: %w", what, ErrUnreadable, err)
+	}
+	return plain, nil
+}
+
+func (k *Keyring) decrypt(p place, value string) (string, error) {
+	id, b64, ok := strings.Cut(value, ":")
+	if !ok || !validKeyID(id) {
+		return "", errDamaged
+	}
+	if k == nil {
+		return "", fmt.Errorf("it needs key %q, and Config.Keys is not set", id)
+	}
+	aead, ok := k.open(id)
+	if !ok {
+		return "", fmt.Errorf("it needs key %q, which is not in Config.Keys", id)
+	}
+	box, err := base64.RawURLEncoding.Strict().DecodeString(b64)
+	if err != nil {
+		return "", errDamaged
+	}
+	plain, err := aead.Open(nil, nil, box, p.bound(id))
+	if err != nil {
+		return "", fmt.Errorf("key %q does not fit: it is another key of that name, or the value was changed or belongs to another webhook", id)
+	}
+	return string(plain), nil
+}
+
+// current reports whether a value is encrypted as it would be now.
+func (k *Keyring) current(value string) bool { return sealedBy(value) == k.ids[0] }

@@ -1,0 +1,106 @@
+package webhook
+
+import (
+	"context"
+	"strconv"
+)
+
+// Event returns a published event, or ErrNotFound when the tenant has none with
+// this ID or it has been pruned. Its Data are the
+// canonical bytes that were signed and sent.
+func (d *Dispatcher) Event(ctx context.Context, tenant, id string) (EventRecord, error) {
+	if err := findable(tenant, id); err != nil {
+		return EventRecord{}, prefixed("get event", err)
+	}
+	ev, err := d.store.GetEvent(ctx, tenant, id)
+	return ev, prefixed("get event", err)
+}
+
+// Delivery returns one delivery, or ErrNotFound.
+func (d *Dispatcher) Delivery(ctx context.Context, tenant, id string) (Delivery, error) {
+	if err := findable(tenant, id); err != nil {
+		return Delivery{}, prefixed("get delivery", err)
+	}
+	del, err := d.store.GetDelivery(ctx, tenant, id)
+	return del, prefixed("get delivery", err)
+}
+
+// Deliveries returns a page of the tenant's deliveries, newest first. It looks at
+// a bounded number of deliveries (q.Scan), so that a page of what is rare may be
+// short, or empty, with Next set: go on with that until it is empty. Errors: a
+// *ValidationError, or ErrCursor.
+func (d *Dispatcher) Deliveries(ctx context.Context, q DeliveryQuery) (Page[Delivery], error) {
+	var bad ValidationError
+	checkTenant(&bad, q.Tenant)
+	checkLimit(&bad, &q.Limit, 50, 500)
+	checkScan(&bad, &q.Scan)
+	checkFilterID(&bad, "webhookId", q.WebhookID)
+	checkFilterID(&bad, "eventId", q.EventID)
+	checkFilterType(&bad, "eventType", q.EventType)
+	if q.State != "" {
+		checkState(&bad, "state", q.State)
+	}
+	if err := bad.err(); err != nil {
+		return Page[Delivery]{}, prefixed("list deliveries", err)
+	}
+	q.Since, q.Until = storedTime(q.Since), storedTime(q.Until)
+	p, err := d.store.ListDeliveries(ctx, q)
+	return p, prefixed("list deliveries", err)
+}
+
+// Attempts returns every recorded attempt of a delivery in the order in which
+// they were recorded, or ErrNotFound.
+func (d *Dispatcher) Attempts(ctx context.Context, tenant, deliveryID string) ([]Attempt, error) {
+	if err := findable(tenant, deliveryID); err != nil {
+		return nil, prefixed("list attempts", err)
+	}
+	as, err := d.store.ListAttempts(ctx, tenant, deliveryID)
+	return as, prefixed("list attempts", err)
+}
+
+// HourlyStats returns counts of attempts per webhook and hour, for a chart or a
+// success rate. It returns a *ValidationError when q makes no sense.
+func (d *Dispatcher) HourlyStats(ctx context.Context, q StatsQuery) ([]StatsBucket, error) {
+	var bad ValidationError
+	checkTenant(&bad, q.Tenant)
+	for i, id := range q.WebhookIDs {
+		if !validID(id) {
+			bad.add("webhookIds["+strconv.Itoa(i)+"]", "is not an ID, got %s", quoted(id))
+		}
+	}
+	if err := bad.err(); err != nil {
+		return nil, prefixed("stats", err)
+	}
+	q.Since, q.Until = storedTime(q.Since), storedTime(q.Until)
+	b, err := d.store.Stats(ctx, q)
+	return b, prefixed("stats", err)
+}
+
+// SuccessRate adds hourly statistics up: the part of attempts that succeeded,
+// 0 to 1, and how many attempts there were. With no attempts the rate is 0.
+func SuccessRate(buckets []StatsBucket) (rate float64, attempts int64) {
+	var ok int64
+	for _, b := range buckets {
+		ok += b.Succeeded
+		attempts += b.Succeeded + b.Failed
+	}
+	if attempts == 0 {
+		return 0, 0
+	}
+	return float64(ok) / float64(attempts), attempts
+}
+
+func checkScan(bad *ValidationError, scan *int) {
+	if *scan < 0 {
+		bad.add("scan", "must be 1–%d, got %d", MaxScan, *scan)
+	}
+	*scan = min(orDefault(*scan, MaxScan), MaxScan)
+}
+
+func checkState(bad *ValidationError, field string, s State) {
+	switch s {
+	case StatePending, StateSucceeded, StateFailed, StateCanceled:
+	default:
+		bad.add(field, "must be one of pending, succeeded, failed, canceled, got %s", quoted(string(s)))
+	}
+}

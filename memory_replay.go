@@ -1,0 +1,191 @@
+package webhook
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+)
+
+// Resend implements [QueueStore]. An expired lease is not an attempt: it ends.
+func (s *MemoryStore) Resend(ctx context.Context, now time.Time, tenant, deliveryID string) (Delivery, error) {
+	if err := s.lock(ctx); err != nil {
+		return Delivery{}, err
+	}
+	defer s.mu.Unlock()
+	d, err := s.deliveryOf(tenant, deliveryID)
+	if err != nil {
+		return Delivery{}, err
+	}
+	s.resend(d, now.UnixMicro())
+	return d.view(), nil
+}
+
+// resend makes a delivery pending and due now unless a lease holds it. One that
+// has been due for longer keeps its place in the queue.
+func (s *MemoryStore) resend(d *memDelivery, now int64) {
+	switch {
+	case d.claim != nil && d.at > now:
+		return
+	case d.claim != nil:
+		s.unhold(d)
+		s.enqueue(d, now, now)
+	case d.state != StatePending:
+		s.finished.remove(&d.memNode)
+		d.state, d.reason, d.finished = StatePending, "", memZero
+		s.countPending(d, 1)
+		s.enqueue(d, now, now)
+	case d.due > now:
+		d.hook.queue.remove(&d.memNode)
+		s.enqueue(d, now, now)
+	}
+	d.tries, d.crashes = 0, 0
+}
+
+// Replay implements [QueueStore]. It goes through the webhook's deliveries in
+// the order of their creation, then through the events that it lacks in the
+// order of theirs. Events published to one webhook only are not missing at
+// others. A step that creates more than the store can hold ends there, and is
+// an error wrapping [ErrBacklogFull] when it has done nothing.
+func (s *MemoryStore) Replay(ctx context.Context, req ReplayRequest) (ReplayResult, error) {
+	list, pos := byte(memCursorResends), memFirst
+	if req.Cursor != "" {
+		var err error
+		if list, pos, err = s.openPosCursor(req.Cursor); err != nil {
+			return ReplayResult{}, err
+		}
+		if list == memCursorDeliveries {
+			return ReplayResult{}, fmt.Errorf("memory store: cursor of another list: %w", ErrCursor)
+		}
+	}
+	if err := s.lock(ctx); err != nil {
+		return ReplayResult{}, err
+	}
+	defer s.mu.Unlock()
+	h, err := s.hook(req.Tenant, req.WebhookID)
+	if err != nil {
+		return ReplayResult{}, err
+	}
+	r := memReplay{s: s, h: h, req: &req, now: req.Now.UnixMicro(), published: newMemRange(req.Since, req.Until), left: memScan}
+	done := true
+	if list == memCursorResends {
+		if pos, done = r.resend(pos); done {
+			list, pos = memCursorMissing, memFirst
+		}
+	}
+	if done && req.Missing {
+		pos, done, err = r.create(pos)
+	}
+	if err != nil && r.res.Resent+r.res.Created == 0 {
+		return ReplayResult{}, err
+	}
+	if !done {
+		r.res.Next = s.posCursor(list, pos)
+	}
+	return r.res, nil
+}
+
+// memReplay is one step of a replay.
+type memReplay struct {
+	s         *MemoryStore
+	h         *memHook
+	req       *ReplayRequest
+	now       int64
+	published memRange
+	left      int // deliveries and events that it may still look at
+	res       ReplayResult
+}
+
+// full reports whether the step must end before it looks at one more.
+func (r *memReplay) full() bool {
+	r.left--
+	return r.left < 0 || r.res.Resent+r.res.Created >= r.req.Limit
+}
+
+// resend goes through the deliveries after pos and returns how far it came,
+// and whether that was all.
+func (r *memReplay) resend(pos memPos) (memPos, bool) {
+	if len(r.req.States) == 0 {
+		return pos, true
+	}
+	// No delivery was created before its event was published.
+	if start := (memPos{r.published.since - 1, math.MaxUint64}); pos.less(start) {
+		pos = start
+	}
+	for d := range r.h.log.ascend(pos) {
+		if r.full() {
+			return pos, false
+		}
+		pos = d.position()
+		e := d.event
+		if d.state == StatePending || !slices.Contains(r.req.States, d.state) || !r.selects(e) {
+			continue
+		}
+		if !r.req.DryRun {
+			r.s.resend(d, r.now)
+		}
+		r.res.Resent++
+	}
+	return pos, true
+}
+
+// create does the same for events that have no delivery to the webhook.
+func (r *memReplay) create(pos memPos) (memPos, bool, error) {
+	if start := (memPos{r.published.since - 1, math.MaxUint64}); pos.less(start) {
+		pos = start
+	}
+	for e := range r.h.tenant.eventLog.ascend(pos) {
+		if e.published >= r.published.until {
+			break
+		}
+		if r.full() {
+			return pos, false, nil
+		}
+		if r.selects(e) && r.wants(e) && !e.sentTo(r.h) {
+			if !r.req.DryRun {
+				var data int64
+				if e.pending == 0 {
+					data = int64(len(e.rec.Data))
+				}
+				if err := r.s.room(1, data); err != nil {
+					return pos, false, err
+				}
+				r.deliver(e)
+			}
+			r.res.Created++
+		}
+		pos = e.position()
+	}
+	return pos, true, nil
+}
+
+func (r *memReplay) selects(e *memEvent) bool {
+	return r.published.contains(e.published) && (r.req.EventType == "" || e.rec.Type == r.req.EventType)
+}
+
+// wants reports whether the webhook would get the event if it were published now.
+func (r *memReplay) wants(e *memEvent) bool {
+	if e.only != "" {
+		return e.only == r.h.id
+	}
+	return memSelects(r.h.rec.Events, e.rec.Type)
+}
+
+func (r *memReplay) deliver(e *memEvent) {
+	if e.place != 0 {
+		r.s.idle.remove(&e.memNode)
+	}
+	ids := r.s.newIDs(1)
+	d := r.s.deliver(e, r.h, ids.next(), max(r.now, e.published))
+	e.late = append(e.late, d)
+}
+
+// sentTo reports whether the event has a delivery to a webhook. Those made when
+// it was published have numbers in a row and its time.
+func (e *memEvent) sentTo(h *memHook) bool {
+	if d, ok := h.log.at(memPos{e.published, e.first}); ok && d.event == e {
+		return true
+	}
+	return slices.ContainsFunc(e.late, func(d *memDelivery) bool { return d.hook == h })
+}

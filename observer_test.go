@@ -1,0 +1,182 @@
+package webhook
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+type traceKey struct{}
+
+// sightings is an Observer that notes what it sees.
+type sightings struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (s *sightings) add(format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lines = append(s.lines, fmt.Sprintf(format, args...))
+}
+
+func (s *sightings) count(line string) (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.lines {
+		if strings.HasPrefix(l, line) {
+			n++
+		}
+	}
+	return n
+}
+
+func (s *sightings) observer(send AttemptObservation) Observer {
+	return Observer{
+		Publish: func(ctx context.Context, reqs []PublishRequest) (string, func([]Published, error)) {
+			trace, _ := ctx.Value(traceKey{}).(string)
+			return trace, func(out []Published, err error) { s.add("stored %d %v", len(out), err) }
+		},
+		Attempt: func(d Delivery, ev *EventRecord) AttemptObservation {
+			s.add("attempt %d trace %q", d.Attempts+1, ev.Trace)
+			send := send
+			send.Ended = func(a Attempt, aborted bool) { s.add("ended %d %s aborted %v", a.Status, a.Class, aborted) }
+			return send
+		},
+		Recorded: func(d Delivery, a *Attempt, o Outcome) { s.add("recorded %s %v %d", d.State, a != nil, o) },
+		Claimed:  func(n int, took time.Duration, err error) { s.add("claimed %d %v", n, err) },
+		Disabled: func(w Webhook, gone bool) { s.add("disabled %s %v", w.Name, gone) },
+	}
+}
+
+func TestObserverSeesAnEventFromPublishToReceiver(t *testing.T) {
+	var s sightings
+	const parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+	inBubble(t, Config{Retry: noJitter, Observer: s.observer(AttemptObservation{Traceparent: "00-a-b-01", Tracestate: "x=1"})}, func(w *world) {
+		w.hook("h.example.com")
+		w.rx.on("h.example.com", answers(500, 410))
+		w.start()
+		if _, err := w.Publish(context.WithValue(context.Background(), traceKey{}, parent), Event{Tenant: tenant, Type: "a.b", Data: map[string]int{}}); err != nil {
+			t.Fatal(err)
+		}
+		w.pass(time.Minute)
+		for line, want := range map[string]int{
+			"stored 1 <nil>": 1, "attempt 1 trace \"" + parent: 1, "attempt 2 trace \"" + parent: 1, "ended 500 status aborted false": 1,
+			"ended 410 status aborted false": 1, "recorded pending true 0": 1, "recorded failed true 0": 1, "claimed 1 <nil>": 2, "disabled h.example.com true": 1,
+		} {
+			if n := s.count(line); n != want {
+				t.Errorf("%q was seen %d times, want %d: %v", line, n, want, s.lines)
+			}
+		}
+		for _, r := range w.rx.at("h.example.com") {
+			if r.header.Get("Traceparent") != "00-a-b-01" || r.header.Get("Tracestate") != "x=1" {
+				t.Errorf("sent %v", r.header)
+			}
+		}
+	})
+}
+
+// answers answers with each status in turn.
+func answers(codes ...int) func(int, *http.Request) (int, http.Header, error) {
+	return func(n int, _ *http.Request) (int, http.Header, error) { return codes[min(n, len(codes))-1], nil, nil }
+}
+
+// Nothing is sent that the host did not ask for, and customers cannot set it.
+func TestTraceHeadersAreTheHosts(t *testing.T) {
+	var s sightings
+	inBubble(t, Config{Observer: s.observer(AttemptObservation{Tracestate: "a\r\nX-Webhook-Signature: b"})}, func(w *world) {
+		for _, name := range []string{"traceparent", "Tracestate", "BAGGAGE", "trace_parent"} {
+			spec := goodSpec()
+			spec.Headers = map[string]string{name: "x"}
+			if _, _, err := w.CreateWebhook(context.Background(), tenant, spec); (err == nil) != (name == "trace_parent") {
+				t.Errorf("header %s: %v", name, err)
+			}
+		}
+		w.hook("h.example.com")
+		w.start()
+		long := strings.Repeat("x", 129)
+		for _, trace := range []string{long, "a\x00", "é"} {
+			if _, err := w.Publish(context.WithValue(context.Background(), traceKey{}, trace), Event{Tenant: tenant, Type: "a.b", Data: map[string]int{}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.pass(time.Second)
+		if n := s.count(`attempt 1 trace ""`); n != 3 {
+			t.Errorf("%d events without a trace, want 3: %v", n, s.lines)
+		}
+		for _, r := range w.rx.at("h.example.com") {
+			if len(r.header["Traceparent"])+len(r.header["Tracestate"]) != 0 {
+				t.Errorf("sent %v", r.header)
+			}
+		}
+	})
+}
+
+func TestObserverSeesRefusalsAndAborts(t *testing.T) {
+	var s sightings
+	var faults *faultyStore
+	inBubbleOver(t, Config{DrainTimeout: -1, Observer: s.observer(AttemptObservation{})}, func(m *MemoryStore) Store {
+		faults = &faultyStore{Store: m}
+		return faults
+	}, func(w *world) {
+		w.hook("h.example.com")
+		w.rx.hang("h.example.com")
+		faults.set(func(op string) error {
+			if op == "Publish" {
+				return errors.New("no room")
+			}
+			return nil
+		})
+		if _, err := w.Publish(context.Background(), Event{Tenant: tenant, Type: "a.b", Data: map[string]int{}}); err == nil {
+			t.Fatal("published")
+		}
+		faults.set(nil)
+		w.start()
+		w.publish()
+		w.pass(time.Second)
+		w.end()
+		if s.count("stored 0 no room") != 1 || s.count("ended 0  aborted true") != 1 || s.count("recorded") != 0 {
+			t.Errorf("seen: %v", s.lines)
+		}
+	})
+}
+
+// An observer that panics everywhere changes nothing.
+func TestObserverThatPanics(t *testing.T) {
+	inBubble(t, Config{Observer: Observer{
+		Publish:  func(context.Context, []PublishRequest) (string, func([]Published, error)) { panic("p") },
+		Attempt:  func(Delivery, *EventRecord) AttemptObservation { panic("a") },
+		Recorded: func(Delivery, *Attempt, Outcome) { panic("r") },
+		Claimed:  func(int, time.Duration, error) { panic("c") },
+		Disabled: func(Webhook, bool) { panic("d") },
+	}}, func(w *world) {
+		wh := w.hook("h.example.com")
+		gone := w.hook("gone.example.com")
+		w.rx.status("gone.example.com", 410)
+		w.start()
+		w.publish()
+		w.pass(time.Second)
+		w.wantState(wh.ID, StateSucceeded, "")
+		w.wantState(gone.ID, StateFailed, ReasonGone)
+	})
+	// And one whose functions for the end do.
+	inBubble(t, Config{Observer: Observer{
+		Publish: func(context.Context, []PublishRequest) (string, func([]Published, error)) {
+			return "", func([]Published, error) { panic("s") }
+		},
+		Attempt: func(Delivery, *EventRecord) AttemptObservation {
+			return AttemptObservation{Ended: func(Attempt, bool) { panic("e") }}
+		},
+	}}, func(w *world) {
+		wh := w.hook("h.example.com")
+		w.start()
+		w.publish()
+		w.pass(time.Second)
+		w.wantState(wh.ID, StateSucceeded, "")
+	})
+}

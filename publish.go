@@ -1,0 +1,256 @@
+package webhook
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Publish stores one event, with a delivery for every active webhook of its
+// tenant that selects its type, and returns when that is durable. It does not
+// wait for deliveries.
+//
+// Publishing the same ID or Key again with equal type and data stores nothing
+// and reports Duplicate; so after an error that leaves the outcome open (a
+// timeout, a lost connection) the caller repeats the call with the same ID.
+// Other content under the same ID is an error wrapping ErrEventConflict.
+//
+// Other errors: a *ValidationError for an event that was refused,
+// ErrEventTooLarge, ErrBacklogFull from a bounded Store, ctx.Err(), and the
+// Store's own. After any of them nothing is half-stored.
+func (d *Dispatcher) Publish(ctx context.Context, ev Event) (Published, error) {
+	req, err := d.prepare(ev)
+	if err != nil {
+		return Published{}, prefixed("publish", err)
+	}
+	out, err := d.publish(ctx, []PublishRequest{req})
+	if err != nil {
+		return Published{}, prefixed("publish", err)
+	}
+	return out[0], nil
+}
+
+// PublishAll publishes many events in one atomic step, which is much cheaper
+// than one by one. An event that is refused refuses all, before anything is
+// stored; its error names its index. When an event's ID is taken by another
+// event (ErrEventConflict) that event is left out, the others are stored, and
+// both results and error are returned.
+func (d *Dispatcher) PublishAll(ctx context.Context, evs []Event) ([]Published, error) {
+	reqs := make([]PublishRequest, len(evs))
+	for i, ev := range evs {
+		req, err := d.prepare(ev)
+		if err != nil {
+			return nil, prefixed("publish", fmt.Errorf("event %d: %w", i, err))
+		}
+		reqs[i] = req
+	}
+	if len(reqs) == 0 {
+		return nil, nil
+	}
+	out, err := d.publish(ctx, reqs)
+	return out, prefixed("publish", err)
+}
+
+// Prepare validates and encodes an event without storing it: for PublishTx of
+// the packages pgstore and sqlitestore, which writes the result in a transaction
+// of the host's. The ID is assigned here; errors are those of
+// Publish. Prepare does not block. Call [Dispatcher.Wake] after the commit.
+func (d *Dispatcher) Prepare(ev Event) (PublishRequest, error) {
+	req, err := d.prepare(ev)
+	return req, prefixed("prepare", err)
+}
+
+func (d *Dispatcher) prepare(ev Event) (PublishRequest, error) {
+	rec, err := prepareEvent(ev, d.now(), d.cfg.MaxEventSize)
+	if err != nil {
+		return PublishRequest{}, err
+	}
+	return PublishRequest{Event: rec, Patterns: patternsFor(rec.Type)}, nil
+}
+
+// publish stores prepared events and wakes the claim loop.
+func (d *Dispatcher) publish(ctx context.Context, reqs []PublishRequest) ([]Published, error) {
+	out, due, err := d.storeEvents(ctx, reqs)
+	if due {
+		d.Wake()
+	}
+	return out, err
+}
+
+// storeEvents stores prepared events, and reports whether a delivery is due.
+func (d *Dispatcher) storeEvents(ctx context.Context, reqs []PublishRequest) (out []Published, due bool, err error) {
+	if d.cfg.Observer.Publish != nil {
+		if stored := d.observePublish(ctx, reqs); stored != nil {
+			defer func() { d.observed("Publish", func() { stored(out, err) }) }()
+		}
+	}
+	res, err := d.store.Publish(ctx, d.now(), reqs)
+	if err != nil {
+		return nil, false, err
+	}
+	if len(res) != len(reqs) {
+		return nil, false, fmt.Errorf("the store returned %d results for %d events", len(res), len(reqs))
+	}
+	out = make([]Published, len(reqs))
+	var conflicts []error
+	for i, r := range res {
+		ev := &reqs[i].Event //nolint:gosec // as many as there are results, see above
+		out[i] = Published{ID: ev.ID, Deliveries: r.Deliveries, Duplicate: r.Duplicate}
+		if r.Conflict {
+			conflicts = append(conflicts, fmt.Errorf("%w: %q was published with other type or data: use a new id", ErrEventConflict, ev.ID))
+		}
+		due = due || r.Deliveries > 0
+	}
+	return out, due, errors.Join(conflicts...)
+}
+
+// logContained logs err with its stack when it is a contained panic.
+func (d *Dispatcher) logContained(err error) {
+	if p, ok := errors.AsType[*panicError](err); ok {
+		logPanic(d.log, p)
+	}
+}
+
+// TestEvent says what SendTest sends. The zero value sends an event of type
+// "webhook.test" with a short greeting.
+type TestEvent struct {
+	Type string // empty: the type of Data, or TypeTest
+	Data any    // nil: {"test":true,"message":"…"}
+}
+
+// SendTest publishes an event to one webhook, whatever types it selects, and
+// returns its delivery, which is attempted like any other: follow it with
+// [Dispatcher.Delivery] and [Dispatcher.Attempts]. ErrNotFound when there is no
+// such webhook, ErrInactive when it is disabled.
+func (d *Dispatcher) SendTest(ctx context.Context, tenant, webhookID string, ev TestEvent) (Delivery, error) {
+	del, err := d.sendTest(ctx, tenant, webhookID, ev)
+	return del, prefixed("send test", err)
+}
+
+func (d *Dispatcher) sendTest(ctx context.Context, tenant, webhookID string, ev TestEvent) (Delivery, error) {
+	if err := d.requireActive(ctx, tenant, webhookID); err != nil {
+		return Delivery{}, err
+	}
+	if ev.Data == nil {
+		ev.Type = orDefault(ev.Type, TypeTest)
+		ev.Data = struct {
+			Test    bool   `json:"test"`
+			Message string `json:"message"`
+		}{true, "This is a test event. If you can read it, your webhook works."}
+	}
+	req, err := d.prepare(Event{Tenant: tenant, Type: ev.Type, Data: ev.Data})
+	if err != nil {
+		return Delivery{}, err
+	}
+	req.WebhookID = webhookID
+	out, _, err := d.storeEvents(ctx, []PublishRequest{req})
+	if err != nil {
+		return Delivery{}, err
+	}
+	defer d.Wake() // what is returned is the delivery before its attempt
+	q := DeliveryQuery{Tenant: tenant, WebhookID: webhookID, EventID: out[0].ID, Limit: 1}
+	for {
+		page, err := d.store.ListDeliveries(ctx, q)
+		if err != nil {
+			return Delivery{}, err
+		}
+		if len(page.Items) > 0 {
+			return page.Items[0], nil
+		}
+		if page.Next == "" {
+			// Disabled or deleted between the check and the publish.
+			return Delivery{}, ErrInactive
+		}
+		q.Cursor = page.Next
+	}
+}
+
+// Resend delivers one delivery again, whatever its state, with its full number
+// of retries and the same event ID and body, and returns it as it is then. One
+// that is being attempted right now stays as it is. ErrNotFound when there is
+// no such delivery or its webhook was deleted, ErrInactive when that is
+// disabled.
+func (d *Dispatcher) Resend(ctx context.Context, tenant, deliveryID string) (Delivery, error) {
+	del, err := d.resend(ctx, tenant, deliveryID)
+	return del, prefixed("resend", err)
+}
+
+func (d *Dispatcher) resend(ctx context.Context, tenant, deliveryID string) (Delivery, error) {
+	if err := findable(tenant, deliveryID); err != nil {
+		return Delivery{}, err
+	}
+	del, err := d.store.GetDelivery(ctx, tenant, deliveryID)
+	if err != nil {
+		return Delivery{}, err
+	}
+	if err := d.requireActive(ctx, tenant, del.WebhookID); err != nil {
+		return Delivery{}, err
+	}
+	del, err = d.store.Resend(ctx, d.now(), tenant, deliveryID)
+	if err == nil {
+		d.Wake()
+	}
+	return del, err
+}
+
+// Replay delivers many deliveries of one webhook again, one bounded step at a
+// time: call it with the cursor of the result before until Next is empty. A
+// step that is repeated resends nothing twice. Limit 0 means 500. When neither
+// States nor Missing is given, what was never delivered is replayed: failed and
+// canceled deliveries, and events that have no delivery as the webhook was
+// disabled or did not exist; of those, all that the Store still has, so give
+// Since. Now is filled in. ErrNotFound when there is no such webhook,
+// ErrInactive when it is disabled (a DryRun, which only counts, is possible).
+func (d *Dispatcher) Replay(ctx context.Context, req ReplayRequest) (ReplayResult, error) {
+	res, err := d.replay(ctx, req)
+	return res, prefixed("replay", err)
+}
+
+func (d *Dispatcher) replay(ctx context.Context, req ReplayRequest) (ReplayResult, error) {
+	var bad ValidationError
+	checkTenant(&bad, req.Tenant)
+	checkFilterType(&bad, "eventType", req.EventType)
+	checkLimit(&bad, &req.Limit, 500, 1000)
+	for _, s := range req.States {
+		checkState(&bad, "states", s)
+	}
+	if err := bad.err(); err != nil {
+		return ReplayResult{}, err
+	}
+	if len(req.States) == 0 && !req.Missing {
+		req.States = []State{StateFailed, StateCanceled}
+		req.Missing = true
+	}
+	if err := d.requireActive(ctx, req.Tenant, req.WebhookID); err != nil && (!req.DryRun || !errors.Is(err, ErrInactive)) {
+		return ReplayResult{}, err
+	}
+	req.Now = d.now()
+	req.Since, req.Until = storedTime(req.Since), storedTime(req.Until)
+	res, err := d.store.Replay(ctx, req)
+	if err == nil && !req.DryRun && res.Resent+res.Created > 0 {
+		d.Wake()
+	}
+	return res, err
+}
+
+// requireActive returns ErrNotFound or ErrInactive unless there is such a
+// webhook and it is active.
+func (d *Dispatcher) requireActive(ctx context.Context, tenant, webhookID string) error {
+	w, err := d.getWebhook(ctx, tenant, webhookID)
+	if err != nil {
+		return err
+	}
+	if !w.Active {
+		return ErrInactive
+	}
+	return nil
+}
+
+// storedTime brings a time to the precision that stores keep.
+func storedTime(t time.Time) time.Time {
+	if t.IsZero() {
+		return t
+	}
+	return t.UTC().Truncate(time.Microsecond)
+}

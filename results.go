@@ -1,0 +1,231 @@
+package webhook
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+)
+
+// maxRecord is the most results recorded in one step.
+const maxRecord = 500
+
+// resultQueue holds results on their way to the store. It is bounded by
+// Config.MaxClaimed: what is in it is still held.
+type resultQueue struct {
+	mu      sync.Mutex
+	waiting []*job
+	pending int // waiting, and taken but not yet recorded
+	closed  bool
+	arrived chan struct{} // something is waiting, or it was closed
+	emptied chan struct{} // closed when pending falls to 0; nil when nobody asks
+}
+
+// add hands results on. It never blocks.
+func (q *resultQueue) add(jobs ...*job) {
+	if len(jobs) == 0 {
+		return
+	}
+	q.mu.Lock()
+	q.waiting = append(q.waiting, jobs...)
+	q.pending += len(jobs)
+	q.mu.Unlock()
+	q.signal()
+}
+
+func (q *resultQueue) close() {
+	q.mu.Lock()
+	q.closed = true
+	q.mu.Unlock()
+	q.signal()
+}
+
+func (q *resultQueue) signal() {
+	select {
+	case q.arrived <- struct{}{}:
+	default:
+	}
+}
+
+// take waits for results and returns up to maxRecord of them, or nil when there
+// are none and none will come.
+func (q *resultQueue) take() []*job {
+	for {
+		q.mu.Lock()
+		if n := min(len(q.waiting), maxRecord); n > 0 {
+			batch := q.waiting[:n:n]
+			q.waiting = q.waiting[n:]
+			if len(q.waiting) == 0 {
+				q.waiting = nil
+			}
+			q.mu.Unlock()
+			return batch
+		}
+		closed := q.closed
+		q.mu.Unlock()
+		if closed {
+			return nil
+		}
+		<-q.arrived
+		runtime.Gosched() // what has ended just now comes along
+	}
+}
+
+// more takes up to n results without waiting.
+func (q *resultQueue) more(n int) []*job {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n = min(n, len(q.waiting))
+	out := slices.Clone(q.waiting[:n])
+	q.waiting = q.waiting[n:]
+	return out
+}
+
+// again puts a result back that was taken before.
+func (q *resultQueue) again(j *job) {
+	q.mu.Lock()
+	q.waiting = append(q.waiting, j)
+	q.mu.Unlock()
+	q.signal()
+}
+
+// done notes that n results are dealt with.
+func (q *resultQueue) done(n int) {
+	q.mu.Lock()
+	q.pending -= n
+	if q.pending == 0 && q.emptied != nil {
+		close(q.emptied)
+		q.emptied = nil
+	}
+	q.mu.Unlock()
+}
+
+// waitEmpty waits until every result is dealt with, at most for d.
+func (q *resultQueue) waitEmpty(d time.Duration) {
+	q.mu.Lock()
+	if q.pending == 0 {
+		q.mu.Unlock()
+		return
+	}
+	if q.emptied == nil {
+		q.emptied = make(chan struct{})
+	}
+	c := q.emptied
+	q.mu.Unlock()
+	waitFor(c, d)
+}
+
+// recordLoop writes results to the store until the queue is closed and empty.
+// While one batch is being written the next one gathers, so batches grow with
+// the load and nothing waits when there is little.
+func (e *engine) recordLoop(ctx context.Context) {
+	for {
+		batch := e.results.take()
+		if batch == nil {
+			return
+		}
+		e.record(ctx, batch)
+	}
+}
+
+// record writes a batch, for as long as it takes: results are never dropped
+// while ctx lasts, and their leases are renewed meanwhile.
+func (e *engine) record(ctx context.Context, batch []*job) {
+	for failures := 1; ; failures++ {
+		err := e.complete(ctx, batch)
+		if err == nil {
+			e.recorded(batch)
+			return
+		}
+		if ctx.Err() != nil {
+			e.results.done(len(batch)) // their leases expire, and they are attempted again
+			return
+		}
+		e.d.log.Warn("webhook: results could not be recorded, will retry", "count", len(batch), "error", err, "failures", failures)
+		if failures > 1 && len(batch) > 1 {
+			// One result that the store cannot take must not hold up the others.
+			if batch = e.recordSingly(ctx, batch); len(batch) == 0 {
+				return
+			}
+		}
+		e.pause(ctx, failures)
+		// What has come meanwhile shows whether it is the store or the result.
+		batch = append(batch, e.results.more(maxRecord-len(batch))...)
+	}
+}
+
+// recordSingly writes results one by one, sets those aside that are refused,
+// and returns what is left when it is not the results but the store.
+func (e *engine) recordSingly(ctx context.Context, batch []*job) []*job {
+	var refused []*job
+	for i, j := range batch {
+		if err := e.complete(ctx, batch[i:i+1]); err == nil {
+			e.recorded(batch[i : i+1])
+			continue
+		}
+		refused = append(refused, j)
+		if len(refused) == i+1 && i > 0 { // nothing but failures
+			return batch
+		}
+	}
+	for _, j := range refused {
+		e.setAside(j)
+	}
+	return nil
+}
+
+// setAside puts a result that the store refuses back in line after a while.
+// From the second time on it comes without what the receiver sent, which is
+// the likeliest reason.
+func (e *engine) setAside(j *job) {
+	j.refusals++
+	if a := j.result.Attempt; a != nil && j.refusals > 1 {
+		a.ResponseBody, a.ResponseHeaders, a.ResponseTruncated = nil, nil, true
+	}
+	e.d.log.Error("webhook: the store refuses a result, will try again", "delivery", j.Delivery.ID, "times", j.refusals)
+	time.AfterFunc(storeRetry(j.refusals), func() { e.results.again(j) })
+}
+
+// complete calls the store.
+func (e *engine) complete(ctx context.Context, batch []*job) error {
+	results := make([]Result, len(batch))
+	e.mu.Lock()
+	for i, j := range batch {
+		results[i] = j.result
+		results[i].DeliveryID, results[i].Token = j.Delivery.ID, j.token
+	}
+	e.mu.Unlock()
+	out, err := e.d.store.Complete(ctx, e.d.now(), results)
+	if err != nil {
+		return err
+	}
+	if len(out) != len(batch) {
+		return errors.New("the store returned another number of outcomes than there were results")
+	}
+	for i, j := range batch {
+		j.outcome = out[i]
+	}
+	return nil
+}
+
+// recorded ends the leases of a batch that is in the store and passes it on.
+func (e *engine) recorded(batch []*job) {
+	e.mu.Lock()
+	now := time.Now()
+	for _, j := range batch {
+		if j.result.Attempt != nil {
+			e.attempts++
+		}
+		// A retry may be due before the claim loop meant to look again, or means
+		// to by what it has just been told.
+		if j.result.State == StatePending && (e.asleep.IsZero() || now.Add(j.result.Delay).Before(e.asleep)) {
+			e.signalClaim()
+		}
+	}
+	e.release(batch...)
+	e.mu.Unlock()
+	e.results.done(len(batch))
+	e.aftermath <- batch
+}

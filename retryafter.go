@@ -1,0 +1,100 @@
+package webhook
+
+import (
+	"math/rand/v2"
+	"strings"
+	"time"
+)
+
+// longestRetryAfter is what any longer wait is taken for: far above every
+// limit that is applied later, far below where durations overflow.
+const longestRetryAfter = 366 * 24 * time.Hour
+
+// The three forms of a date that RFC 9110, section 5.6.7, has recipients
+// accept. GMT is part of the form, not a zone to be looked up.
+const (
+	layoutIMF     = "Mon, 02 Jan 2006 15:04:05 GMT"
+	layoutRFC850  = "Monday, 02-Jan-06 15:04:05 GMT"
+	layoutAsctime = "Mon Jan _2 15:04:05 2006"
+)
+
+// parseRetryAfter returns how long the Retry-After field of an answer, as RFC
+// 9110 section 10.2.3 defines it, asks to wait from now: a number of seconds
+// or a date. It reports false when there is no such field, more than one, or
+// anything that is not exactly of that form: whoever writes "1.5", "+5" or
+// "-1" has not said how long. A date that is over asks for no wait at all.
+// The result is never negative and never above a year or so.
+func parseRetryAfter(values []string, now time.Time) (time.Duration, bool) {
+	if len(values) != 1 || values[0] == "" {
+		return 0, false
+	}
+	value := values[0]
+	if seconds, ok := decimal(value); ok {
+		return min(time.Duration(seconds)*time.Second, longestRetryAfter), true
+	}
+	at, ok := parseHTTPDate(value, now)
+	if !ok {
+		return 0, false
+	}
+	return min(max(at.Sub(now), 0), longestRetryAfter), true
+}
+
+// decimal reads a number of digits and nothing else. A number too large to
+// matter comes back as the number of seconds in longestRetryAfter, so that no
+// count of digits overflows.
+func decimal(s string) (int64, bool) {
+	const most = int64(longestRetryAfter / time.Second)
+	var n int64
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return 0, false
+		}
+		n = min(n*10+int64(s[i]-'0'), most)
+	}
+	return n, true
+}
+
+func parseHTTPDate(s string, now time.Time) (time.Time, bool) {
+	layout := layoutIMF
+	switch comma := strings.IndexByte(s, ','); {
+	case comma < 0:
+		layout = layoutAsctime
+	case comma > 3:
+		layout = layoutRFC850
+	}
+	t, err := time.Parse(layout, s)
+	if err != nil {
+		return time.Time{}, false
+	}
+	if layout == layoutRFC850 {
+		// Two digits mean the latest year that is not more than 50 years ahead.
+		limit := now.AddDate(50, 0, 0)
+		for next := t.AddDate(100, 0, 0); !next.After(limit); next = t.AddDate(100, 0, 0) {
+			t = next
+		}
+		for t.After(limit) {
+			t = t.AddDate(-100, 0, 0)
+		}
+	}
+	// time.Parse also takes fractions of a second, any case and the wrong day
+	// of the week. What does not come out as it went in was something else.
+	return t, t.Format(layout) == s
+}
+
+// retryAfterSpread is the part of the wait asked for by which retries are
+// spread: whoever sends the same date, or number, to all does not get all of
+// them back in the same moment.
+const retryAfterSpread = 5
+
+// obeyRetryAfter returns the wait before the next attempt when a receiver asked
+// for one: what was asked for and up to a fifth more, at random. It is at least
+// own, the wait it would have been, so that a receiver cannot make us hammer it,
+// and at most the larger of own and limit, so that it cannot park a delivery for
+// ever. Where more was asked for than limit, the spread ends there.
+func obeyRetryAfter(own, asked, limit time.Duration) time.Duration {
+	low, top := asked, min(asked+asked/retryAfterSpread, limit)
+	if asked >= limit {
+		low = limit - limit/(retryAfterSpread+1)
+	}
+	return max(own, low+rand.N(max(top-low, 0)+1)) //nolint:gosec // a pause, not a secret
+}

@@ -1,0 +1,124 @@
+package webhook
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+// What is stored of a webhook may be encrypted, see Keyring. Records keep the
+// stored form everywhere in this package: it is opened where a value is used,
+// which is in target.prepare, once for each version of a webhook, and in what
+// is returned to the host.
+
+// secretPlace and headerPlace say where values of a webhook belong.
+func secretPlace(w *Webhook) place              { return place{tenant: w.Tenant, webhook: w.ID} }
+func headerPlace(w *Webhook, name string) place { return place{w.Tenant, w.ID, name} }
+
+// sealRecord puts every value of rec that is plain, or encrypted with an older
+// key, into the form that is stored now, and reports whether there was one. What
+// cannot be opened stays as it is. It changes no memory that rec shares. A nil
+// Keyring leaves everything as it is.
+func (k *Keyring) sealRecord(rec *WebhookRecord) (changed bool) {
+	if k == nil {
+		return false
+	}
+	renew := func(p place, value string) string {
+		if k.current(value) {
+			return value
+		}
+		plain, err := k.unseal(p, value)
+		if err != nil {
+			return value
+		}
+		changed = true
+		return k.seal(p, plain)
+	}
+	rec.Secrets = slices.Clone(rec.Secrets)
+	for i := range rec.Secrets {
+		rec.Secrets[i].Value = renew(secretPlace(&rec.Webhook), rec.Secrets[i].Value)
+	}
+	rec.Headers = maps.Clone(rec.Headers)
+	for name, value := range rec.Headers {
+		rec.Headers[name] = renew(headerPlace(&rec.Webhook, name), value)
+	}
+	return changed
+}
+
+// openSecret returns the text of a stored secret of w.
+func (k *Keyring) openSecret(w *Webhook, s *SecretRecord) (string, error) {
+	return k.unseal(secretPlace(w), s.Value)
+}
+
+// openHeaders returns the headers of w with plain values: the map itself when
+// they all are, and nil with an error when one cannot be opened.
+func (k *Keyring) openHeaders(w *Webhook) (map[string]string, error) {
+	plain := true
+	for _, value := range w.Headers {
+		plain = plain && !sealed(value)
+	}
+	if plain {
+		return w.Headers, nil
+	}
+	out := make(map[string]string, len(w.Headers))
+	for _, name := range slices.Sorted(maps.Keys(w.Headers)) {
+		value, err := k.unseal(headerPlace(w, name), w.Headers[name])
+		if err != nil {
+			return nil, err
+		}
+		out[name] = value
+	}
+	return out, nil
+}
+
+// shown returns a webhook as hosts see it, with plain headers. It changes no
+// memory that w shares.
+func (k *Keyring) shown(w Webhook) Webhook {
+	headers, err := k.openHeaders(&w)
+	w.Headers = headers
+	if err != nil {
+		w.Unreadable = err.Error()
+	}
+	return w
+}
+
+// shownRecord is shown for what also has its secrets.
+func (k *Keyring) shownRecord(rec *WebhookRecord, now time.Time) Webhook {
+	w := k.shown(rec.Webhook)
+	if w.Unreadable != "" {
+		return w
+	}
+	for i := range rec.Secrets {
+		if s := &rec.Secrets[i]; !s.expired(now) {
+			if _, err := k.openSecret(&w, s); err != nil {
+				w.Unreadable = err.Error()
+				break
+			}
+		}
+	}
+	return w
+}
+
+// expired reports whether a secret has stopped signing.
+func (s *SecretRecord) expired(now time.Time) bool {
+	return !s.ExpiresAt.IsZero() && !now.Before(s.ExpiresAt)
+}
+
+// openAll opens every secret that still signs, for a change that has to compare
+// them.
+func (k *Keyring) openAll(rec *WebhookRecord, now time.Time) ([]string, error) {
+	out := make([]string, len(rec.Secrets))
+	for i := range rec.Secrets {
+		s := &rec.Secrets[i]
+		if s.expired(now) {
+			continue
+		}
+		text, err := k.openSecret(&rec.Webhook, s)
+		if err != nil {
+			return nil, fmt.Errorf("%w; to replace the secret at once, rotate with an Overlap of 0", err)
+		}
+		out[i] = text
+	}
+	return out, nil
+}

@@ -1,0 +1,335 @@
+package webhook
+
+import (
+	"bytes"
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+)
+
+// stored returns what the store has of a webhook, printed with everything in it.
+func (w *world) stored(id string) (WebhookRecord, string) {
+	w.t.Helper()
+	rec, err := w.mem.GetWebhook(context.Background(), tenant, id)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	text := fmt.Sprintf("%+v", rec.Webhook)
+	for _, s := range rec.Secrets {
+		text += " " + s.Value
+	}
+	return rec, text
+}
+
+// restart puts another dispatcher over the same store in w's place.
+func (w *world) restart(cfg Config) {
+	w.t.Helper()
+	w.end()
+	cfg.Client, cfg.PollInterval = w.cfg.Client, w.cfg.PollInterval
+	d, err := New(w.mem, cfg)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.Dispatcher = d
+}
+
+func signedBy(r received, secret string) bool {
+	m := hmac.New(sha256.New, []byte(secret))
+	m.Write([]byte(r.body))
+	return hex.EncodeToString(m.Sum(nil)) == r.header.Get("X-Webhook-Signature")
+}
+
+const (
+	markerSecret = "markersecret-0123456789-0123456789"
+	markerHeader = "Bearer markertoken"
+)
+
+// sealedHook creates a webhook with the marker secret and the marker header.
+func (w *world) sealedHook(host string) Webhook {
+	w.t.Helper()
+	return w.hook(host, func(s *WebhookSpec) {
+		s.Secret, s.Headers = markerSecret, map[string]string{"authorization": markerHeader, "X-Empty": ""}
+	})
+}
+
+func TestP5_StoreNeverSeesSecretsOrHeaderValues(t *testing.T) {
+	inBubble(t, Config{Keys: mustKeyring(t, testKey("k1", 1))}, func(w *world) {
+		ctx := context.Background()
+		wh := w.sealedHook("h.example.com")
+		if wh.Headers["Authorization"] != markerHeader || wh.Unreadable != "" {
+			t.Errorf("created %+v", wh)
+		}
+		check := func(after string) {
+			t.Helper()
+			rec, text := w.stored(wh.ID)
+			if strings.Contains(text, "marker") || !sealed(rec.Secrets[0].Value) || !sealed(rec.Headers["Authorization"]) || !sealed(rec.Headers["X-Empty"]) {
+				t.Errorf("after %s the store has %s", after, text)
+			}
+			got, err := w.Webhook(ctx, tenant, wh.ID)
+			page, err2 := w.Webhooks(ctx, WebhookQuery{Tenant: tenant})
+			if err != nil || err2 != nil || got.Headers["Authorization"] != markerHeader || page.Items[0].Headers["Authorization"] != markerHeader {
+				t.Errorf("after %s: %+v, %v; %+v, %v", after, got, err, page, err2)
+			}
+		}
+		check("creation")
+		w.start()
+		w.publish()
+		w.pass(time.Second)
+		got := w.rx.at("h.example.com")
+		if len(got) != 1 || got[0].header.Get("Authorization") != markerHeader || !signedBy(got[0], markerSecret) {
+			t.Fatalf("sent %+v", got)
+		}
+		if v := got[0].header["X-Empty"]; len(v) != 1 || v[0] != "" {
+			t.Errorf("an empty header is sent as %q", v)
+		}
+		upd, err := w.UpdateWebhook(ctx, tenant, wh.ID, 1, WebhookUpdate{Name: new("new name")})
+		if err != nil || upd.Headers["Authorization"] != markerHeader {
+			t.Fatalf("%+v, %v", upd, err)
+		}
+		check("a change of the name")
+		if _, err = w.UpdateWebhook(ctx, tenant, wh.ID, 2, WebhookUpdate{Headers: map[string]string{"Authorization": markerHeader, "X-Empty": "marker"}}); err != nil {
+			t.Fatal(err)
+		}
+		check("a change of headers")
+		if _, secret, err := w.RotateSecret(ctx, tenant, wh.ID, Rotation{Secret: "markersecret-the-second-one"}); err != nil || secret.Reveal() != "markersecret-the-second-one" {
+			t.Fatal(err)
+		}
+		check("a rotation")
+		if _, err := w.DisableWebhook(ctx, tenant, wh.ID, ""); err != nil {
+			t.Fatal(err)
+		}
+		if again, err := w.EnableWebhook(ctx, tenant, wh.ID); err != nil || again.Headers["X-Empty"] != "marker" {
+			t.Fatal(again, err)
+		}
+		check("disabling and enabling")
+		w.publish()
+		w.pass(time.Second)
+		got = w.rx.at("h.example.com")
+		if len(got) != 2 || !signedBy(got[1], "markersecret-the-second-one") || got[1].header.Get("X-Empty") != "marker" || strings.Count(got[1].header.Get("Webhook-Signature"), "v1,") != 2 {
+			t.Fatalf("sent %+v", got[len(got)-1])
+		}
+		// Importing the current secret again does not make it sign twice.
+		if _, _, err := w.RotateSecret(ctx, tenant, wh.ID, Rotation{Secret: "markersecret-the-second-one"}); err != nil {
+			t.Fatal(err)
+		}
+		if rec, _ := w.stored(wh.ID); len(rec.Secrets) != 2 {
+			t.Errorf("%d secrets, want 2", len(rec.Secrets))
+		}
+	})
+}
+
+func TestP5_RowSwapIsRefused(t *testing.T) {
+	inBubble(t, Config{Keys: mustKeyring(t, testKey("k1", 1))}, func(w *world) {
+		mine, theirs := w.sealedHook("mine.example.com"), w.sealedHook("theirs.example.com")
+		from, _ := w.stored(theirs.ID)
+		to, _ := w.stored(mine.ID)
+		to.Secrets = from.Secrets
+		if err := w.mem.UpdateWebhook(context.Background(), to); err != nil {
+			t.Fatal(err)
+		}
+		w.start()
+		w.publish()
+		w.pass(time.Minute)
+		if n := len(w.rx.at("mine.example.com")); n != 0 {
+			t.Errorf("%d requests signed with another webhook's secret", n)
+		}
+		if n := len(w.rx.at("theirs.example.com")); n != 1 {
+			t.Errorf("%d requests to the webhook beside it, want 1", n)
+		}
+		got, err := w.Webhook(context.Background(), tenant, mine.ID)
+		if err != nil || !strings.Contains(got.Unreadable, "belongs to another webhook") {
+			t.Errorf("unreadable: %q, %v", got.Unreadable, err)
+		}
+	})
+}
+
+// With a wrong key, none, or a damaged value nothing is sent unsigned, no
+// attempt is used up, nothing ends; and once it can be read it is delivered.
+func TestP5_UnreadableDeliveriesWait(t *testing.T) {
+	key := testKey("k1", 1)
+	for name, keys := range map[string]*Keyring{
+		"wrong key":   mustKeyring(t, testKey("k1", 2)),
+		"key removed": mustKeyring(t, testKey("k2", 1)),
+		"no keyring":  nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			var logged bytes.Buffer
+			inBubble(t, Config{Keys: mustKeyring(t, key)}, func(w *world) {
+				wh := w.hook("sealed.example.com", func(s *WebhookSpec) { s.Secret, s.MaxRetries = markerSecret, new(0) })
+				w.restart(Config{Keys: keys, QuarantineAfter: 1, DisableAfter: time.Hour, Logger: slog.New(slog.NewTextHandler(&logged, nil))})
+				w.hook("well.example.com")
+				w.start()
+				for range 100 {
+					w.publish()
+				}
+				w.pass(50 * time.Second)
+				if s := w.Stats(); s.Unreadable != 1 || s.InFlight != 0 {
+					t.Errorf("stats %+v", s)
+				}
+				w.pass(8 * time.Hour)
+				if n := len(w.rx.at("well.example.com")); n != 100 {
+					t.Errorf("%d requests to a webhook that can be read, want 100", n)
+				}
+				if n := len(w.rx.at("sealed.example.com")); n != 0 {
+					t.Fatalf("%d requests were sent", n)
+				}
+				for _, d := range w.deliveries(DeliveryQuery{WebhookID: wh.ID}) {
+					if d.State != StatePending || d.Attempts+d.Tries+d.Crashes != 0 {
+						t.Fatalf("a delivery that waits: %+v", d)
+					}
+				}
+				got, err := w.Webhook(context.Background(), tenant, wh.ID)
+				if err != nil || !got.Active || !got.FailingSince.IsZero() || !strings.Contains(got.Unreadable, `key "k1"`) {
+					t.Errorf("webhook %+v, %v", got, err)
+				}
+				// About one look in half a minute, however much waits.
+				if lines := strings.Count(logged.String(), "level=ERROR"); lines < 900 || lines > 1000 || !strings.Contains(logged.String(), `key \\\"k1\\\"`) && !strings.Contains(logged.String(), `key \"k1\"`) {
+					t.Errorf("%d errors logged: %.300s", lines, logged.String())
+				}
+				w.restart(Config{Keys: mustKeyring(t, testKey("k2", 9), key)})
+				w.start()
+				w.pass(time.Minute)
+				for _, r := range w.rx.at("sealed.example.com") {
+					if !signedBy(r, markerSecret) {
+						t.Fatal("signed with something else")
+					}
+				}
+				if n := len(w.rx.at("sealed.example.com")); n != 100 {
+					t.Errorf("%d requests once the key was back, want 100", n)
+				}
+			})
+		})
+	}
+}
+
+// A header that cannot be read holds a webhook back as a secret does.
+func TestP5_UnreadableHeaderCanBeReplaced(t *testing.T) {
+	inBubble(t, Config{Keys: mustKeyring(t, testKey("k1", 1))}, func(w *world) {
+		ctx := context.Background()
+		wh := w.sealedHook("h.example.com")
+		rec, _ := w.stored(wh.ID)
+		rec.Headers["Authorization"] += "x"
+		if err := w.mem.UpdateWebhook(ctx, rec); err != nil {
+			t.Fatal(err)
+		}
+		w.start()
+		w.publish()
+		w.pass(time.Second)
+		got, err := w.Webhook(ctx, tenant, wh.ID)
+		page, err2 := w.Webhooks(ctx, WebhookQuery{Tenant: tenant})
+		if err != nil || err2 != nil || got.Headers != nil || !strings.Contains(got.Unreadable, `header "Authorization"`) || page.Items[0].Unreadable != got.Unreadable {
+			t.Fatalf("%+v, %v; %+v, %v", got, err, page, err2)
+		}
+		// Changing something else leaves them as they are.
+		if got, err = w.UpdateWebhook(ctx, tenant, wh.ID, 2, WebhookUpdate{Name: new("n2")}); err != nil || got.Unreadable == "" {
+			t.Fatalf("%+v, %v", got, err)
+		}
+		if now, _ := w.stored(wh.ID); now.Headers["Authorization"] != rec.Headers["Authorization"] || !sealed(now.Headers["X-Empty"]) {
+			t.Errorf("stored headers became %v", now.Headers)
+		}
+		if len(w.rx.at("h.example.com")) != 0 {
+			t.Fatal("something was sent")
+		}
+		if got, err = w.UpdateWebhook(ctx, tenant, wh.ID, 3, WebhookUpdate{Headers: map[string]string{"Authorization": "again"}}); err != nil || got.Unreadable != "" {
+			t.Fatalf("%+v, %v", got, err)
+		}
+		w.pass(unreadableWait)
+		if r := w.rx.at("h.example.com"); len(r) != 1 || r[0].header.Get("Authorization") != "again" {
+			t.Errorf("sent %+v", r)
+		}
+	})
+}
+
+func TestP5_UnreadableSecretCanBeReplaced(t *testing.T) {
+	inBubble(t, Config{Keys: mustKeyring(t, testKey("k1", 1))}, func(w *world) {
+		ctx := context.Background()
+		wh := w.hook("h.example.com", func(s *WebhookSpec) { s.Secret = markerSecret })
+		w.restart(Config{Keys: mustKeyring(t, testKey("k2", 2))})
+		w.start()
+		w.publish()
+		w.pass(time.Second)
+		_, _, err := w.RotateSecret(ctx, tenant, wh.ID, Rotation{})
+		wantErr(t, err, ErrUnreadable, "Overlap of 0")
+		got, secret, err := w.RotateSecret(ctx, tenant, wh.ID, Rotation{Overlap: new(time.Duration(0))})
+		if err != nil || got.Unreadable != "" {
+			t.Fatalf("%+v, %v", got, err)
+		}
+		w.pass(unreadableWait)
+		if r := w.rx.at("h.example.com"); len(r) != 1 || !signedBy(r[0], secret.Reveal()) {
+			t.Errorf("sent %+v", r)
+		}
+	})
+}
+
+// An old secret that cannot be read holds a webhook back for as long as it
+// signs: receivers that have not changed over would refuse what came without it.
+func TestP5_UnreadableOldSecret(t *testing.T) {
+	both := mustKeyring(t, testKey("k2", 2), testKey("k1", 1))
+	inBubble(t, Config{Keys: both}, func(w *world) {
+		ctx := context.Background()
+		wh := w.hook("h.example.com", func(s *WebhookSpec) { s.Secret = markerSecret })
+		_, secret, err := w.RotateSecret(ctx, tenant, wh.ID, Rotation{Overlap: new(time.Hour)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		rec, _ := w.stored(wh.ID)
+		rec.Secrets[1].Value = mustKeyring(t, testKey("k1", 1)).seal(secretPlace(&rec.Webhook), markerSecret)
+		if err := w.mem.UpdateWebhook(ctx, rec); err != nil {
+			t.Fatal(err)
+		}
+		w.restart(Config{Keys: mustKeyring(t, testKey("k2", 2))})
+		w.start()
+		w.publish()
+		w.pass(59 * time.Minute)
+		if n := len(w.rx.at("h.example.com")); n != 0 {
+			t.Fatalf("%d requests without the old secret's signature", n)
+		}
+		w.pass(2 * time.Minute)
+		if r := w.rx.at("h.example.com"); len(r) != 1 || !signedBy(r[0], secret.Reveal()) {
+			t.Errorf("sent %d requests once it had expired", len(r))
+		}
+	})
+}
+
+// DeliverDue ends although something waits that cannot be read.
+func TestP5_DeliverDueEnds(t *testing.T) {
+	inBubble(t, Config{Keys: mustKeyring(t, testKey("k1", 1))}, func(w *world) {
+		wh := w.sealedHook("h.example.com")
+		w.restart(Config{})
+		w.hook("well.example.com")
+		for range 200 {
+			w.publish()
+		}
+		began := time.Now()
+		if n, err := w.DeliverDue(context.Background()); n != 200 || err != nil || time.Since(began) > 10*time.Second {
+			t.Errorf("%d attempts in %v, %v", n, time.Since(began), err)
+		}
+		if n := len(w.deliveries(DeliveryQuery{WebhookID: wh.ID, State: StatePending})); n != 200 {
+			t.Errorf("%d wait, want 200", n)
+		}
+	})
+}
+
+func TestP5_GoneDisablesWhatCannotBeReadInPart(t *testing.T) {
+	var told []Webhook
+	key := mustKeyring(t, testKey("k1", 1))
+	inBubble(t, Config{Keys: key, Hooks: Hooks{Disabled: func(w Webhook) { told = append(told, w) }}}, func(w *world) {
+		wh := w.sealedHook("h.example.com")
+		w.rx.status("h.example.com", 410)
+		w.start()
+		w.publish()
+		w.pass(time.Second)
+		if len(told) != 1 || told[0].Headers["Authorization"] != markerHeader {
+			t.Errorf("the hook was told %+v", told)
+		}
+		if rec, text := w.stored(wh.ID); rec.Active || strings.Contains(text, "marker") {
+			t.Errorf("stored %s", text)
+		}
+	})
+}

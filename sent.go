@@ -1,0 +1,193 @@
+package webhook
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// HiddenValue stands for the value of a custom header wherever one is shown:
+// such values often are credentials, and can be written but not read.
+const HiddenValue = "********"
+
+// SentRequest is the request of one attempt, put together again from the log
+// to be shown: the library keeps no copy of what it sends, and needs none, as
+// the body of a delivery never changes and signatures follow from the body, the
+// time and the secrets.
+type SentRequest struct {
+	Number int       // of the attempt, as in X-Webhook-Attempt
+	Time   time.Time // when it began
+	Method string    // POST
+	// URL of the webhook, empty when it was deleted since.
+	URL string
+	// Headers by canonical name, as an HTTP/1.1 connection carries them, Host
+	// and Content-Length included. Values of custom headers are HiddenValue.
+	Headers http.Header
+	Body    []byte // exactly what was signed and sent
+	// Signatures says how far the signatures in Headers are those that were sent.
+	Signatures SignatureState
+	// Changed is true when the webhook's settings have been changed since: URL
+	// and custom headers are those of now. It is also true after a rotation.
+	Changed bool
+}
+
+// SignatureState says how far signatures that are shown are those that were sent.
+type SignatureState string
+
+// The states of shown signatures.
+const (
+	// SignaturesExact: they are the ones that were sent.
+	SignaturesExact SignatureState = "exact"
+	// SignaturesPartial: secrets have been rotated since. The one that was
+	// current then is still known, so X-Webhook-Signature and the first entry of
+	// webhook-signature are what was sent; entries of secrets before it may be
+	// missing.
+	SignaturesPartial SignatureState = "partial"
+	// SignaturesUnknown: the secrets that signed are gone or cannot be decrypted,
+	// or the signer failed.
+	// No signature is shown, as it would be a wrong one.
+	SignaturesUnknown SignatureState = "unknown"
+)
+
+// SentRequest returns the request of a recorded attempt of a delivery, for
+// people who look for the reason of a failure. Number 0 stands for the request
+// that would be sent if the next attempt began now. ErrNotFound when there is no
+// such delivery or attempt, or its event has been pruned.
+//
+// It never returns secrets or values of custom headers, but signatures, which
+// are good for this body alone and, for receivers that check the time, for
+// minutes: show them to those who may see the event.
+func (d *Dispatcher) SentRequest(ctx context.Context, tenant, deliveryID string, number int) (SentRequest, error) {
+	r, err := d.sentRequest(ctx, tenant, deliveryID, number)
+	return r, prefixed("sent request", err)
+}
+
+func (d *Dispatcher) sentRequest(ctx context.Context, tenant, deliveryID string, number int) (SentRequest, error) {
+	if err := findable(tenant, deliveryID); err != nil {
+		return SentRequest{}, err
+	}
+	del, err := d.store.GetDelivery(ctx, tenant, deliveryID)
+	if err != nil {
+		return SentRequest{}, err
+	}
+	at := d.now()
+	if number == 0 {
+		number = del.Attempts + 1
+	} else if at, err = d.attemptTime(ctx, &del, number); err != nil {
+		return SentRequest{}, err
+	}
+	ev, err := d.store.GetEvent(ctx, tenant, del.EventID)
+	if err != nil {
+		return SentRequest{}, err
+	}
+
+	r := SentRequest{Number: number, Time: at, Method: http.MethodPost, Body: Body(ev, del), Signatures: SignaturesUnknown}
+	own := http.Header{
+		"Content-Type":         {"application/json"},
+		"User-Agent":           {userAgent},
+		headerWebhookID:        {ev.ID},
+		headerWebhookTimestamp: {strconv.FormatInt(at.Unix(), 10)},
+		headerEvent:            {ev.Type},
+		headerAttempt:          {strconv.Itoa(number)},
+	}
+	rec, err := d.getWebhook(ctx, tenant, del.WebhookID)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		r.Changed = true
+	case err != nil:
+		return SentRequest{}, err
+	default:
+		t := &target{rec: &rec}
+		if t.prepare(&d.rules); t.url != nil {
+			own["Host"] = []string{t.url.Host}
+		}
+		r.URL, r.Changed = rec.URL, rec.UpdatedAt.After(at)
+		d.signShown(own, &r, t, Message{ID: ev.ID, Time: at, Body: r.Body})
+		for name := range t.header {
+			if _, taken := own[name]; !taken {
+				own[name] = []string{HiddenValue}
+			}
+		}
+	}
+	own["Content-Length"] = []string{strconv.Itoa(len(r.Body))}
+	r.Headers = own
+	return r, nil
+}
+
+// attemptTime returns when a recorded attempt began. One that came too late,
+// after its lease was lost, shares its number with the one that replaced it,
+// which is the one that counts.
+func (d *Dispatcher) attemptTime(ctx context.Context, del *Delivery, number int) (time.Time, error) {
+	attempts, err := d.store.ListAttempts(ctx, del.Tenant, del.ID)
+	if err != nil {
+		return time.Time{}, err
+	}
+	found := time.Time{}
+	for i := range attempts {
+		if a := &attempts[i]; a.Number == number && (found.IsZero() || !a.Late) {
+			found = a.StartedAt
+		}
+	}
+	if found.IsZero() {
+		return time.Time{}, ErrNotFound
+	}
+	return found, nil
+}
+
+// signShown adds the signatures of m to h if the secrets are known that signed
+// it then.
+func (d *Dispatcher) signShown(h http.Header, r *SentRequest, t *target, m Message) {
+	secrets, state := t.secretsThen(m.Time)
+	if state == SignaturesUnknown {
+		return
+	}
+	signed := maps.Clone(h)
+	m.Body = slices.Clone(m.Body) // the host's signer gets none of what is returned
+	if _, err := contained("signing", func() (struct{}, error) { return struct{}{}, d.cfg.Signer.Sign(signed, m, secrets) }); err != nil {
+		d.logContained(err)
+		return
+	}
+	r.Signatures = state
+	maps.Copy(h, signed)
+}
+
+// rotationSpread is how long after a rotation other processes may go on signing
+// with the secret before it.
+const rotationSpread = 2 * time.Second
+
+// secretsThen returns the secrets that signed an attempt at a time that may be
+// long ago, the current one of then first, as far as they are still known. A
+// rotation keeps every secret that signs at that moment and drops those that
+// have ended, so after the last rotation all are known; before it the ones that
+// were ending may be gone.
+func (t *target) secretsThen(at time.Time) ([]Secret, SignatureState) {
+	if t.err != nil || t.sealed != nil {
+		return nil, SignaturesUnknown
+	}
+	state := SignaturesExact
+	var out []Secret
+	for i, s := range t.rec.Secrets {
+		if at.Before(s.CreatedAt) {
+			state = SignaturesPartial
+			continue
+		}
+		first := len(out) == 0
+		if first && !s.ExpiresAt.IsZero() && !at.Before(s.ExpiresAt) {
+			break // there was a later one, which is gone
+		}
+		if first && s.CreatedAt.After(t.rec.CreatedAt) && at.Sub(s.CreatedAt) < rotationSpread {
+			return nil, SignaturesUnknown // this one or the one before
+		}
+		if s.ExpiresAt.IsZero() || at.Before(s.ExpiresAt) {
+			out = append(out, t.secrets[i])
+		}
+	}
+	if len(out) == 0 {
+		return nil, SignaturesUnknown
+	}
+	return out, state
+}

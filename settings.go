@@ -1,0 +1,172 @@
+package webhook
+
+import (
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"github.com/seed68722ecd/webhook/internal/whsec"
+)
+
+// Format prints the spec without the secret, whatever the verb.
+func (s WebhookSpec) Format(f fmt.State, verb rune) {
+	type fields WebhookSpec
+	s.Secret = hidden(s.Secret)
+	fmt.Fprintf(f, fmt.FormatString(f, verb), fields(s))
+}
+
+// LogValue names the webhook by name and host, as that of a [Webhook] does.
+func (s WebhookSpec) LogValue() slog.Value {
+	return Webhook{Name: s.Name, URL: s.URL, Active: deref(s.Active, true)}.LogValue()
+}
+
+// settingsRules are what the host's configuration says about webhooks' settings.
+type settingsRules struct {
+	url           urlPolicy
+	canSkipVerify bool // a client for unverified TLS exists and the host allows it
+	keys          *Keyring
+}
+
+// fromSpec returns the webhook that a spec asks for, without ID and times, with
+// every default filled in and every field checked.
+func (r *settingsRules) fromSpec(tenant string, s WebhookSpec) (Webhook, error) {
+	var bad ValidationError
+	checkTenant(&bad, tenant)
+	w := Webhook{
+		Tenant:      tenant,
+		Name:        s.Name,
+		URL:         s.URL,
+		Description: s.Description,
+		Events:      s.Events,
+		Headers:     s.Headers,
+		Active:      deref(s.Active, true),
+		VerifyTLS:   deref(s.VerifyTLS, true),
+		Timeout:     deref(s.Timeout, DefaultTimeout),
+		MaxRetries:  deref(s.MaxRetries, DefaultMaxRetries),
+		RateLimit:   s.RateLimit,
+	}
+	r.check(&bad, &w)
+	if s.Secret != "" {
+		if err := whsec.Check(s.Secret); err != nil {
+			bad.add("secret", "%v", err)
+		}
+	}
+	return w, bad.err()
+}
+
+// apply changes w as u asks, or leaves it as it is and returns why.
+func (r *settingsRules) apply(w *Webhook, u WebhookUpdate) error {
+	next := *w
+	next.Name = deref(u.Name, w.Name)
+	next.URL = deref(u.URL, w.URL)
+	next.Description = deref(u.Description, w.Description)
+	if u.Events != nil {
+		next.Events = u.Events
+	}
+	if u.Headers != nil {
+		next.Headers = u.Headers
+	}
+	next.VerifyTLS = deref(u.VerifyTLS, w.VerifyTLS)
+	next.Timeout = deref(u.Timeout, w.Timeout)
+	next.MaxRetries = deref(u.MaxRetries, w.MaxRetries)
+	next.RateLimit = deref(u.RateLimit, w.RateLimit)
+
+	var bad ValidationError
+	r.check(&bad, &next)
+	if err := bad.err(); err != nil {
+		return err
+	}
+	*w = next
+	return nil
+}
+
+// check normalises every setting of w and notes those that are refused. What
+// it keeps is w's own memory, not the caller's.
+func (r *settingsRules) check(bad *ValidationError, w *Webhook) {
+	checkText(bad, "name", w.Name, MaxNameLength)
+	if w.Name == "" {
+		bad.add("name", "is required, 1–%d bytes", MaxNameLength)
+	}
+	checkText(bad, "description", w.Description, MaxDescriptionLength)
+
+	if u, err := checkURL(w.URL, r.url); err != nil {
+		bad.add("url", "%v", err)
+	} else {
+		w.URL = u
+	}
+
+	w.Events = checkPatterns(bad, w.Events)
+
+	if h, err := checkHeaders(w.Headers); err != nil {
+		all := []error{err}
+		if many, ok := err.(interface{ Unwrap() []error }); ok {
+			all = many.Unwrap()
+		}
+		for _, err := range all {
+			bad.add("headers", "%v", err)
+		}
+	} else {
+		w.Headers = maps.Clone(h)
+	}
+
+	if !w.VerifyTLS && !r.canSkipVerify {
+		bad.add("sslVerification", "cannot be switched off here: the host forbids it, or its http.Client cannot do without it")
+	}
+	if w.Timeout < MinTimeout || w.Timeout > MaxTimeout {
+		bad.add("timeout", "must be %v–%v, got %v", MinTimeout, MaxTimeout, w.Timeout)
+	}
+	// To the microsecond, as stores keep it.
+	w.Timeout = w.Timeout.Truncate(time.Microsecond)
+	if w.MaxRetries < 0 || w.MaxRetries > MaxMaxRetries {
+		bad.add("maxRetries", "must be 0–%d, got %d", MaxMaxRetries, w.MaxRetries)
+	}
+	if w.RateLimit != 0 && !(w.RateLimit >= MinRateLimit && w.RateLimit <= MaxRateLimit) { // nor what is not a number
+		bad.add("rateLimit", "must be 0 for none, or %v–%v attempts per second, got %v", MinRateLimit, int(MaxRateLimit), w.RateLimit)
+	}
+	w.RateLimit += 0 // −0 is 0
+}
+
+// checkPatterns returns the selections without repetitions, in the given order.
+func checkPatterns(bad *ValidationError, patterns []string) []string {
+	switch n := len(patterns); {
+	case n == 0:
+		bad.add("events", "at least one event type, prefix.* or * is required")
+		return nil
+	case n > MaxEventPatterns:
+		bad.add("events", "has %d entries, at most %d are allowed", n, MaxEventPatterns)
+		return nil
+	}
+	out := make([]string, 0, len(patterns))
+	for i, p := range patterns {
+		if err := checkPattern(p); err != nil {
+			bad.add("events["+strconv.Itoa(i)+"]", "%v", err)
+		} else if !slices.Contains(out, p) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// checkText refuses text that is too long or cannot be shown on one line.
+func checkText(bad *ValidationError, field, s string, limit int) {
+	switch {
+	case len(s) > limit:
+		bad.add(field, "is %d bytes, at most %d are allowed", len(s), limit)
+	case !utf8.ValidString(s):
+		bad.add(field, "must be valid UTF-8, got %s", quoted(s))
+	case hasControl(s):
+		bad.add(field, "must not contain control characters, got %s", quoted(s))
+	}
+}
+
+// deref returns what p points to, or def when p is nil.
+func deref[T any](p *T, def T) T {
+	if p == nil {
+		return def
+	}
+	return *p
+}

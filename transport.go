@@ -1,0 +1,382 @@
+package webhook
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net"
+	"net/http"
+	"net/url"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// maxResponseHead bounds the status line and the headers of an answer,
+	// all 1xx answers before it included.
+	maxResponseHead = 64 << 10
+	// idleConnTimeout is below the 5 seconds after which Node.js closes an idle
+	// connection, and the 60 of common load balancers, so that it is we who
+	// close it: a POST that crosses their close is an attempt lost.
+	idleConnTimeout = 4 * time.Second
+	// longestDial bounds connecting where no attempt does: the longest timeout
+	// that a webhook can have.
+	longestDial = 300 * time.Second
+	// tunnelHandshake bounds the TLS handshake inside a proxy's tunnel, which
+	// net/http does by itself and not within the attempt's time.
+	tunnelHandshake = 30 * time.Second
+	// maxDials is how many connections one attempt may open. One is the rule;
+	// an HTTP/2 receiver that admits no stream on any connection would
+	// otherwise have us open them in a loop until the timeout.
+	maxDials = 4
+
+	defaultMaxIdle        = 1024
+	defaultMaxIdlePerHost = 128
+)
+
+var errTooManyDials = errors.New("the receiver accepts connections but takes no request on them")
+
+// transportConfig is what a transport is built from. The zero value is a
+// transport that connects to public addresses directly.
+type transportConfig struct {
+	guard           *Guard         // which addresses may be dialed; nil: public ones only
+	proxy           *url.URL       // dial this http or https proxy and nothing else; nil: none, whatever the environment says
+	maxIdle         int            // idle connections kept, in total; 0: 1024
+	maxIdlePerHost  int            // idle connections kept to one host; 0: 128
+	maxConnsPerHost int            // connections to one host; 0: as many as there are attempts
+	rootCAs         *x509.CertPool // nil: the system's
+}
+
+// newTransport returns a transport with a connection pool, a TLS configuration
+// and a session cache of its own: what was agreed on without verification is
+// never used by a webhook that verifies.
+//
+// Its connections are only as public as cfg.guard wants them. With a proxy set
+// the guard judges the proxy's address and never sees the targets: the proxy
+// has to filter.
+func newTransport(cfg transportConfig, verifyTLS bool) *http.Transport {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true) // named, because a dialer of one's own turns it off
+	target := &tls.Config{
+		MinVersion:         tls.VersionTLS12,
+		RootCAs:            cfg.rootCAs,
+		InsecureSkipVerify: !verifyTLS, //nolint:gosec // a setting of the webhook; verification is the default
+		ClientSessionCache: tls.NewLRUClientSessionCache(0),
+		NextProtos:         []string{"h2", "http/1.1"},
+	}
+	t := &http.Transport{
+		Protocols:              protocols,
+		TLSClientConfig:        target,
+		TLSHandshakeTimeout:    tunnelHandshake,
+		DisableCompression:     true, // what is stored is what was sent, and no bomb is inflated
+		MaxResponseHeaderBytes: maxResponseHead,
+		IdleConnTimeout:        idleConnTimeout,
+		MaxIdleConns:           positiveOr(cfg.maxIdle, defaultMaxIdle),
+		MaxIdleConnsPerHost:    positiveOr(cfg.maxIdlePerHost, defaultMaxIdlePerHost),
+		MaxConnsPerHost:        cfg.maxConnsPerHost,
+		HTTP2: &http.HTTP2Config{
+			// The defaults let one receiver make us hold 4 MiB an answer. We
+			// keep 4 KiB of it.
+			MaxReceiveBufferPerStream:     64 << 10,
+			MaxReceiveBufferPerConnection: 1 << 20,
+			// One connection carries all attempts to a host: find out that it
+			// is dead before every one of them has timed out on it.
+			SendPingTimeout:  15 * time.Second,
+			PingTimeout:      10 * time.Second,
+			WriteByteTimeout: 30 * time.Second,
+		},
+	}
+	guard := new(Guard)
+	if cfg.guard != nil {
+		*guard = *cfg.guard
+	}
+	if guard.Timeout == 0 {
+		guard.Timeout = longestDial // the attempt's own timeout is the bound
+	}
+	d := &dialer{connect: guard.DialContext, tls: target.Clone()}
+	if cfg.proxy != nil {
+		t.Proxy = http.ProxyURL(cfg.proxy)
+		address := proxyAddress(cfg.proxy)
+		// The address asked for is not looked at: whatever net/http makes of
+		// the target, the proxy is the only thing that is ever dialed.
+		d.connect = func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return guard.DialContext(ctx, network, address)
+		}
+		// This handshake is with the proxy itself, so the webhook's setting
+		// has no say in it, and no HTTP/2 is spoken.
+		d.tls.InsecureSkipVerify = false
+		d.tls.NextProtos = nil
+	}
+	t.DialContext = d.dial
+	t.DialTLSContext = d.dialTLS
+	filterFrames(t)
+	return t
+}
+
+func positiveOr(n, otherwise int) int {
+	if n > 0 {
+		return n
+	}
+	return otherwise
+}
+
+// proxyAddress is the host and port of a proxy, with the port that belongs to
+// its scheme when none is given.
+func proxyAddress(proxy *url.URL) string {
+	port := proxy.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[proxy.Scheme]
+	}
+	return net.JoinHostPort(proxy.Hostname(), port)
+}
+
+// A dialer connects, and shakes hands, within the time of the attempt that
+// asked for it.
+//
+// net/http cuts the connection between the two: a dial that was begun for a
+// request lives on when the request is gone, for as long as its own timeouts
+// let it. Two hundred receivers that accept and say nothing would then keep
+// two hundred goroutines and sockets long after the attempts. Here a dial ends
+// with the timeout of its attempt, or when sending is aborted, but not with an
+// attempt that was served by another connection in the meantime: the new one
+// goes to the pool.
+type dialer struct {
+	connect func(ctx context.Context, network, address string) (net.Conn, error)
+	tls     *tls.Config
+}
+
+func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	ctx, cancel, err := dialContext(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer cancel()
+	conn, err := d.connect(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return newQuietConn(conn), nil
+}
+
+func (d *dialer) dialTLS(ctx context.Context, network, address string) (net.Conn, error) {
+	ctx, cancel, err := dialContext(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer cancel()
+	conn, err := d.connect(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	cfg := d.tls.Clone()
+	if cfg.ServerName, _, err = net.SplitHostPort(address); err != nil { // the name, never what it resolved to
+		conn.Close()
+		return nil, err
+	}
+	quiet := newQuietConn(conn)
+	secure := tls.Client(quiet, cfg)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		conn.Close()
+		return nil, &handshakeError{err}
+	}
+	quiet.shared = secure.ConnectionState().NegotiatedProtocol == "h2"
+	return secure, nil
+}
+
+// A quietConn knows whether its reader waits for more, which is to say that
+// all that came before was consumed.
+//
+// A receiver may send more than its answer: the answer to a request that has
+// not been made. net/http drops a connection on which that happens, but not
+// when the next request takes the connection before its reading goroutine has
+// got round to it; then that request is given an answer that is not its own.
+type quietConn struct {
+	net.Conn
+	shared  bool // HTTP/2: answers say what they belong to
+	waiting atomic.Bool
+	closed  atomic.Bool
+	awaited atomic.Bool   // somebody blocks on change
+	change  chan struct{} // capacity 1
+}
+
+func newQuietConn(conn net.Conn) *quietConn {
+	return &quietConn{Conn: conn, change: make(chan struct{}, 1)}
+}
+
+func (c *quietConn) Read(p []byte) (int, error) {
+	c.waiting.Store(true)
+	c.tell()
+	n, err := c.Conn.Read(p)
+	c.waiting.Store(false)
+	return n, err
+}
+
+func (c *quietConn) Close() error {
+	c.closed.Store(true)
+	c.tell()
+	return c.Conn.Close()
+}
+
+func (c *quietConn) tell() {
+	if c.awaited.Load() {
+		select {
+		case c.change <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// awaitQuiet returns when nothing is left over on a connection that is about
+// to be used again, or it has been closed, or done is. All it takes is that
+// its reading goroutine is scheduled once, and mostly it has been.
+func awaitQuiet(conn net.Conn, done <-chan struct{}) {
+	if secure, ok := conn.(*tls.Conn); ok {
+		conn = secure.NetConn()
+	}
+	c, ok := conn.(*quietConn)
+	if !ok || c.shared {
+		return
+	}
+	if c.waiting.Load() || c.closed.Load() {
+		return
+	}
+	c.awaited.Store(true)
+	defer c.awaited.Store(false)
+	for !c.waiting.Load() && !c.closed.Load() {
+		select {
+		case <-c.change:
+		case <-done:
+			return
+		}
+	}
+}
+
+// dialContext bounds a dial by the attempt that it is for.
+func dialContext(ctx context.Context) (context.Context, context.CancelFunc, error) {
+	f, ok := ctx.Value(flightKey{}).(*flight)
+	if !ok {
+		ctx, cancel := context.WithTimeout(ctx, longestDial)
+		return ctx, cancel, nil
+	}
+	if f.dials.Add(1) > maxDials {
+		return nil, nil, errTooManyDials
+	}
+	ctx, cancel := context.WithDeadline(f.parent, f.deadline)
+	return ctx, cancel, nil
+}
+
+// A handshakeError is a TLS handshake that failed, for whatever reason.
+type handshakeError struct{ err error }
+
+func (e *handshakeError) Error() string { return "tls handshake: " + e.err.Error() }
+func (e *handshakeError) Unwrap() error { return e.err }
+
+// clients are what attempts are made with, apart for webhooks that verify
+// certificates and those that do not.
+type clients struct {
+	verified *http.Client
+	// unverified is nil when verification cannot be turned off in the client
+	// that the host passed in. Webhooks that ask for it have to be refused.
+	unverified *http.Client
+	// own are the transports that were made here. Nobody else can close their
+	// connections, and a host's transport is the host's to close.
+	own []*http.Transport
+}
+
+// newClients returns the guarded clients, or ones made from the host's own.
+//
+// A host's client is used as given, its Transport and its Timeout (a bound
+// beside the webhook's), with three exceptions. Redirects are never followed.
+// Its cookie jar is not used: what one receiver sets must not come back in the
+// deliveries of another tenant. And when it has no Transport of its own it
+// gets the guarded one, so that nobody loses the guard by setting a timeout.
+// Verification can be turned off in an *http.Transport that does its own TLS:
+// see unverifiedClone.
+func newClients(cfg transportConfig, host *http.Client) *clients {
+	if host == nil || host.Transport == nil {
+		var timeout time.Duration
+		if host != nil {
+			timeout = host.Timeout
+		}
+		on, off := newTransport(cfg, true), newTransport(cfg, false)
+		return &clients{
+			verified:   plainClient(on, timeout),
+			unverified: plainClient(off, timeout),
+			own:        []*http.Transport{on, off},
+		}
+	}
+	c := &clients{verified: plainClient(host.Transport, host.Timeout)}
+	if t, ok := host.Transport.(*http.Transport); ok {
+		if off := unverifiedClone(t); off != nil {
+			c.unverified = plainClient(off, host.Timeout)
+			c.own = append(c.own, off)
+		}
+	}
+	return c
+}
+
+// unverifiedClone returns a transport that is like the host's but verifies no
+// certificate, and shares no connection and no session with it. It returns nil
+// when there is none: when the host shakes hands itself, or speaks a protocol
+// over TLS that net/http does not know.
+func unverifiedClone(host *http.Transport) *http.Transport {
+	//lint:ignore SA1019 a host may still set DialTLS, and it does its own verification
+	if host.DialTLSContext != nil || host.DialTLS != nil { //nolint:staticcheck // likewise
+		return nil
+	}
+	t := host.Clone()
+	// A function in TLSNextProto owns a connection pool: it puts there what it
+	// is handed, and requests of the transport that it was made for are served
+	// from it. Clone copies those of golang.org/x/net/http2, and net/http's own
+	// if the host's map was empty and not nil. On a transport that verifies
+	// they would pass off connections of one that does not. Without them the
+	// clone sets up HTTP/2 for itself, with a pool of its own.
+	for name := range t.TLSNextProto {
+		if name != "h2" && name != "unencrypted_http2" {
+			return nil
+		}
+	}
+	t.TLSNextProto = nil
+	// Named, because HTTP/2 is off by default in a transport with a TLS
+	// configuration. Clone has made the host's transport settle what it speaks,
+	// and this entry is how it does.
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	if t.Protocols != nil {
+		*protocols = *t.Protocols
+	}
+	protocols.SetHTTP2(host.TLSNextProto["h2"] != nil)
+	t.Protocols = protocols
+
+	if t.TLSClientConfig == nil {
+		t.TLSClientConfig = new(tls.Config)
+	}
+	t.TLSClientConfig.InsecureSkipVerify = true
+	t.TLSClientConfig.MinVersion = max(t.TLSClientConfig.MinVersion, tls.VersionTLS12)
+	t.TLSClientConfig.ClientSessionCache = nil // the clone of a Config shares its cache
+	if t.IdleConnTimeout == 0 {
+		t.IdleConnTimeout = idleConnTimeout // no limit, where the host cannot close them
+	}
+	return t
+}
+
+// plainClient returns a client without a cookie jar that follows no redirect.
+func plainClient(t http.RoundTripper, timeout time.Duration) *http.Client {
+	return &http.Client{
+		Transport: t,
+		Timeout:   timeout,
+		CheckRedirect: func(*http.Request, []*http.Request) error {
+			return http.ErrUseLastResponse
+		},
+	}
+}
+
+// closeIdle closes the connections that no attempt is using, except those of a
+// host's own transport.
+func (c *clients) closeIdle() {
+	for _, t := range c.own {
+		t.CloseIdleConnections()
+	}
+}

@@ -1,0 +1,266 @@
+package webhook
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// startWorkers starts up to n workers, and no more than lanes are in line: each
+// starts another as it begins. Caller holds mu.
+func (e *engine) startWorkers(n int) {
+	for n = min(n, e.ready.len()); n > 0 && e.running < e.cfg.MaxInFlight; n-- {
+		e.running++
+		e.workers.Go(e.work)
+	}
+}
+
+// work makes attempts for as long as there is one to begin.
+func (e *engine) work() {
+	e.mu.Lock()
+	for {
+		j := e.next()
+		if j == nil {
+			e.running--
+			e.mu.Unlock()
+			return
+		}
+		// Whoever takes one sees to it that the next is taken, so that no worker
+		// is started for nothing.
+		e.startWorkers(1)
+		began := time.Now()
+		if j.lost || !began.Before(j.expires) {
+			// Someone else has it by now, or may have.
+			e.landed(j, landedUnused, began)
+			e.release(j)
+			continue
+		}
+		j.began = began
+		e.mu.Unlock()
+
+		how := e.deliver(j)
+
+		e.mu.Lock()
+		e.landed(j, how, began)
+	}
+}
+
+// deliver makes one attempt and hands the result on. It reports how the endpoint
+// did.
+func (e *engine) deliver(j *job) landing {
+	t := e.freshTarget(j.lane)
+	switch {
+	case t.rec == nil:
+		j.end(StateCanceled, ReasonWebhookDeleted)
+	case !t.rec.Active:
+		j.end(StateCanceled, ReasonWebhookDisabled)
+	case t.sealed != nil && t.unreadable(e.d.now()) != nil:
+		e.putOff(j, t.unreadable(e.d.now()))
+		return landedUnused
+	default:
+		if e.cfg.Observer.Attempt != nil {
+			j.seen = e.observeAttempt(j)
+		}
+		after, err := contained("an attempt", func() (responseHint, error) { return e.attempt(j, t) })
+		if err != nil {
+			e.d.logContained(err)
+			j.attempt = Attempt{
+				DeliveryID: j.Delivery.ID,
+				Number:     j.Delivery.Attempts + 1,
+				StartedAt:  orDefault(j.attempt.StartedAt, e.d.now()),
+				Class:      ClassInternal,
+				Error:      "the sender failed: " + internalText(err),
+			}
+		}
+		e.ended(j, after.aborted)
+		if after.aborted {
+			e.mu.Lock()
+			j.aborted = true
+			e.mu.Unlock()
+			return landedUnused
+		}
+		e.decide(j, t, after)
+	}
+	e.results.add(j)
+	switch {
+	case j.result.Attempt == nil || j.attempt.Class == ClassInternal:
+		return landedUnused // nothing was sent
+	case j.attempt.Class == "" || j.attempt.Status == http.StatusGone:
+		return landedWell
+	}
+	return landedBadly
+}
+
+// internalText says what failed on this side without the text of a panic,
+// which may hold anything.
+func internalText(err error) string {
+	if _, ok := errors.AsType[*panicError](err); ok {
+		return "it panicked; see its log"
+	}
+	return err.Error()
+}
+
+// errSign marks a signer's failure, whose text may be shown.
+var errSign = errors.New("signing failed")
+
+// outgoing is a request with the values of the library's own headers, in one
+// piece of memory.
+type outgoing struct {
+	attemptRequest
+	values [8]string
+}
+
+// seconds is a point in time in the text of webhook-timestamp.
+type seconds struct {
+	unix int64
+	text string
+}
+
+// stamp returns unix seconds as text, which many attempts share.
+func (e *engine) stamp(unix int64) string {
+	s := e.second.Load()
+	if s == nil || s.unix != unix {
+		s = &seconds{unix, strconv.FormatInt(unix, 10)}
+		e.second.Store(s)
+	}
+	return s.text
+}
+
+// attempt makes the request.
+func (e *engine) attempt(j *job, t *target) (responseHint, error) {
+	if t.err != nil {
+		return responseHint{}, t.err
+	}
+	started := e.d.now()
+	j.attempt.StartedAt, j.url = started, t.rec.URL
+	number := j.Delivery.Attempts + 1
+	body := Body(*j.Event, j.Delivery)
+
+	o := &outgoing{values: [8]string{
+		"application/json", userAgent, j.Event.ID, e.stamp(started.Unix()), j.Event.Type, strconv.Itoa(number),
+	}}
+	h := make(http.Header, len(t.header)+len(o.values))
+	for name, v := range t.header {
+		h[name] = v
+	}
+	v := o.values[:]
+	h["Content-Type"] = v[0:1:1]
+	h["User-Agent"] = v[1:2:2]
+	h[headerWebhookID] = v[2:3:3]
+	h[headerWebhookTimestamp] = v[3:4:4]
+	h[headerEvent] = v[4:5:5]
+	h[headerAttempt] = v[5:6:6]
+	if j.seen != nil {
+		j.seen.traceHeaders(h)
+	}
+	if err := e.sign(o, h, Message{ID: j.Event.ID, Time: started, Body: body}, t.secretsAt(started)); err != nil {
+		e.d.log.Error("webhook: a delivery could not be signed, and nothing is sent unsigned", "delivery", j.Delivery.ID, "error", err)
+		return responseHint{}, errSign
+	}
+
+	o.attemptRequest = attemptRequest{url: t.url, header: h, body: body, timeout: t.rec.Timeout, verifyTLS: t.rec.VerifyTLS}
+	a, hint := e.d.send.do(e.attemptCtx, &o.attemptRequest)
+	a.DeliveryID, a.Number, a.StartedAt = j.Delivery.ID, number, started
+	j.attempt = a
+	return hint, nil
+}
+
+// errUnsigned is a signer of the host's that does nothing.
+var errUnsigned = errors.New("the signer added no header")
+
+// sign adds the signatures to the headers of a request. Those of the wire
+// format have their place beside the other values.
+func (e *engine) sign(o *outgoing, h http.Header, m Message, secrets []Secret) (err error) {
+	if _, ok := e.cfg.Signer.(wireSigner); ok {
+		v := o.values[:]
+		if v[6], v[7], err = m.wireSignatures(secrets); err != nil {
+			return err
+		}
+		h[headerSignature] = v[6:7:7]
+		h[headerWebhookSignature] = v[7:8:8]
+		return nil
+	}
+	unsigned := len(h)
+	if err = e.cfg.Signer.Sign(h, m, secrets); err == nil && len(h) == unsigned {
+		err = errUnsigned
+	}
+	return err
+}
+
+// decide turns an attempt into the delivery's next state.
+func (e *engine) decide(j *job, t *target, hint responseHint) {
+	a := &j.attempt
+	j.result = Result{Attempt: a}
+	try := j.Delivery.Tries + 1
+	switch {
+	case a.Class == "":
+		j.result.State = StateSucceeded
+	case a.Status == http.StatusGone:
+		j.result.State, j.result.Reason = StateFailed, ReasonGone
+	case try > t.rec.MaxRetries:
+		j.result.State, j.result.Reason = StateFailed, ReasonRetriesExhausted
+	default:
+		j.result.State = StatePending
+		j.result.Delay = e.retryDelay(try, a, hint)
+	}
+}
+
+// retryDelay asks the policy, and the receiver where it has a say.
+func (e *engine) retryDelay(try int, a *Attempt, hint responseHint) time.Duration {
+	own, err := contained("the retry policy", func() (time.Duration, error) { return max(e.cfg.Retry.Delay(try), 0), nil })
+	if err != nil {
+		e.d.logContained(err)
+		own = ExponentialRetry{}.Delay(try)
+	}
+	if e.cfg.MaxRetryAfter > 0 && (a.Status == http.StatusTooManyRequests || a.Status == http.StatusServiceUnavailable) {
+		if asked, ok := parseRetryAfter(hint.retryAfter, e.cfg.Now()); ok {
+			return obeyRetryAfter(own, asked, e.cfg.MaxRetryAfter)
+		}
+	}
+	return own
+}
+
+// end decides a delivery without an attempt.
+func (j *job) end(s State, r Reason) {
+	j.result = Result{State: s, Reason: r}
+}
+
+// freshTarget returns the webhook as it is now, or was a moment ago.
+func (e *engine) freshTarget(l *lane) *target {
+	e.mu.Lock()
+	t, seen := l.target, l.seen
+	e.mu.Unlock()
+	if time.Since(seen) > staleAfter && t.rec != nil {
+		tenant := t.rec.Tenant
+		_, err, _ := e.d.refresh.Do(l.id, func() (any, error) {
+			ctx, cancel := context.WithTimeout(e.attemptCtx, recordGrace)
+			defer cancel()
+			now := time.Now()
+			rec, err := e.d.store.GetWebhook(ctx, tenant, l.id)
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			switch {
+			case errors.Is(err, ErrNotFound):
+				e.adopt(l, nil, now)
+			case err == nil:
+				e.adopt(l, &rec, now)
+			default:
+				return nil, err
+			}
+			return nil, nil
+		})
+		if err != nil {
+			if muted, ok := e.unread.pass(); ok {
+				e.d.log.Warn("webhook: settings could not be read again, using those of a moment ago",
+					"webhook", l.id, "error", err, "alike_not_logged", muted)
+			}
+		}
+		e.mu.Lock()
+		t = l.target
+		e.mu.Unlock()
+	}
+	t.once.Do(func() { t.prepare(&e.d.rules) })
+	return t
+}
