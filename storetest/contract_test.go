@@ -1,0 +1,141 @@
+package storetest
+
+import (
+	"go/parser"
+	gotoken "go/token"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/seed68722ecd/webhook"
+)
+
+// words brings a text onto one line.
+func words(s string) string { return strings.Join(strings.Fields(s), " ") }
+
+// contract returns the comments of the files that state it.
+func contract(t *testing.T) string {
+	t.Helper()
+	var text strings.Builder
+	for _, file := range []string{"store.go", "store_requests.go", "record.go", "errors.go", "webhook.go", "backlog.go"} {
+		src, err := os.ReadFile("../" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := parser.ParseFile(gotoken.NewFileSet(), file, src, parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range f.Comments {
+			text.WriteString(c.Text() + "\n")
+		}
+	}
+	return words(text.String())
+}
+
+// TestChecksQuoteTheContract keeps the sentences of the checks word for word
+// those of the contract: who edits one finds the checks to look at.
+func TestChecksQuoteTheContract(t *testing.T) {
+	text := contract(t)
+	names := map[string]bool{}
+	eachCheck(func(name string, c check) {
+		if names[name] {
+			t.Errorf("two checks are called %s", name)
+		}
+		names[name] = true
+		if c.says == "" || !strings.Contains(text, words(c.says)) {
+			t.Errorf("%s quotes what the contract does not say: %q", name, c.says)
+		}
+	})
+}
+
+// unchecked are the parts of the contract that no Store can be examined for
+// from outside, or not in a test of this kind.
+var unchecked = []string{
+	"The cost of a call depends on what it returns",       // measured by the benchmarks of each Store
+	"A call looks at no more deliveries than q.Scan says", // counted by the tests of each Store, beside a million
+	"Claim is not idempotent, but after an error",         // takes a connection that breaks: the Stores' own tests
+	"creations that race may pass the limit",              // allowed, not promised
+	"Never secrets.",                                      // the type returned has none
+	"stores w, whose Version is 1",                        // ComesBackAsCreated, with other words
+	// Introductions and consequences of sentences that are checked.
+	"A cursor stays valid while webhooks are created and deleted", "It makes Publish idempotent",
+	"not on the backlog of webhooks it passes", "Complete records what came of claimed deliveries", "Release gives leases back unused",
+	"GetEvent returns one event, or ErrNotFound", "GetDelivery returns one delivery, or ErrNotFound",
+	"WebhookWalker is an ability that a", "The stores of this module have it", "QueueStore takes events in", "LogStore answers questions",
+}
+
+// TestEveryMethodIsChecked finds methods whose comment has a sentence that no
+// check quotes.
+func TestEveryMethodIsChecked(t *testing.T) {
+	src, err := os.ReadFile("../store.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var quotes []string
+	eachCheck(func(_ string, c check) { quotes = append(quotes, words(c.says)) })
+	_, methods, _ := strings.Cut(string(src), "type WebhookStore interface {")
+	comments := regexp.MustCompile(`(?m)^[ \t]*//[ \t]?(.*)$`)
+	sentenceEnd := regexp.MustCompile(`[.:] `)
+	for _, block := range regexp.MustCompile(`(?m)^\s*\n|^\t\w+\(.*$`).Split(methods, -1) {
+		var text []string
+		for _, m := range comments.FindAllStringSubmatch(block, -1) {
+			text = append(text, m[1])
+		}
+		for _, sentence := range sentenceEnd.Split(words(strings.Join(text, " "))+" ", -1) {
+			if len(strings.Fields(sentence)) < 4 || covered(sentence, quotes) {
+				continue
+			}
+			t.Errorf("no check quotes any part of %q", sentence)
+		}
+	}
+}
+
+// covered reports whether a check quotes the sentence or a part of it.
+func covered(sentence string, quotes []string) bool {
+	for _, q := range append(quotes, unchecked...) {
+		if strings.Contains(q, sentence) || strings.Contains(sentence, strings.TrimRight(q, ".")) {
+			return true
+		}
+	}
+	return false
+}
+
+// TestInvariantsAreSeen shows that what can never be is reported.
+func TestInvariantsAreSeen(t *testing.T) {
+	for name, x := range map[string]*twisted{
+		"finished and due": reading(func(d *webhook.Delivery) {
+			if d.State != webhook.StatePending {
+				d.NextAttemptAt = d.FinishedAt
+			}
+		})(),
+		"pending and finished":   reading(func(d *webhook.Delivery) { d.State = webhook.StatePending })(),
+		"no such state":          reading(func(d *webhook.Delivery) { d.State = "sent" })(),
+		"no reason":              reading(func(d *webhook.Delivery) { d.Reason = "" })(),
+		"uncounted attempts":     reading(func(d *webhook.Delivery) { d.Attempts, d.Tries = 0, 0 })(),
+		"unlogged attempts":      logging(func([]webhook.Attempt) []webhook.Attempt { return nil })(),
+		"attempts logged twice":  logging(func(as []webhook.Attempt) []webhook.Attempt { return append(as, as...) })(),
+		"another tenant's":       reading(func(d *webhook.Delivery) { d.Tenant = t2 })(),
+		"two of one event":       reading(func(d *webhook.Delivery) { d.EventID = "s1" })(),
+		"an event of other type": reading(func(d *webhook.Delivery) { d.EventType = "other" })(),
+	} {
+		rec := &recorder{ctx: t.Context()}
+		r := newRun(rec, "", fresh(""), true)
+		r.history()
+		if r.invariants(t1, r.brokenf); len(rec.messages) != 0 {
+			t.Fatalf("an intact Store: %v", rec.messages)
+		}
+		x.Store = r.store
+		r.store = x
+		if r.invariants(t1, r.brokenf); len(rec.messages) == 0 {
+			t.Errorf("%s: nothing was reported", name)
+		}
+	}
+}
+
+func TestInvariantsOfAnIntactStore(t *testing.T) {
+	r := newRun(t, "", fresh(""), true)
+	r.history()
+	CheckInvariants(t, r.store, t1, t2)
+}
