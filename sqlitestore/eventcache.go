@@ -1,0 +1,63 @@
+package sqlitestore
+
+import (
+	"sync"
+
+	"github.com/seed68722ecd/webhook"
+)
+
+// eventCache keeps the events that this process published last, by number, so
+// that it need not read back what it is about to deliver. Events never change,
+// and only committed ones are put in. It is a ring: new ones push out the
+// oldest.
+type eventCache struct {
+	mu    sync.Mutex
+	limit int
+	size  int
+	byKey map[int64]*webhook.EventRecord
+	ring  []int64 // numbers in the order of their arrival
+	head  int
+}
+
+func newEventCache(limit int) *eventCache {
+	return &eventCache{limit: limit, byKey: map[int64]*webhook.EventRecord{}}
+}
+
+// cacheCost is about what an entry takes: beside the payload, a record and its
+// strings.
+func cacheCost(ev *webhook.EventRecord) int { return len(ev.Data) + 256 }
+
+// put keeps ev, which nobody changes any more, under its number.
+func (c *eventCache) put(seq int64, ev *webhook.EventRecord) {
+	cost := cacheCost(ev)
+	if cost > c.limit/4 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.byKey[seq] = ev
+	c.ring = append(c.ring, seq)
+	c.size += cost
+	for c.size > c.limit {
+		c.drop(c.ring[c.head])
+		c.head++
+	}
+	if c.head > 1024 && c.head > len(c.ring)/2 {
+		c.ring = append(c.ring[:0], c.ring[c.head:]...)
+		c.head = 0
+	}
+}
+
+func (c *eventCache) drop(seq int64) {
+	if ev := c.byKey[seq]; ev != nil {
+		c.size -= cacheCost(ev)
+		delete(c.byKey, seq)
+	}
+}
+
+// get returns an event, or nil.
+func (c *eventCache) get(seq int64) *webhook.EventRecord {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.byKey[seq]
+}

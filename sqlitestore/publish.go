@@ -1,0 +1,320 @@
+package sqlitestore
+
+import (
+	"bytes"
+	"context"
+	"database/sql/driver"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/internal/sqlstore"
+)
+
+// publishing is one call of Publish on its way.
+type publishing struct {
+	now    int64
+	reqs   []webhook.PublishRequest
+	events []*webhook.EventRecord // copies, as they are stored
+	seqs   []int64                // of those that this call stored
+	out    []webhook.PublishResult
+}
+
+func newPublishing(now time.Time, reqs []webhook.PublishRequest) *publishing {
+	p := &publishing{now: now.UnixMicro(), reqs: reqs, events: make([]*webhook.EventRecord, len(reqs)),
+		seqs: make([]int64, len(reqs)), out: make([]webhook.PublishResult, len(reqs))}
+	copies := make([]webhook.EventRecord, len(reqs))
+	for i := range reqs {
+		copies[i] = reqs[i].Event
+		copies[i].Data = bytes.Clone(copies[i].Data)
+		copies[i].Time = sqlstore.FromMicros(sqlstore.Micros(copies[i].Time))
+		p.events[i] = &copies[i]
+	}
+	return p
+}
+
+// Publish implements [webhook.QueueStore]. Calls that arrive while others are
+// being stored share the next transaction; when the context of such a call ends
+// while it is being stored, the error says that the outcome is unknown.
+func (s *Store) Publish(ctx context.Context, now time.Time, reqs []webhook.PublishRequest) ([]webhook.PublishResult, error) {
+	p := newPublishing(now, append([]webhook.PublishRequest(nil), reqs...))
+	err := s.write(ctx, &op{weight: len(reqs), publish: p, after: func() {
+		for i, seq := range p.seqs {
+			if seq != 0 {
+				s.events.put(seq, p.events[i])
+			}
+		}
+	}})
+	if err != nil {
+		return nil, wrap(ctx, "publish", err)
+	}
+	return p.out, nil
+}
+
+// item is one event of a group of calls.
+type item struct {
+	p *publishing
+	i int
+}
+
+func (it item) event() *webhook.EventRecord         { return it.p.events[it.i] }
+func (it item) req() *webhook.PublishRequest        { return &it.p.reqs[it.i] }
+func (it item) result(r webhook.PublishResult) item { it.p.out[it.i] = r; return it }
+
+// audience is what events have in common that go to the same webhooks.
+type audience struct{ tenant, typ, only string }
+
+// publishAll stores the events of several calls: those of one audience have
+// numbers in a row, so that one statement makes the deliveries of all of them.
+func (s *Store) publishAll(r runner, pubs []*publishing) error {
+	type name struct{ tenant, id string }
+	first := map[name]item{}
+	groups := map[audience][]item{}
+	var order []audience
+	now, n := int64(0), 0
+	for _, p := range pubs {
+		clear(p.seqs)
+		now = max(now, p.now)
+		for i := range p.reqs {
+			it := item{p, i}.result(webhook.PublishResult{})
+			ev := it.event()
+			if f, ok := first[name{ev.Tenant, ev.ID}]; ok {
+				it.result(again(f.event().Type, f.event().Data, ev))
+				continue
+			}
+			first[name{ev.Tenant, ev.ID}] = it
+			a := audience{ev.Tenant, ev.Type, it.req().WebhookID}
+			if groups[a] == nil {
+				order = append(order, a)
+			}
+			groups[a] = append(groups[a], it)
+			n++
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	seq, clock, err := s.number(r, now, n)
+	if err != nil {
+		return err
+	}
+	begin := seq
+	var all []item
+	for _, a := range order {
+		for _, it := range groups[a] {
+			it.p.seqs[it.i] = seq
+			seq++
+		}
+		all = append(all, groups[a]...)
+	}
+	stored, err := s.insertEvents(r, all, begin, clock)
+	if err != nil {
+		return err
+	}
+	if stored < n {
+		// Some IDs are taken. That is rare: begin again without them.
+		if _, err := r.exec(`DELETE FROM {events} WHERE seq BETWEEN ? AND ?`, begin, seq-1); err != nil {
+			return err
+		}
+		seq = begin
+		fresh := all[:0]
+		for _, a := range order {
+			kept, err := s.withoutTaken(r, groups[a])
+			if err != nil {
+				return err
+			}
+			for _, it := range kept {
+				it.p.seqs[it.i] = seq
+				seq++
+			}
+			groups[a] = kept
+			fresh = append(fresh, kept...)
+		}
+		if stored, err = s.insertEvents(r, fresh, begin, clock); err != nil {
+			return err
+		}
+		if stored != len(fresh) {
+			return fmt.Errorf("%d of %d events were stored", stored, len(fresh))
+		}
+	}
+	for _, a := range order {
+		if err := s.fanOut(r, a, groups[a], clock); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// number takes n numbers in a row and returns the first of them, and the time
+// of the publication, which is not before that of any earlier one.
+func (s *Store) number(r runner, now int64, n int) (seq, clock int64, err error) {
+	err = r.query(`UPDATE {counters} SET seq = seq + ?, clock = max(clock, ?) RETURNING seq, clock`, []any{int64(n), now},
+		func(v []driver.Value) error {
+			seq, clock = integer(v[0])-int64(n)+1, integer(v[1])
+			return nil
+		})
+	return seq, clock, err
+}
+
+// again is the result of an event whose ID is taken.
+func again(typ string, data []byte, ev *webhook.EventRecord) webhook.PublishResult {
+	same := typ == ev.Type && bytes.Equal(data, ev.Data)
+	return webhook.PublishResult{Duplicate: same, Conflict: !same}
+}
+
+// withoutTaken returns those items whose ID is free, and gives the others their
+// results.
+func (s *Store) withoutTaken(r runner, items []item) ([]item, error) {
+	var free []item
+	for _, it := range items {
+		ev, taken := it.event(), false
+		err := r.query(`SELECT type, data FROM {events} WHERE tenant = ? AND id = ?`, []any{ev.Tenant, ev.ID}, func(v []driver.Value) error {
+			taken = true
+			it.result(again(text(v[0]), blob(v[1]), ev))
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		if taken {
+			it.p.seqs[it.i] = 0
+		} else {
+			free = append(free, it)
+		}
+	}
+	return free, nil
+}
+
+// insertEvents stores items under numbers in a row, unless their IDs are taken,
+// and returns how many it stored.
+func (s *Store) insertEvents(r runner, items []item, seq, clock int64) (int, error) {
+	stored := 0
+	args := make([]any, 0, 9*chunkLarge)
+	for len(items) > 0 {
+		n := chunk(len(items))
+		args = args[:0]
+		for _, it := range items[:n] {
+			ev := it.event()
+			args = append(args, seq, ev.Tenant, ev.ID, ev.Type, orNull(it.req().WebhookID), sqlstore.Micros(ev.Time), clock, ev.Data, orNull(ev.Trace))
+			seq++
+		}
+		k, err := r.exec(insertEventsSQL[n], args...)
+		if err != nil {
+			return 0, err
+		}
+		stored += int(k)
+		items = items[n:]
+	}
+	return stored, nil
+}
+
+// Statements for several rows come in a few sizes, so that they can be kept
+// prepared.
+const (
+	chunkSmall  = 1
+	chunkMedium = 8
+	chunkLarge  = 64
+)
+
+func chunk(n int) int {
+	switch {
+	case n >= chunkLarge:
+		return chunkLarge
+	case n >= chunkMedium:
+		return chunkMedium
+	}
+	return chunkSmall
+}
+
+// chunked repeats a row of placeholders for each size.
+func chunked(head, row, tail string) map[int]string {
+	out := map[int]string{}
+	for _, n := range []int{chunkSmall, chunkMedium, chunkLarge} {
+		b := []byte(head)
+		for i := range n {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = append(b, row...)
+		}
+		out[n] = string(append(b, tail...))
+	}
+	return out
+}
+
+var insertEventsSQL = chunked(`INSERT INTO {events} (seq, tenant, id, type, only_id, time, published, data, trace) VALUES `,
+	`(?,?,?,?,?,?,?,?,?)`, ` ON CONFLICT DO NOTHING`)
+
+// Deliveries of a range of events, for all webhooks that match, in one
+// statement. Parameters: time, type, first and last event, tenant, whom it is
+// for. And their lanes: last event, tenant, whom it is for.
+const (
+	deliverSQL = `
+INSERT INTO {deliveries} (wkey, seq, created, type, name, pad)
+SELECT h.wkey, e.seq, x.created, x.type, h.name, zeroblob(80)
+FROM (SELECT ? AS created, ? AS type, ? AS low, ? AS high) x CROSS JOIN (%s) h CROSS JOIN {events} e WHERE e.seq BETWEEN x.low AND x.high`
+
+	wakeSQL = `UPDATE {lanes} SET ready = 1, tail = ? WHERE wkey IN (SELECT wkey FROM (%s))`
+)
+
+// audienceSQL is who receives events: by patterns, as many as there are, or by
+// the ID of a webhook.
+func audienceSQL(patterns int) string {
+	if patterns == 0 {
+		return `SELECT wkey, name FROM {webhooks} WHERE tenant = ? AND id = ? AND deleted_at = 0 AND active = 1`
+	}
+	return `SELECT wkey, max(name) AS name FROM {subscriptions} WHERE tenant = ? AND pattern IN (?` +
+		strings.Repeat(",?", patterns-1) + `) GROUP BY wkey`
+}
+
+// fanOutSQL holds both statements for a number of patterns.
+type fanOutSQL struct{ deliver, wake string }
+
+var fanOuts sync.Map // of fanOutSQL, by number of patterns
+
+func fanOutFor(patterns int) fanOutSQL {
+	if q, ok := fanOuts.Load(patterns); ok {
+		return q.(fanOutSQL)
+	}
+	whom := audienceSQL(patterns)
+	q := fanOutSQL{fmt.Sprintf(deliverSQL, whom), fmt.Sprintf(wakeSQL, whom)}
+	fanOuts.Store(patterns, q)
+	return q
+}
+
+// fanOut makes the deliveries of events that have numbers in a row.
+func (s *Store) fanOut(r runner, a audience, items []item, clock int64) error {
+	if len(items) == 0 {
+		return nil
+	}
+	whom := []any{a.tenant}
+	q := fanOutFor(0)
+	if a.only != "" {
+		whom = append(whom, a.only)
+	} else {
+		patterns := items[0].req().Patterns
+		if len(patterns) == 0 {
+			return nil
+		}
+		for _, pattern := range patterns {
+			whom = append(whom, pattern)
+		}
+		q = fanOutFor(len(patterns))
+	}
+	begin := items[0].p.seqs[items[0].i]
+	end := begin + int64(len(items)) - 1
+	made, err := r.exec(q.deliver, append([]any{clock, a.typ, begin, end}, whom...)...)
+	if err != nil || made == 0 {
+		return err
+	}
+	if made%int64(len(items)) != 0 {
+		return fmt.Errorf("%d deliveries of %d events", made, len(items))
+	}
+	for _, it := range items {
+		it.result(webhook.PublishResult{Deliveries: int(made) / len(items)})
+	}
+	_, err = r.exec(q.wake, append([]any{end}, whom...)...)
+	return err
+}

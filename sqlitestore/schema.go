@@ -1,0 +1,182 @@
+package sqlitestore
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/seed68722ecd/webhook/internal/sqlstore"
+)
+
+// schemaVersion is the version that this package works with: the number of
+// migrations.
+const schemaVersion = 5
+
+// oldest is the first SQLite without the bug by which a checkpoint and a writer
+// that restarts the WAL could lose what was committed.
+var oldest = [3]int{3, 51, 3}
+
+// Migrate switches the database to WAL, and creates the tables or brings them
+// to this package's version. Call it when the program starts. It is one
+// transaction: killed at any moment it has either done everything or nothing.
+// Any number of processes may call it at once: one does the work while the
+// others wait. On tables that are up to date it changes nothing. Tables of a
+// newer version are an error wrapping [ErrSchema]: there is no way back.
+func (s *Store) Migrate(ctx context.Context) error {
+	err := s.migrate(ctx)
+	if err == nil {
+		s.ready.Store(true)
+	}
+	return wrap(ctx, "migrate", err)
+}
+
+func (s *Store) migrate(ctx context.Context) error {
+	steps, err := sqlstore.Migrations(migrationFiles, s.names)
+	if err != nil {
+		return err
+	}
+	conn, err := s.db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if err := s.patiently(ctx, func() error {
+		_, err := conn.ExecContext(ctx, "PRAGMA journal_mode = WAL")
+		return err
+	}); err != nil {
+		return err
+	}
+	if err := s.fits(ctx, conn); err != nil {
+		return err
+	}
+	if err := s.patiently(ctx, func() error {
+		_, err := conn.ExecContext(ctx, "BEGIN IMMEDIATE")
+		return err
+	}); err != nil {
+		return err
+	}
+	err = s.apply(ctx, conn, steps)
+	end := "COMMIT"
+	if err != nil {
+		end = "ROLLBACK"
+	}
+	if _, e := conn.ExecContext(context.WithoutCancel(ctx), end); e != nil {
+		discard(conn) // do not leave it to others
+		return errors.Join(err, e)
+	}
+	return err
+}
+
+func (s *Store) apply(ctx context.Context, conn *sql.Conn, steps []sqlstore.Migration) error {
+	have, err := s.version(ctx, conn)
+	if err != nil {
+		return err
+	}
+	if have > schemaVersion {
+		return s.misfit(have)
+	}
+	for _, m := range steps[have:] {
+		if _, err := conn.ExecContext(ctx, m.SQL); err != nil {
+			return fmt.Errorf("to version %d: %w", m.Version, err)
+		}
+	}
+	return nil
+}
+
+// version returns the version of the tables; 0 when there are none.
+func (s *Store) version(ctx context.Context, tx Tx) (int, error) {
+	r := plain{ctx, s, tx}
+	have := int64(0)
+	err := r.query("SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?", []any{s.sql("{schema_version}")},
+		func(v []driver.Value) error { have = integer(v[0]); return nil })
+	if err != nil || have == 0 {
+		return 0, err
+	}
+	err = r.query("SELECT max(version) FROM {schema_version}", nil, func(v []driver.Value) error { have = integer(v[0]); return nil })
+	return int(have), err
+}
+
+// misfit says what to do about tables of another version.
+func (s *Store) misfit(have int) error {
+	switch {
+	case have == 0:
+		return fmt.Errorf("%w: there are no tables %s*: call Migrate first", ErrSchema, s.cfg.TablePrefix)
+	case have < schemaVersion:
+		return fmt.Errorf("%w: the tables have version %d, this program needs %d: call Migrate", ErrSchema, have, schemaVersion)
+	default:
+		return fmt.Errorf("%w: the tables have version %d, this program knows %d: update the program", ErrSchema, have, schemaVersion)
+	}
+}
+
+// fits refuses a library that is too old, and a database without a WAL.
+func (s *Store) fits(ctx context.Context, tx Tx) error {
+	r := plain{ctx, s, tx}
+	var library, mode string
+	if err := r.query("SELECT sqlite_version()", nil, func(v []driver.Value) error { library = text(v[0]); return nil }); err != nil {
+		return err
+	}
+	if older(library) {
+		return fmt.Errorf("the driver carries SQLite %s, which can lose committed transactions in WAL mode: update it to one with SQLite %d.%d.%d or newer",
+			library, oldest[0], oldest[1], oldest[2])
+	}
+	if err := r.query("PRAGMA journal_mode", nil, func(v []driver.Value) error { mode = text(v[0]); return nil }); err != nil {
+		return err
+	}
+	if mode != "wal" {
+		if mode == "memory" {
+			return errors.New("an in-memory database cannot be used: open a file (webhook.NewMemoryStore is the store for tests)")
+		}
+		return fmt.Errorf("the database's journal_mode is %q, and WAL is needed: call Migrate, which switches it on", mode)
+	}
+	return nil
+}
+
+// older reports whether a version of SQLite is below the oldest that will do.
+func older(library string) bool {
+	for i, part := range strings.SplitN(library, ".", 4) {
+		n, err := strconv.Atoi(part)
+		if err != nil || i >= len(oldest) {
+			return false
+		}
+		if n != oldest[i] {
+			return n < oldest[i]
+		}
+	}
+	return false
+}
+
+// ensure refuses a database that does not fit, before anything is done to it.
+// It asks once.
+func (s *Store) ensure(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if s.ready.Load() {
+		return nil
+	}
+	conn, err := s.db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	err = s.patiently(ctx, func() error {
+		have, err := s.version(ctx, conn)
+		if err != nil {
+			return err
+		}
+		if have != schemaVersion {
+			return s.misfit(have)
+		}
+		return s.fits(ctx, conn)
+	})
+	if err == nil {
+		s.ready.Store(true)
+	} else if useless(err) {
+		discard(conn)
+	}
+	return err
+}

@@ -1,0 +1,335 @@
+package sqlitestore
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// runner runs SQL with the names of tables in braces. Rows come as the
+// driver's own values: int64, string or []byte, and nil.
+type runner interface {
+	exec(q string, args ...any) (changed int64, err error)
+	query(q string, args []any, row func(v []driver.Value) error) error
+}
+
+// session is the writing connection while the Store borrows it. Statements are
+// prepared once and run through the driver's interfaces: conversions and locks
+// of database/sql would cost as much as the statements themselves.
+type session struct {
+	s       *Store
+	conn    *sql.Conn
+	raw     driver.Conn // only within conn.Raw
+	stmts   map[string]*statement
+	restore []string // settings of the connection as they were
+	lax     bool     // commits do not wait for the disk
+	args    []driver.NamedValue
+}
+
+// statement is a prepared statement and room for a row of its result.
+type statement struct {
+	driver.Stmt
+	row []driver.Value
+}
+
+// settings are what the writing connection needs, and how they were is noted,
+// as the connection belongs to the host.
+var settings = []struct{ name, strict, relaxed string }{
+	// The wait for another writer is ours, so that it honours contexts.
+	{"busy_timeout", "20", "20"},
+	{"synchronous", "2", "1"},
+	// Pages that are written again and again are copied to the database less
+	// often than with the default of 1000; the WAL takes about 16 MiB.
+	{"wal_autocheckpoint", "4000", "4000"},
+}
+
+// open borrows a connection and makes it the writing one.
+func (s *Store) open(ctx context.Context) (*session, error) {
+	conn, err := s.db.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	x := &session{s: s, conn: conn, stmts: map[string]*statement{}}
+	err = x.use(func() error {
+		for _, set := range settings {
+			var was int64
+			if err := x.query("PRAGMA "+set.name, nil, func(v []driver.Value) error { was = integer(v[0]); return nil }); err != nil {
+				return err
+			}
+			value := set.strict
+			if s.cfg.Relaxed {
+				value = set.relaxed
+			}
+			x.restore = append(x.restore, fmt.Sprintf("PRAGMA %s = %d", set.name, was))
+			if err := x.set("PRAGMA " + set.name + " = " + value); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		x.close()
+		return nil, err
+	}
+	return x, nil
+}
+
+// set runs a PRAGMA, which takes effect when it is prepared: so it cannot be
+// kept prepared as other statements are.
+func (x *session) set(pragma string) error {
+	err := x.query(pragma, nil, func([]driver.Value) error { return nil })
+	if st := x.stmts[pragma]; st != nil {
+		delete(x.stmts, pragma)
+		err = errors.Join(err, st.Close())
+	}
+	return err
+}
+
+// relax chooses whether the next commits wait for the disk.
+func (x *session) relax(lax bool) error {
+	if x.s.cfg.Relaxed || x.lax == lax {
+		return nil
+	}
+	value := "2"
+	if lax {
+		value = "1"
+	}
+	if err := x.set("PRAGMA synchronous = " + value); err != nil {
+		return err
+	}
+	x.lax = lax
+	return nil
+}
+
+// use runs f with the driver's connection at hand.
+func (x *session) use(f func() error) error {
+	return x.conn.Raw(func(c any) error {
+		raw, ok := c.(driver.Conn)
+		if !ok {
+			return fmt.Errorf("the driver's connection is a %T, not a driver.Conn", c)
+		}
+		x.raw = raw
+		defer func() { x.raw = nil }()
+		return f()
+	})
+}
+
+// close gives the connection back as it was.
+func (x *session) close() {
+	err := x.use(func() error {
+		var errs []error
+		for _, q := range x.restore {
+			errs = append(errs, x.set(q))
+		}
+		for _, st := range x.stmts {
+			errs = append(errs, st.Close())
+		}
+		return errors.Join(errs...)
+	})
+	if err != nil {
+		x.discard()
+		return
+	}
+	x.conn.Close()
+}
+
+// discard makes the pool throw the connection away.
+func (x *session) discard() {
+	discard(x.conn)
+	x.conn.Close()
+}
+
+func (x *session) prepare(q string) (*statement, error) {
+	if st := x.stmts[q]; st != nil {
+		return st, nil
+	}
+	var st driver.Stmt
+	var err error
+	text := x.s.sql(q)
+	if p, ok := x.raw.(driver.ConnPrepareContext); ok {
+		st, err = p.PrepareContext(context.Background(), text)
+	} else {
+		st, err = x.raw.Prepare(text)
+	}
+	if err != nil {
+		return nil, err
+	}
+	x.stmts[q] = &statement{Stmt: st}
+	return x.stmts[q], nil
+}
+
+// bind fills the scratch with args.
+func (x *session) bind(args []any) []driver.NamedValue {
+	x.args = x.args[:0]
+	for i, a := range args {
+		x.args = append(x.args, driver.NamedValue{Ordinal: i + 1, Value: a})
+	}
+	return x.args
+}
+
+// values is bind for drivers that know only the older interfaces.
+func values(nv []driver.NamedValue) []driver.Value {
+	out := make([]driver.Value, len(nv))
+	for i := range nv {
+		out[i] = nv[i].Value
+	}
+	return out
+}
+
+// Statements run without a context: each is short, and drivers pay for every
+// context that can be done with a goroutine.
+
+func (x *session) exec(q string, args ...any) (int64, error) {
+	st, err := x.prepare(q)
+	if err != nil {
+		return 0, err
+	}
+	nv := x.bind(args)
+	var res driver.Result
+	if c, ok := st.Stmt.(driver.StmtExecContext); ok {
+		res, err = c.ExecContext(context.Background(), nv)
+	} else {
+		res, err = st.Exec(values(nv))
+	}
+	if err != nil {
+		return 0, err
+	}
+	return res.RowsAffected()
+}
+
+func (x *session) query(q string, args []any, row func(v []driver.Value) error) error {
+	st, err := x.prepare(q)
+	if err != nil {
+		return err
+	}
+	nv := x.bind(args)
+	var rows driver.Rows
+	if c, ok := st.Stmt.(driver.StmtQueryContext); ok {
+		rows, err = c.QueryContext(context.Background(), nv)
+	} else {
+		rows, err = st.Query(values(nv))
+	}
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	if st.row == nil {
+		st.row = make([]driver.Value, len(rows.Columns()))
+	}
+	for {
+		switch err := rows.Next(st.row); {
+		case errors.Is(err, io.EOF):
+			return rows.Close()
+		case err != nil:
+			return err
+		}
+		if err := row(st.row); err != nil {
+			return err
+		}
+	}
+}
+
+// plain is a runner on database/sql: for reading, and for transactions of the
+// host's.
+type plain struct {
+	ctx context.Context
+	s   *Store
+	tx  Tx
+}
+
+func (p plain) exec(q string, args ...any) (int64, error) {
+	res, err := p.tx.ExecContext(p.ctx, p.s.sql(q), args...)
+	if err != nil {
+		return 0, err
+	}
+	return res.RowsAffected()
+}
+
+func (p plain) query(q string, args []any, row func(v []driver.Value) error) error {
+	rows, err := p.tx.QueryContext(p.ctx, p.s.sql(q), args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	names, err := rows.Columns()
+	if err != nil {
+		return err
+	}
+	v, cells, into := make([]driver.Value, len(names)), make([]any, len(names)), make([]any, len(names))
+	for i := range cells {
+		into[i] = &cells[i]
+	}
+	for rows.Next() {
+		if err := rows.Scan(into...); err != nil {
+			return err
+		}
+		for i := range cells {
+			v[i] = cells[i]
+		}
+		if err := row(v); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// integer, text and blob read a column; NULL is the zero value.
+func integer(v driver.Value) int64 {
+	switch v := v.(type) {
+	case int64:
+		return v
+	case bool:
+		if v {
+			return 1
+		}
+	}
+	return 0
+}
+
+// float64Of reads a REAL, which comes as an integer where the driver thinks it is one.
+func float64Of(v driver.Value) float64 {
+	if f, ok := v.(float64); ok {
+		return f
+	}
+	return float64(integer(v))
+}
+
+func text(v driver.Value) string {
+	switch v := v.(type) {
+	case string:
+		return v
+	case []byte:
+		return string(v)
+	}
+	return ""
+}
+
+// blob returns memory of the caller's own.
+func blob(v driver.Value) []byte {
+	switch v := v.(type) {
+	case string:
+		return []byte(v)
+	case []byte:
+		return append([]byte(nil), v...)
+	}
+	return nil
+}
+
+// orNull stores nothing for the zero value.
+func orNull[T comparable](v T) any {
+	var zero T
+	if v == zero {
+		return nil
+	}
+	return v
+}
+
+func flag(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
+}

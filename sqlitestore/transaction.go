@@ -1,0 +1,182 @@
+package sqlitestore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+// op is one call that writes. Calls of one kind are served together: publish,
+// complete and claim know how to handle many at once.
+type op struct {
+	weight int  // rows, roughly
+	lease  bool // it does nothing but take or extend leases
+
+	publish  *publishing
+	complete *completion
+	claim    *claiming
+	// other does any other work; it runs in a savepoint. What it must not
+	// write it reports with refused.
+	other func(r runner) error
+
+	err   error  // refused: the call's own error, nothing of it was written
+	after func() // runs after the commit
+}
+
+// refusal is an error that ends one call without harm to those beside it.
+type refusal struct{ error }
+
+func (r refusal) Unwrap() error { return r.error }
+
+func refused(format string, args ...any) error { return refusal{fmt.Errorf(format, args...)} }
+
+// serve runs a group of calls in one transaction, and returns when it is
+// committed: then it is on the disk.
+func (s *Store) serve(ctx context.Context, ops []*op) ([]struct{}, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x, err := s.borrow(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		s.used = time.Now()
+		if s.db.Stats().MaxOpenConnections == 1 {
+			s.giveBack()
+		}
+	}()
+	broken := false
+	err = x.use(func() error {
+		if s.nothingDue(x, ops) {
+			return nil
+		}
+		// A lease that is lost with the power has only ended early, as that of
+		// any process that dies: a group of nothing else need not wait for the
+		// disk. What is committed later, and does, takes it along.
+		if err := x.relax(!slices.ContainsFunc(ops, func(o *op) bool { return !o.lease })); err != nil {
+			return err
+		}
+		if err := s.patiently(ctx, func() error { _, err := x.exec("BEGIN IMMEDIATE"); return err }); err != nil {
+			return err
+		}
+		err := s.transact(ctx, x, ops)
+		if err == nil {
+			_, err = x.exec("COMMIT")
+		}
+		if err == nil {
+			s.last = s.now
+		}
+		if err != nil {
+			// SQLite may have rolled back already; a connection that neither
+			// has a transaction nor can end one is of no use.
+			if _, rerr := x.exec("ROLLBACK"); rerr != nil {
+				broken = true
+			}
+		}
+		return err
+	})
+	if err != nil {
+		if broken || useless(err) {
+			x.discard()
+			s.writer = nil
+		}
+		return nil, err
+	}
+	for _, o := range ops {
+		if o.after != nil && o.err == nil {
+			o.after()
+		}
+	}
+	return make([]struct{}, len(ops)), nil
+}
+
+// transact does the work of a group.
+func (s *Store) transact(ctx context.Context, x *session, ops []*op) error {
+	var pubs []*publishing
+	var dones []*completion
+	var claims []*claiming
+	for _, o := range ops {
+		o.err = nil
+		switch {
+		case o.publish != nil:
+			pubs = append(pubs, o.publish)
+		case o.complete != nil:
+			dones = append(dones, o.complete)
+		case o.claim != nil:
+			claims = append(claims, o.claim)
+		}
+	}
+	if err := s.tick(x); err != nil {
+		return err
+	}
+	if len(pubs) > 0 {
+		if err := s.publishAll(x, pubs); err != nil {
+			return err
+		}
+	}
+	if len(dones) > 0 {
+		if err := s.completeAll(x, dones); err != nil {
+			return err
+		}
+	}
+	for _, o := range ops {
+		if o.other == nil {
+			continue
+		}
+		if err := s.apart(x, o); err != nil {
+			return err
+		}
+	}
+	for _, c := range claims {
+		if err := s.claimOne(x, c); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+// apart runs a call in a savepoint, so that a refusal undoes it alone.
+func (s *Store) apart(x *session, o *op) error {
+	if _, err := x.exec("SAVEPOINT one"); err != nil {
+		return err
+	}
+	if err := o.other(x); err != nil {
+		if _, ok := errors.AsType[refusal](err); !ok {
+			return err
+		}
+		o.err = err
+		if _, err := x.exec("ROLLBACK TO one"); err != nil {
+			return err
+		}
+	}
+	_, err := x.exec("RELEASE one")
+	return err
+}
+
+// patiently repeats fn while the database is locked, for Config.BusyTimeout.
+func (s *Store) patiently(ctx context.Context, fn func() error) error {
+	var until time.Time
+	for i := 1; ; i++ {
+		err := fn()
+		if err == nil || !busy(err) {
+			return err
+		}
+		if until.IsZero() {
+			until = time.Now().Add(s.cfg.BusyTimeout)
+		}
+		left := time.Until(until)
+		if left <= 0 {
+			return fmt.Errorf("%w for %v: nothing was stored: %w", ErrBusy, s.cfg.BusyTimeout, err)
+		}
+		wait := time.NewTimer(min(left, time.Duration(min(i, 10))*time.Millisecond+rand.N(time.Millisecond))) //nolint:gosec // a pause, not a secret
+		select {
+		case <-ctx.Done():
+			wait.Stop()
+			return fmt.Errorf("%w while another connection held the database's lock: nothing was stored", ctx.Err())
+		case <-wait.C:
+		}
+	}
+}
