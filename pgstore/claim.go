@@ -1,0 +1,389 @@
+package pgstore
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/internal/sqlstore"
+)
+
+// claimSQL looks at the webhooks whose turn it is, one probe of the index of
+// ready deliveries each, until it has enough; the LIMIT ends the nested loop.
+// Besides it looks at what was published since the last look, to find webhooks
+// that have become due; those get their turn after the others. It also notes
+// what it took, and says when something that waits will be due.
+//
+// A claim is one new row version per delivery, which is within its page and
+// adds nothing to any index. It could only be fewer if leases were not kept per
+// delivery; but each is extended, given back and ended on its own.
+//
+// Parameters: 1 clock; webhooks: 2 key, 3 most, 4 due from; 5 most of others,
+// 6 webhooks that are not others; 7 and 8 where the look at what was published
+// starts: key, age; 9 deliveries in all, 10 token, 11 lease; 12, 13 where the
+// looks for the next due delivery and the next expired lease start; 14 how much
+// earlier than the earliest that was found at a webhook its others are looked
+// for: without a bound that look would step over all that was done there since
+// the last vacuum. What is older than that is found by the next sweep.
+const claimSQL = `
+WITH n AS MATERIALIZED (SELECT {now} AS now),
+seen AS MATERIALIZED (
+	SELECT x.wkey, max(x.ekey) AS last, count(*) AS n, min(x.due) - $14::bigint AS since FROM (
+		SELECT q.ekey, q.wkey, q.due FROM {queue} q
+		WHERE q.ekey >= greatest($7::bigint, (((SELECT now FROM n) - $8::bigint) / 1000) << 21)
+			AND NOT q.waiting AND q.lease_until <= (SELECT now FROM n)
+		ORDER BY q.ekey LIMIT 256) x
+	GROUP BY x.wkey),
+turn AS MATERIALIZED (
+	SELECT * FROM unnest($2::bigint[], $3::integer[], $4::bigint[]) AS t(wkey, most, since)
+	UNION ALL
+	SELECT wkey, $5::integer, since FROM seen WHERE wkey <> ALL ($6::bigint[])),
+picked AS (
+	SELECT p.id FROM turn t CROSS JOIN LATERAL (
+		SELECT q.ctid AS id FROM {queue} q
+		WHERE q.wkey = t.wkey AND NOT q.waiting AND q.due >= t.since AND q.lease_until <= (SELECT now FROM n)
+		ORDER BY q.due, q.ekey LIMIT t.most
+		FOR UPDATE SKIP LOCKED) p
+	LIMIT $9::bigint),
+held AS (
+	UPDATE {queue} q SET token = $10::bigint, lease_until = (SELECT now FROM n) + $11::bigint,
+		attempts = q.attempts + (q.lease_until > 0)::integer, crashes = q.crashes + (q.lease_until > 0)::integer
+	FROM picked WHERE q.ctid = picked.id
+	RETURNING q.ekey, q.wkey, q.due, q.created_at, q.attempts, q.tries, q.crashes, q.last_status, q.type, q.name, q.last_class),
+noted AS (
+	INSERT INTO {claims} (token, check_at, remaining, ekeys, wkeys)
+	SELECT $10::bigint, (SELECT now FROM n) + $11::bigint, count(*), array_agg(ekey), array_agg(wkey) FROM held HAVING count(*) > 0)
+SELECT 1, ekey, wkey, due, created_at, attempts, tries, crashes, last_status, type, name, coalesce(last_class, '') FROM held
+UNION ALL
+SELECT 2, last, wkey, n, since, 0, 0, 0, 0, '', '', '' FROM seen
+UNION ALL
+SELECT 3, now,
+	coalesce((SELECT due FROM {queue} WHERE waiting AND due >= $12::bigint ORDER BY due LIMIT 1), 0),
+	coalesce((SELECT check_at FROM {claims} WHERE check_at >= $13::bigint ORDER BY check_at LIMIT 1), 0),
+	0, 0, 0, 0, 0, '', '', '' FROM n`
+
+// promoteSQL makes deliveries ready whose time has come: retries, and what was
+// given back or resent. It is the second new row version of a retry, and keeps
+// those that wait out of the index that claims walk through. The sub-select
+// makes the time a constant, which the index can be searched by.
+const promoteSQL = `
+UPDATE {queue} q SET waiting = false
+FROM (
+	SELECT ctid AS id FROM {queue}
+	WHERE waiting AND due <= (SELECT {now}) AND due >= $2::bigint
+	ORDER BY due LIMIT 1000 FOR UPDATE SKIP LOCKED) p
+WHERE q.ctid = p.id
+RETURNING q.wkey, q.due`
+
+// reapSQL looks at the claims whose first lease has run out. Deliveries that
+// are still held are found by their keys; claims that hold none are forgotten,
+// the others looked at again when the next lease runs out, or a second later,
+// in case this process dies before it has claimed what it found.
+const reapSQL = `
+WITH n AS MATERIALIZED (SELECT {now} AS now),
+c AS MATERIALIZED (
+	SELECT id, token, remaining, ekeys, wkeys FROM {claims}
+	WHERE check_at <= (SELECT now FROM n) AND check_at >= $2::bigint
+	ORDER BY check_at LIMIT 64 FOR UPDATE SKIP LOCKED),
+m AS MATERIALIZED (
+	SELECT c.id, q.wkey, q.due, q.lease_until
+	FROM c CROSS JOIN LATERAL unnest(c.ekeys, c.wkeys) AS r(ekey, wkey)
+	JOIN {queue} q ON ` + sameKey + ` AND q.token = c.token
+	WHERE c.remaining > 0),
+gone AS (
+	DELETE FROM {claims} x USING c WHERE x.id = c.id AND NOT EXISTS (SELECT 1 FROM m WHERE m.id = c.id)),
+later AS (
+	UPDATE {claims} x SET check_at = greatest((SELECT now FROM n) + 1000000, l.until)
+	FROM (SELECT id, min(lease_until) AS until FROM m GROUP BY id) l WHERE x.id = l.id)
+SELECT wkey, min(due) FROM m WHERE lease_until <= (SELECT now FROM n) GROUP BY wkey`
+
+// sweepSQL lists the webhooks that have ready deliveries, from one webhook on,
+// with the due time of the first of each: it goes from each directly to the
+// next.
+const sweepSQL = `
+WITH RECURSIVE n AS MATERIALIZED (SELECT {now} AS now),
+w AS (
+	(SELECT q.wkey, q.due, 1 AS i FROM {queue} q
+	WHERE NOT q.waiting AND q.lease_until <= (SELECT now FROM n) AND q.wkey > $2::bigint ORDER BY q.wkey, q.due LIMIT 1)
+	UNION ALL
+	SELECT x.wkey, x.due, w.i + 1 FROM w CROSS JOIN LATERAL (
+		SELECT q.wkey, q.due FROM {queue} q
+		WHERE NOT q.waiting AND q.lease_until <= (SELECT now FROM n) AND q.wkey > w.wkey ORDER BY q.wkey, q.due LIMIT 1) x
+	WHERE w.i < $3::integer)
+SELECT wkey, due FROM w`
+
+// Claim implements [webhook.QueueStore]. Leases and due times are measured by
+// the database's clock. It is one short transaction, which does not wait for
+// the disk: leases that a crash of the server forgets are ended early, as those
+// of a crashed process are.
+func (s *Store) Claim(ctx context.Context, req webhook.ClaimRequest) (webhook.ClaimResult, error) {
+	c := &claim{s: s, req: req}
+	if err := c.resolve(ctx); err != nil {
+		return webhook.ClaimResult{}, wrap(ctx, "claim", err)
+	}
+	// A round finds nothing when others took what was expected; there may be
+	// more to look at. What a round made ready is claimed by the next.
+	for range claimRounds {
+		if err := s.inTx(ctx, setLeases, func(tx *sql.Tx) error { return c.round(ctx, tx) }); err != nil {
+			if len(c.all) > 0 {
+				break // what the rounds before claimed is the caller's
+			}
+			return webhook.ClaimResult{}, wrap(ctx, "claim", err)
+		}
+		c.settle()
+		if len(c.all) >= req.Limit || !c.more {
+			break
+		}
+	}
+	return webhook.ClaimResult{Deliveries: c.all, NextDue: c.nextDue()}, nil
+}
+
+const (
+	claimRounds = 6
+	// claimSpare is how many webhooks a claim looks at beyond its limit, in
+	// case others have emptied some.
+	claimSpare = 64
+)
+
+// claim is one call of Claim.
+type claim struct {
+	s     *Store
+	req   webhook.ClaimRequest
+	limit map[int64]int // Limits by webhook key
+	all   []webhook.ClaimedDelivery
+	per   map[int64]int // claimed so far, by webhook
+
+	// The last round.
+	cands          []candidate
+	got            []row
+	seen           map[int64]int64 // webhooks found, and where to look there from
+	now            int64
+	waiting, check int64
+	more           bool
+}
+
+// row is a claimed delivery as it is stored.
+type row struct {
+	k                        key
+	due, created             int64
+	attempts, tries, crashes int64 // a smaller type would be scanned by way of its text
+	status                   int64
+	typ, name, class         string
+}
+
+// resolve translates the names in Limits.
+func (c *claim) resolve(ctx context.Context) error {
+	c.limit = make(map[int64]int, len(c.req.Limits))
+	c.per = make(map[int64]int)
+	if len(c.req.Limits) == 0 {
+		return c.s.ensure(ctx)
+	}
+	ids := make([]string, 0, len(c.req.Limits))
+	for id := range c.req.Limits {
+		ids = append(ids, id)
+	}
+	keys, err := c.s.hookKeysOf(ctx, ids)
+	if err != nil {
+		return err
+	}
+	for id, k := range keys {
+		c.limit[k] = c.req.Limits[id]
+	}
+	return nil
+}
+
+// most returns how many more deliveries of a webhook may be taken.
+func (c *claim) most(hook int64) int {
+	most, ok := c.limit[hook]
+	if !ok {
+		most = c.req.PerWebhook
+	}
+	return min(most-c.per[hook], c.req.Limit-len(c.all))
+}
+
+// round is one transaction of a claim.
+func (c *claim) round(ctx context.Context, tx *sql.Tx) error {
+	w := c.s.walk
+	c.more, c.got, c.seen = false, nil, nil
+	full := w.sweepDue(time.Now(), w.len() >= c.req.Limit) || c.s.cfg.PassedClock
+	if err := c.prepare(ctx, tx, full); err != nil {
+		return err
+	}
+	c.cands = w.next(c.req.Limit-len(c.all)+claimSpare, c.most)
+	if err := c.take(ctx, tx, w.horizons(full)); err != nil {
+		return err
+	}
+	return c.load(ctx, tx)
+}
+
+// take runs claimSQL.
+func (c *claim) take(ctx context.Context, tx *sql.Tx, h horizons) error {
+	var hooks, most, since, others intArray
+	for _, cand := range c.cands {
+		hooks.add(cand.hook)
+		most.add(int64(cand.cap))
+		since.add(cand.since)
+		others.add(cand.hook)
+	}
+	for hook := range c.limit {
+		others.add(hook)
+	}
+	for hook, n := range c.per {
+		if n > 0 {
+			others.add(hook)
+		}
+	}
+	c.seen = map[int64]int64{}
+	var found, last int64
+	rows, err := tx.QueryContext(ctx, c.s.claimSQL, c.s.clock(c.req.Now), hooks.String(), most.String(), since.String(),
+		c.req.PerWebhook, others.String(), h.discover, h.slack, c.req.Limit-len(c.all), c.req.Token, c.req.Lease.Microseconds(),
+		h.waiting, h.check, looksBack)
+	err = each(rows, err, func() error {
+		var kind int64
+		var r row
+		if err := rows.Scan(&kind, &r.k.event, &r.k.webhook, &r.due, &r.created, &r.attempts, &r.tries, &r.crashes,
+			&r.status, &r.typ, &r.name, &r.class); err != nil {
+			return err
+		}
+		switch kind {
+		case 1:
+			c.got = append(c.got, r)
+		case 2:
+			c.seen[r.k.webhook] = r.created
+			found += r.due
+			last = max(last, r.k.event)
+		case 3:
+			c.now, c.waiting, c.check = r.k.event, r.k.webhook, r.due
+		default:
+			return fmt.Errorf("row of kind %d", kind)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	c.s.walk.looked(found, last, c.now, c.req.Now, c.waiting, c.check)
+	return nil
+}
+
+// settle puts what a committed round found into the walk.
+func (c *claim) settle() {
+	w := c.s.walk
+	full := len(c.all) >= c.req.Limit
+	got := make(map[int64]taken)
+	for _, r := range c.got {
+		t := got[r.k.webhook]
+		got[r.k.webhook] = taken{t.n + 1, max(t.due, r.due)}
+		c.per[r.k.webhook]++
+	}
+	w.served(c.cands, got, full, c.now-settledAfter)
+	for _, cand := range c.cands {
+		delete(c.seen, cand.hook) // it had its turn, or keeps it
+	}
+	for hook, since := range c.seen {
+		// One that was emptied need not be looked at again.
+		if _, limited := c.limit[hook]; full || limited || got[hook].n >= c.req.PerWebhook {
+			w.add(hook, since)
+		}
+	}
+	w.claimed(len(c.got))
+	c.more = !full && (c.more || len(c.got) == 0 && len(c.cands) > 0 && w.len() > 0 ||
+		c.waiting > 0 && c.waiting <= c.now || c.check > 0 && c.check <= c.now)
+}
+
+// settledAfter is how long a publish may take to commit before its deliveries
+// are found by the next sweep only, at a webhook that is busy.
+const settledAfter = int64(50 * time.Millisecond / time.Microsecond)
+
+// nextDue translates the next due time to the caller's clock.
+func (c *claim) nextDue() time.Time {
+	next := c.waiting
+	if c.check > 0 && (next == 0 || c.check < next) {
+		next = c.check
+	}
+	if next <= c.now {
+		return time.Time{}
+	}
+	return c.req.Now.Add(time.Duration(next-c.now) * time.Microsecond)
+}
+
+// load makes deliveries of the rows: with their events, each read once, and
+// their webhooks as they are now.
+func (c *claim) load(ctx context.Context, tx *sql.Tx) error {
+	if len(c.got) == 0 {
+		return nil
+	}
+	slices.SortFunc(c.got, func(a, b row) int { return cmp.Or(cmp.Compare(a.due, b.due), cmp.Compare(a.k.event, b.k.event)) })
+	hooks := make(map[int64]*webhook.WebhookRecord)
+	ids := make(map[int64]string)
+	events := make(map[int64]*webhook.EventRecord)
+	var hookKeys, eventKeys []int64
+	for _, r := range c.got {
+		if _, ok := hooks[r.k.webhook]; !ok {
+			hooks[r.k.webhook] = nil
+			hookKeys = append(hookKeys, r.k.webhook)
+		}
+		if _, ok := events[r.k.event]; !ok {
+			events[r.k.event] = nil
+			eventKeys = append(eventKeys, r.k.event)
+		}
+	}
+	if err := c.s.loadHooks(ctx, tx, hookKeys, hooks, ids); err != nil {
+		return err
+	}
+	if missing := c.s.events.get(eventKeys, events); len(missing) > 0 {
+		if err := c.s.loadEvents(ctx, tx, missing, events); err != nil {
+			return err
+		}
+	}
+	for _, r := range c.got {
+		d := webhook.ClaimedDelivery{Delivery: r.delivery(), Event: events[r.k.event], Webhook: hooks[r.k.webhook]}
+		d.Delivery.WebhookID = ids[r.k.webhook]
+		if d.Event == nil {
+			d.Err = fmt.Errorf("pgstore: the event of delivery %s is missing from the table of events", d.Delivery.ID)
+		} else {
+			d.Delivery.Tenant, d.Delivery.EventID = d.Event.Tenant, d.Event.ID
+		}
+		c.all = append(c.all, d)
+	}
+	return nil
+}
+
+// delivery returns what the row itself knows.
+func (r *row) delivery() webhook.Delivery {
+	return webhook.Delivery{
+		ID: r.k.id(), EventType: r.typ, WebhookName: r.name, State: webhook.StatePending,
+		Attempts: int(r.attempts), Tries: int(r.tries), Crashes: int(r.crashes),
+		CreatedAt: sqlstore.FromMicros(r.created), NextAttemptAt: sqlstore.FromMicros(r.due),
+		LastStatus: int(r.status), LastClass: webhook.ErrorClass(r.class),
+	}
+}
+
+// loadEvents reads events by key.
+func (s *Store) loadEvents(ctx context.Context, q querier, keys []int64, into map[int64]*webhook.EventRecord) error {
+	rows, err := q.QueryContext(ctx, s.sql(`
+		SELECT ekey, tenant, id, type, time, data, coalesce(trace, '') FROM {events} WHERE ekey = ANY ($1::bigint[])`), ints(keys))
+	return each(rows, err, func() error {
+		var k, at int64
+		ev := new(webhook.EventRecord)
+		if err := rows.Scan(&k, &ev.Tenant, &ev.ID, &ev.Type, &at, &ev.Data, &ev.Trace); err != nil {
+			return err
+		}
+		ev.Time = sqlstore.FromMicros(at)
+		into[k] = ev
+		return nil
+	})
+}
+
+// ints is the array literal of keys.
+func ints(keys []int64) string {
+	var a intArray
+	for _, k := range keys {
+		a.add(k)
+	}
+	return a.String()
+}

@@ -1,0 +1,150 @@
+package pgstore
+
+import (
+	"context"
+	"database/sql"
+	"time"
+)
+
+// horizons are the times and keys before which a look need not start, as
+// everything there has been seen. Without them each look would step over all
+// that was done since the last vacuum. A sweep looks without horizons.
+type horizons struct {
+	discover, slack int64 // key, and age in microseconds
+	waiting, check  int64
+}
+
+const (
+	// looksBack is how far a look goes back behind what was seen before, for
+	// transactions that commit late.
+	looksBack = int64(5 * time.Second / time.Microsecond)
+	// discoverRows is how many events a look at what was published goes over
+	// again, at most, and discoverMin and discoverMax the time that is at most.
+	discoverRows = 128
+	discoverMin  = 50 * time.Millisecond
+	discoverMax  = 10 * time.Second
+	discoverFull = 256 // the LIMIT in claimSQL
+)
+
+// horizons returns where the looks of a claim start.
+func (w *walk) horizons(full bool) horizons {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	slack := discoverMax
+	if w.rate > 0 {
+		slack = min(max(time.Duration(discoverRows/w.rate*float64(time.Second)), discoverMin), discoverMax)
+	}
+	h := horizons{discover: w.discover, slack: slack.Microseconds()}
+	if !full {
+		h.waiting, h.check = w.promoted-looksBack, w.reaped-looksBack
+	}
+	return h
+}
+
+// looked notes the result of a claim's looks.
+func (w *walk) looked(found, last, now int64, callerNow time.Time, waiting, check int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.discover = 0
+	if found >= discoverFull {
+		w.discover = last + 1
+	}
+	w.ahead = now - callerNow.UnixMicro()
+	w.waiting, w.check = waiting, check
+}
+
+// claimed notes how many deliveries a claim took, for the rate at which they come.
+func (w *walk) claimed(n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := time.Now()
+	if took := now.Sub(w.counted).Seconds(); took > 0 && !w.counted.IsZero() {
+		share := min(took, 1) // the last second counts
+		w.rate += (float64(n)/took - w.rate) * share
+	}
+	w.counted = now
+}
+
+// prepare makes ready what waits and is due by now, and finds expired leases
+// and, in full, every webhook with ready deliveries.
+func (c *claim) prepare(ctx context.Context, tx *sql.Tx, full bool) error {
+	w := c.s.walk
+	h := w.horizons(full)
+	w.mu.Lock()
+	now := c.req.Now.UnixMicro() + w.ahead
+	promote := full || w.waiting > 0 && w.waiting <= now
+	reap := full || w.check > 0 && w.check <= now
+	from := w.sweepFrom
+	w.mu.Unlock()
+
+	if promote {
+		found := 0
+		err := c.hooks(ctx, tx, promoteSQL, &found, h.waiting)
+		if err != nil {
+			return err
+		}
+		c.more = c.more || found >= 1000
+		w.mu.Lock()
+		if found < 1000 {
+			w.promoted = max(w.promoted, now)
+		}
+		w.mu.Unlock()
+	}
+	if reap {
+		found := 0
+		if err := c.hooks(ctx, tx, reapSQL, &found, h.check); err != nil {
+			return err
+		}
+		w.mu.Lock()
+		w.reaped = max(w.reaped, now)
+		w.mu.Unlock()
+	}
+	if full {
+		return c.sweep(ctx, tx, from)
+	}
+	return nil
+}
+
+// hooks runs a statement that returns webhooks and the due times of what it
+// found there, and puts them into the walk.
+func (c *claim) hooks(ctx context.Context, tx *sql.Tx, q string, found *int, from int64) error {
+	rows, err := tx.QueryContext(ctx, c.s.sql(q), c.s.clock(c.req.Now), from)
+	var hook, due int64
+	return each(rows, err, func() error {
+		if err := rows.Scan(&hook, &due); err != nil {
+			return err
+		}
+		*found++
+		c.s.walk.add(hook, due)
+		return nil
+	})
+}
+
+// sweep finds every webhook with ready deliveries.
+func (c *claim) sweep(ctx context.Context, tx *sql.Tx, from int64) error {
+	w := c.s.walk
+	began := time.Now()
+	var hook, due int64
+	found := 0
+	rows, err := tx.QueryContext(ctx, c.s.sql(sweepSQL), c.s.clock(c.req.Now), from, sweepHooks)
+	err = each(rows, err, func() error {
+		if err := rows.Scan(&hook, &due); err != nil {
+			return err
+		}
+		found++
+		w.add(hook, due)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.swept = time.Now()
+	w.sweepTook = w.swept.Sub(began)
+	w.sweepFrom = 0
+	if found == sweepHooks {
+		w.sweepFrom = hook
+	}
+	return nil
+}

@@ -1,0 +1,297 @@
+package pgstore
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/internal/merge"
+	"github.com/seed68722ecd/webhook/internal/sqlstore"
+)
+
+// params collects the parameters of a statement that is put together.
+type params []any
+
+// add returns the placeholder of one more parameter, with its type.
+func (p *params) add(v any, typ string) string {
+	*p = append(*p, v)
+	return fmt.Sprintf("$%d::%s", len(*p), typ)
+}
+
+// snapshot makes the statements of a transaction see one state of the database:
+// a delivery that ends between two of them is neither missed nor found twice.
+const snapshot = `SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY; ` + setPlans
+
+// place is where in a list of deliveries one is.
+type place struct {
+	created int64
+	key
+}
+
+// latest orders places as the list does: below 0 when a comes first.
+func latest(a, b place) int {
+	return cmp.Or(cmp.Compare(b.created, a.created), cmp.Compare(b.event, a.event), cmp.Compare(b.webhook, a.webhook))
+}
+
+// stream is a webhook's part of the queue, or of the log, in order.
+type stream = merge.Stream[place]
+
+// listing is one call of ListDeliveries.
+type listing struct {
+	q     webhook.DeliveryQuery
+	limit int
+	from  place // where the page before ended
+	// The webhooks it is about, also deleted ones, and their IDs.
+	hooks intArray
+	ids   map[int64]string
+}
+
+// ListDeliveries implements [webhook.LogStore]. Each webhook of the tenant has
+// its deliveries in order in two indexes, those of the queue and of the log, and
+// those that failed in a third; a page is merged from these. There is none by event
+// type: it would make storing and completing every delivery dearer, for a search
+// that q.Scan bounds.
+func (s *Store) ListDeliveries(ctx context.Context, q webhook.DeliveryQuery) (webhook.Page[webhook.Delivery], error) {
+	l := listing{q: q, limit: cmp.Or(q.Limit, defaultPage), from: place{math.MaxInt64, key{math.MaxInt64 - 1, math.MaxInt64}}}
+	if q.Cursor != "" {
+		nums, tail, ok := sqlstore.ParseCursor(cursorDeliveries, 3, q.Cursor)
+		if !ok || tail != "" || nums[1] <= 0 || nums[1] == math.MaxInt64 {
+			return webhook.Page[webhook.Delivery]{}, wrap(ctx, "list deliveries", badCursor(nil))
+		}
+		l.from = place{nums[0], key{nums[1], nums[2]}}
+	}
+	if until := (place{created: sqlstore.Micros(q.Until)}); !q.Until.IsZero() && latest(l.from, until) < 0 {
+		l.from = until
+	}
+	var found merge.Page[place, webhook.Delivery]
+	err := s.inTx(ctx, snapshot, func(tx *sql.Tx) (err error) {
+		found = merge.Page[place, webhook.Delivery]{}
+		hooks := `SELECT wkey, id FROM {webhooks} WHERE tenant = $1::text`
+		args := []any{q.Tenant}
+		if q.WebhookID != "" {
+			hooks, args = hooks+` AND id = $2::text`, append(args, q.WebhookID)
+		}
+		l.hooks, l.ids = intArray{}, map[int64]string{}
+		rows, err := tx.QueryContext(ctx, s.sql(hooks), args...)
+		err = each(rows, err, func() error {
+			var wkey int64
+			var id string
+			if err := rows.Scan(&wkey, &id); err != nil {
+				return err
+			}
+			l.hooks.add(wkey)
+			l.ids[wkey] = id
+			return nil
+		})
+		if err != nil || len(l.ids) == 0 {
+			return err
+		}
+		if q.EventID != "" {
+			found, err = l.ofEvent(ctx, tx, s)
+			return err
+		}
+		source := merge.Source[place, webhook.Delivery]{Order: latest, Read: func(streams []*stream, step int) ([]merge.Row[place, webhook.Delivery], error) {
+			return l.read(ctx, tx, s, streams, step)
+		}}
+		found, err = source.Newest(l.streams(), l.limit, cmp.Or(q.Scan, webhook.MaxScan))
+		return err
+	})
+	if err != nil {
+		return webhook.Page[webhook.Delivery]{}, wrap(ctx, "list deliveries", err)
+	}
+	var page webhook.Page[webhook.Delivery]
+	for _, r := range found.Rows {
+		page.Items = append(page.Items, r.Item)
+	}
+	if found.More {
+		page.Next = sqlstore.Cursor(cursorDeliveries, "", found.Next.created, found.Next.event, found.Next.webhook)
+	}
+	if found.Short {
+		page.Reached = sqlstore.FromMicros(found.Next.created)
+	}
+	return page, nil
+}
+
+// streams returns what the list is merged from. The number of one is that of its
+// webhook, below 0 for the log.
+func (l *listing) streams() (out []*stream) {
+	for wkey := range l.ids {
+		if l.q.State == "" || l.q.State == webhook.StatePending {
+			out = append(out, &stream{From: l.from, ID: wkey})
+		}
+		if l.q.State != webhook.StatePending {
+			out = append(out, &stream{From: l.from, ID: -wkey})
+		}
+	}
+	return out
+}
+
+// matches is the condition that a row of a table must fulfil beside its place.
+func (l *listing) matches(p *params, table string) string {
+	cond := "true"
+	if n := stateNumbers[l.q.State]; n > statePending && table == "d" {
+		cond = `d.state = ` + strconv.FormatInt(n, 10)
+	}
+	if l.q.EventType != "" {
+		cond += ` AND ` + table + `.type = ` + p.add(l.q.EventType, "text")
+	}
+	return cond
+}
+
+// read looks at the next rows of streams, and returns those that match. With them
+// comes the last row of each stream that has as many, to go on from there.
+func (l *listing) read(ctx context.Context, tx *sql.Tx, s *Store, streams []*stream, step int) ([]merge.Row[place, webhook.Delivery], error) {
+	var p params
+	size := p.add(step, "bigint")
+	since := p.add(sqlstore.Micros(l.q.Since), "bigint")
+	part := func(table, alias, columns, more string) string {
+		var hooks, times, events intArray
+		for _, x := range streams {
+			if x.ID > 0 == (alias == "q") {
+				wkey := max(x.ID, -x.ID)
+				hooks.add(wkey)
+				times.add(x.From.created)
+				// In the order (created_at, ekey, wkey) a webhook with a smaller key
+				// may still have a delivery of the event at that place.
+				if wkey < x.From.webhook {
+					events.add(x.From.event + 1)
+				} else {
+					events.add(x.From.event)
+				}
+			}
+		}
+		from := fmt.Sprintf(`unnest(%s, %s, %s) AS s (wkey, created_at, ekey)`,
+			p.add(hooks.String(), "bigint[]"), p.add(times.String(), "bigint[]"), p.add(events.String(), "bigint[]"))
+		return fmt.Sprintf(`
+			SELECT r.* FROM %[1]s CROSS JOIN LATERAL (
+				SELECT %[2]s, %[3]s AS matches, row_number() OVER (ORDER BY %[4]s.created_at DESC, %[4]s.ekey DESC) = %[5]s AS last
+				FROM (SELECT * FROM {%[6]s} %[4]s WHERE %[4]s.wkey = s.wkey AND (%[4]s.created_at, %[4]s.ekey) < (s.created_at, s.ekey)
+						AND %[4]s.created_at >= %[7]s%[8]s
+					ORDER BY %[4]s.created_at DESC, %[4]s.ekey DESC LIMIT %[5]s) %[4]s) r
+			WHERE r.matches OR r.last`, from, columns, l.matches(&p, alias), alias, size, table, since, more)
+	}
+	more := ""
+	if n := stateNumbers[l.q.State]; n > stateSucceeded {
+		more = ` AND d.state <> ` + strconv.Itoa(stateSucceeded) // the smaller index
+	}
+	// The index of a webhook's pages of the queue says that created_at is 0 at least.
+	text := `SELECT x.*, coalesce(e.id, '') FROM (` + part("queue", "q", queuedColumns, ` AND q.created_at >= 0`) + `
+			UNION ALL` + part("deliveries", "d", finishedColumns, more) + `) x
+		LEFT JOIN {events} e ON e.ekey = x.ekey`
+	byID := make(map[int64]*stream, len(streams))
+	for _, x := range streams {
+		x.Done, byID[x.ID] = true, x
+	}
+	var out []merge.Row[place, webhook.Delivery]
+	rows, err := tx.QueryContext(ctx, s.sql(text), p...)
+	err = each(rows, err, func() error {
+		var matches, last bool
+		var d webhook.Delivery
+		k, err := scanDelivery(rows, l.q.Tenant, &d, &matches, &last, &d.EventID)
+		if err != nil {
+			return err
+		}
+		at := place{sqlstore.Micros(d.CreatedAt), k}
+		if last {
+			id := k.webhook
+			if d.State != webhook.StatePending {
+				id = -id
+			}
+			byID[id].From, byID[id].Done = at, false
+		}
+		if matches {
+			d.WebhookID = l.ids[k.webhook]
+			out = append(out, merge.Row[place, webhook.Delivery]{At: at, Item: d})
+		}
+		return nil
+	})
+	return out, err
+}
+
+// ofEvent returns the deliveries of one event, of which each webhook has one at
+// most. OFFSET 0 keeps the conditions about time out of the inner query, for which an
+// index in the order of the list would else seem good, and is not.
+func (l *listing) ofEvent(ctx context.Context, tx *sql.Tx, s *Store) (page merge.Page[place, webhook.Delivery], err error) {
+	p := params{l.q.Tenant, l.q.EventID, l.from.created, l.from.event, l.from.webhook, sqlstore.Micros(l.q.Since), l.limit + 1}
+	hooks, key := "", `%[1]s.ekey = ev.ekey`
+	if l.q.WebhookID != "" { // more than one, if it was deleted and made again
+		hooks = ` CROSS JOIN unnest(` + p.add(l.hooks.String(), "bigint[]") + `) AS h (wkey)`
+		key = `(%[1]s.ekey, %[1]s.wkey) >= (ev.ekey, h.wkey) AND (%[1]s.ekey, %[1]s.wkey) <= (ev.ekey, h.wkey)` // as in sameKey
+	}
+	part := func(table, alias, columns string) string {
+		return fmt.Sprintf(`
+			SELECT %[2]s, ev.id FROM {events} ev`+hooks+`
+			CROSS JOIN LATERAL (SELECT * FROM {%[3]s} %[1]s WHERE `+key+` OFFSET 0) %[1]s
+			WHERE ev.tenant = $1::text AND ev.id = $2::text AND %[1]s.created_at >= $6::bigint AND %[4]s
+				AND (%[1]s.created_at, %[1]s.ekey, %[1]s.wkey) < ($3::bigint, $4::bigint, $5::bigint)`, alias, columns, table, l.matches(&p, alias))
+	}
+	var parts []string
+	if l.q.State == "" || l.q.State == webhook.StatePending {
+		parts = append(parts, part("queue", "q", queuedColumns))
+	}
+	if l.q.State != webhook.StatePending {
+		parts = append(parts, part("deliveries", "d", finishedColumns))
+	}
+	rows, err := tx.QueryContext(ctx, s.sql(strings.Join(parts, ` UNION ALL`)+` ORDER BY 3 DESC, 1 DESC, 2 DESC LIMIT $7::bigint`), p...)
+	err = each(rows, err, func() error {
+		var d webhook.Delivery
+		k, err := scanDelivery(rows, l.q.Tenant, &d, &d.EventID)
+		if err != nil {
+			return err
+		}
+		if len(page.Rows) == l.limit {
+			page.More, page.Next = true, page.Rows[l.limit-1].At
+			return nil
+		}
+		d.WebhookID = l.ids[k.webhook]
+		page.Rows = append(page.Rows, merge.Row[place, webhook.Delivery]{At: place{sqlstore.Micros(d.CreatedAt), k}, Item: d})
+		return nil
+	})
+	return page, err
+}
+
+// Stats implements [webhook.LogStore].
+func (s *Store) Stats(ctx context.Context, q webhook.StatsQuery) ([]webhook.StatsBucket, error) {
+	var p params
+	cond := `w.tenant = ` + p.add(q.Tenant, "text")
+	if len(q.WebhookIDs) > 0 {
+		var ids textArray
+		for _, id := range q.WebhookIDs {
+			ids.add(id)
+		}
+		cond += ` AND w.id = ANY (` + p.add(ids.String(), "text[]") + `)`
+	}
+	since, until := int64(math.MinInt64), int64(math.MaxInt64)
+	if !q.Since.IsZero() {
+		since = sqlstore.Micros(q.Since.Truncate(time.Hour))
+	}
+	if !q.Until.IsZero() {
+		until = sqlstore.Micros(q.Until)
+	}
+	var out []webhook.StatsBucket
+	err := s.inTx(ctx, setPlans, func(tx *sql.Tx) error {
+		out = nil
+		rows, err := tx.QueryContext(ctx, s.sql(`
+			SELECT w.id, t.hour, t.succeeded, t.failed, t.duration
+			FROM {webhooks} w JOIN {stats} t ON t.wkey = w.wkey
+			WHERE w.deleted_at = 0 AND `+cond+` AND t.hour >= `+p.add(since, "bigint")+` AND t.hour < `+p.add(until, "bigint")+`
+			ORDER BY w.id, t.hour`), p...)
+		return each(rows, err, func() error {
+			var b webhook.StatsBucket
+			var hour, duration int64
+			if err := rows.Scan(&b.WebhookID, &hour, &b.Succeeded, &b.Failed, &duration); err != nil {
+				return err
+			}
+			b.Hour, b.Duration = time.UnixMicro(hour).UTC(), time.Duration(duration)*time.Microsecond
+			out = append(out, b)
+			return nil
+		})
+	})
+	return out, wrap(ctx, "stats", err)
+}

@@ -1,0 +1,108 @@
+package pgstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/seed68722ecd/webhook"
+)
+
+// ErrSchema says that the tables are missing or of another version than this
+// package: call [Store.Migrate], or update the program.
+var ErrSchema = errors.New("database schema does not fit")
+
+// sqlState returns the SQLSTATE of a server's error. The error types of pgx and
+// of lib/pq both have the method, so no driver need be imported.
+func sqlState(err error) string {
+	if e, ok := errors.AsType[interface {
+		error
+		SQLState() string
+	}](err); ok {
+		return e.SQLState()
+	}
+	return ""
+}
+
+// lostToOther reports whether the server rolled a transaction back only as
+// another was in its way; nothing of it was written.
+func lostToOther(err error) bool {
+	switch sqlState(err) {
+	case "40001", "40P01": // serialization_failure, deadlock_detected
+		return true
+	}
+	return false
+}
+
+// retryAlone reports whether the error of a group may be the fault of one
+// member: the server refused the statement, as opposed to having been out of
+// reach, out of room, or going down.
+func retryAlone(err error) bool {
+	state := sqlState(err)
+	if len(state) != 5 || errors.Is(err, ErrSchema) {
+		return false
+	}
+	switch state[:2] {
+	case "08", "53", "57", "58", "25", "28", "40", "42":
+		return false
+	}
+	return true
+}
+
+// advice says what a person can do about an error of the server's.
+func advice(err error) string {
+	switch state := sqlState(err); state {
+	case "42P01", "42703", "3F000", "42704":
+		return "tables are missing or of another version: call Migrate"
+	case "42501":
+		return "the role lacks a privilege on the tables"
+	case "53100":
+		return "the disk is full: free some space; nothing was stored"
+	case "53200":
+		return "the server is out of memory"
+	case "53300":
+		return "too many connections: lower db.SetMaxOpenConns or raise max_connections"
+	case "55P03":
+		return "a lock was not free in time: look for a long transaction in pg_stat_activity"
+	case "57014":
+		return "the statement was cancelled or ran into a time-out"
+	case "57P01", "57P02", "57P03":
+		return "the server is shutting down or starting: it is retried once it is up"
+	case "25006":
+		return "the server is read-only, as after a failover: connect to the primary"
+	case "40001", "40P01":
+		return "it lost to other transactions several times"
+	default:
+		if len(state) == 5 && state[:2] == "08" {
+			return "the connection was lost"
+		}
+		return ""
+	}
+}
+
+// wrap gives an error of the database its place, and what to do about it. When
+// ctx is done that is the reason, whatever the driver made of it.
+func wrap(ctx context.Context, op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if cause := ctx.Err(); cause != nil && !errors.Is(err, cause) && !known(err) {
+		return fmt.Errorf("pgstore: %s: %w (%w)", op, cause, err)
+	}
+	if a := advice(err); a != "" {
+		return fmt.Errorf("pgstore: %s: %s: %w", op, a, err)
+	}
+	return fmt.Errorf("pgstore: %s: %w", op, err)
+}
+
+// known reports whether err is one that a caller tests for.
+func known(err error) bool {
+	for _, target := range []error{
+		webhook.ErrNotFound, webhook.ErrConflict, webhook.ErrExists, webhook.ErrTooManyWebhooks, webhook.ErrCursor, ErrSchema,
+	} {
+		if errors.Is(err, target) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,166 @@
+package pgstore
+
+import (
+	"sync"
+	"time"
+)
+
+// walk is this process's memory of which webhooks have deliveries that are
+// ready, so that a claim looks only where it will find something, and begins
+// there where the last one ended. Everything in it is a hint: the rows decide.
+//
+// A webhook gets into it in three ways: a look at the events published since
+// the last look (its cost is that of what arrived), retries and expired leases
+// that this process made ready, and a sweep: a skip scan over the index of
+// ready deliveries, one probe per webhook. The sweep finds all there is, such
+// as what a transaction brought that took long to commit, but it has to step
+// over index entries of deliveries that are done and not yet vacuumed, and a
+// long transaction elsewhere keeps all of those. So it is made as often as it
+// is cheap: it may take a twentieth of the time.
+type walk struct {
+	mu    sync.Mutex
+	ring  []int64 // webhooks with ready deliveries; the next to be served first
+	known map[int64]ready
+
+	discover int64     // event key from which the next look at what was published starts; 0: by age
+	rate     float64   // deliveries claimed per second, smoothed
+	counted  time.Time // when that was last brought up to date
+
+	swept     time.Time     // end of the last sweep
+	sweepTook time.Duration // how long it took
+	sweepFrom int64         // webhook after which it goes on
+
+	// By the database's clock, in microseconds.
+	ahead          int64 // how far it is ahead of the caller's
+	waiting, check int64 // when the earliest delivery that waits is due, and the earliest claim to be checked; 0: none
+	promoted       int64 // all that was due by then has been made ready
+	reaped         int64 // all claims to be checked by then have been
+}
+
+// ready is what is known of a webhook in the ring.
+type ready struct {
+	since int64 // the due time below which it has none left to claim
+	news  int   // counts what was heard of it, so that news during a claim is not lost
+}
+
+func newWalk() *walk { return &walk{known: map[int64]ready{}} }
+
+const (
+	sweepShare = 20                     // the part of the time that sweeps may take: one in so many
+	sweepMax   = 10 * time.Second       // and the longest pause between two
+	sweepBusy  = 500 * time.Millisecond // the least pause while claims are full anyway
+	sweepHooks = 20_000                 // webhooks found by one sweep
+)
+
+// sweepDue reports whether it is time for a sweep.
+func (w *walk) sweepDue(now time.Time, full bool) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	pause := min(w.sweepTook*sweepShare, sweepMax)
+	if full {
+		pause = max(pause, sweepBusy)
+	}
+	return w.swept.IsZero() || now.Sub(w.swept) >= pause
+}
+
+// add puts a webhook into the ring, to be looked at from a due time on.
+func (w *walk) add(hook, since int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	r, ok := w.known[hook]
+	if !ok {
+		w.ring = append(w.ring, hook)
+		r.since = since
+	}
+	w.known[hook] = ready{min(since, r.since), r.news + 1}
+}
+
+// candidate is a webhook to be looked at.
+type candidate struct {
+	hook, since int64
+	news, cap   int
+}
+
+// next returns the webhooks whose turn it is, at most n. Those with a cap of 0
+// are passed over and keep their place.
+func (w *walk) next(n int, limit func(hook int64) int) []candidate {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var out []candidate
+	for _, h := range w.ring {
+		if len(out) == n {
+			break
+		}
+		if c := limit(h); c > 0 {
+			r := w.known[h]
+			out = append(out, candidate{h, r.since, r.news, c})
+		}
+	}
+	return out
+}
+
+// served notes what a claim found. When it was full, the webhooks after the
+// last one that got any were not looked at and stay first in line. What is due
+// before settled will not be joined by anything earlier that is still being
+// committed, so the next look need not go over it again.
+func (w *walk) served(cands []candidate, got map[int64]taken, full bool, settled int64) {
+	last := len(cands) - 1
+	for full && last >= 0 && got[cands[last].hook].n == 0 {
+		last--
+	}
+	if last < 0 {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	done := make(map[int64]bool, last+1)
+	var again []int64
+	for i, c := range cands[:last+1] {
+		r, ok := w.known[c.hook]
+		if !ok {
+			continue
+		}
+		done[c.hook] = true
+		t := got[c.hook]
+		more := t.n >= c.cap || full && i == last
+		switch {
+		case more && r.news == c.news:
+			r.since = max(c.since, min(t.due, settled))
+			w.known[c.hook] = r
+			again = append(again, c.hook)
+		case more || r.news != c.news:
+			again = append(again, c.hook)
+		default:
+			delete(w.known, c.hook)
+		}
+	}
+	rest := w.ring[:0]
+	for _, h := range w.ring {
+		if !done[h] {
+			rest = append(rest, h)
+		}
+	}
+	rest = append(rest, again...)
+	w.ring = rest
+}
+
+// taken is how much of a webhook a claim took.
+type taken struct {
+	n   int
+	due int64 // of the last one
+}
+
+// noteWaiting notes that a delivery waits until due.
+func (w *walk) noteWaiting(due int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.waiting == 0 || due < w.waiting {
+		w.waiting = due
+	}
+}
+
+func (w *walk) len() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.ring)
+}
