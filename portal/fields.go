@@ -1,0 +1,72 @@
+package portal
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/seed68722ecd/webhook"
+)
+
+// Times and settings in the words of the API, for the audit record and for
+// refusals.
+
+func auditOf(action AuditAction, w webhook.Webhook) AuditRecord {
+	return AuditRecord{Action: action, WebhookID: w.ID, Webhook: w.Name, Host: hostOf(w.URL), TLSVerificationOff: !w.VerifyTLS}
+}
+
+// specFields names what a new webhook was given.
+func specFields(s webhook.WebhookSpec) []string {
+	return given(map[string]bool{
+		"name": true, "url": true, "events": true,
+		"description":     s.Description != "",
+		"headers":         len(s.Headers) > 0,
+		"sslVerification": s.VerifyTLS != nil,
+		"timeout":         s.Timeout != nil,
+		"maxRetries":      s.MaxRetries != nil,
+		"rateLimit":       s.RateLimit != 0,
+		"secret":          s.Secret != "",
+	})
+}
+
+// updateFields names what an update was given.
+func updateFields(u webhook.WebhookUpdate) []string {
+	return given(map[string]bool{
+		"name":            u.Name != nil,
+		"url":             u.URL != nil,
+		"events":          u.Events != nil,
+		"description":     u.Description != nil,
+		"headers":         u.Headers != nil,
+		"sslVerification": u.VerifyTLS != nil,
+		"timeout":         u.Timeout != nil,
+		"maxRetries":      u.MaxRetries != nil,
+		"rateLimit":       u.RateLimit != nil,
+	})
+}
+
+func given(fields map[string]bool) []string {
+	var out []string
+	for name, yes := range fields {
+		if yes {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// invalidField refuses one field in the way the dispatcher does.
+func invalidField(field, format string, args ...any) error {
+	return &webhook.ValidationError{Fields: []webhook.FieldError{{Field: field, Reason: fmt.Sprintf(format, args...)}}}
+}
+
+// cut bounds what is quoted in an error.
+func cut(s string) string {
+	if len(s) > 80 {
+		return s[:80] + "…"
+	}
+	return s
+}
+
+// statsSince is how far back the success rate of a webhook looks.
+const statsSince = 24 * time.Hour

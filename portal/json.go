@@ -1,0 +1,285 @@
+package portal
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/seed68722ecd/webhook"
+)
+
+// maxDepth bounds the nesting of a body: no route takes more than an object
+// in an object.
+const maxDepth = 8
+
+// object is a JSON object that a client sent. Its methods take fields out of
+// it, note what is wrong with them, and done refuses what nobody took.
+type object struct {
+	fields map[string]any
+	taken  []string
+	bad    webhook.ValidationError
+}
+
+// readObject reads a body that is one JSON object, or nothing at all if it may
+// be empty. encoding/json by itself would take the last of two equal names, names
+// in any case, and any number of values; here they are refused, so that nobody
+// in between can read a request in another way than it is carried out.
+func readObject(r *http.Request, mayBeEmpty bool) (*object, error) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+			return nil, refuse(http.StatusRequestEntityTooLarge, codeTooLarge, "The body is larger than %d bytes.", maxBody)
+		}
+		return nil, refuse(http.StatusBadRequest, codeMalformed, "The body broke off.")
+	}
+	if len(body) == 0 && mayBeEmpty {
+		return &object{}, nil
+	}
+	switch {
+	case !utf8.Valid(body):
+		return nil, refuse(http.StatusBadRequest, codeMalformed, "The body is not valid UTF-8.")
+	case !json.Valid(body):
+		return nil, refuse(http.StatusBadRequest, codeMalformed, "The body is not one valid JSON value.")
+	}
+	dec := json.NewDecoder(bytes.NewReader(body))
+	dec.UseNumber()
+	v, err := readValue(dec, "", 0)
+	if err != nil {
+		return nil, err
+	}
+	fields, ok := v.(map[string]any)
+	if !ok {
+		return nil, refuse(http.StatusBadRequest, codeMalformed, "The body must be a JSON object.")
+	}
+	return &object{fields: fields}, nil
+}
+
+// readValue reads the next value of a body that is known to be valid JSON.
+func readValue(dec *json.Decoder, at string, depth int) (any, error) {
+	tok, err := dec.Token()
+	if err != nil {
+		return nil, refuse(http.StatusBadRequest, codeMalformed, "The body is not one valid JSON value.")
+	}
+	open, nested := tok.(json.Delim)
+	if !nested {
+		return tok, nil
+	}
+	if depth == maxDepth {
+		return nil, refuse(http.StatusBadRequest, codeMalformed, "The body is nested more than %d deep.", maxDepth)
+	}
+	if open == '[' {
+		list := []any{}
+		for dec.More() {
+			v, err := readValue(dec, at+"["+strconv.Itoa(len(list))+"]", depth+1)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, v)
+		}
+		_, _ = dec.Token() // the end, which is there
+		return list, nil
+	}
+	fields := map[string]any{}
+	for dec.More() {
+		tok, _ := dec.Token()
+		name, _ := tok.(string)
+		path := strings.TrimPrefix(at+"."+cut(name), ".")
+		if _, twice := fields[name]; twice {
+			return nil, invalidField(path, "is there twice")
+		}
+		v, err := readValue(dec, path, depth+1)
+		if err != nil {
+			return nil, err
+		}
+		fields[name] = v
+	}
+	_, _ = dec.Token()
+	return fields, nil
+}
+
+func (o *object) refuse(field, format string, args ...any) {
+	o.bad.Fields = append(o.bad.Fields, webhook.FieldError{Field: field, Reason: fmt.Sprintf(format, args...)})
+}
+
+// take returns the value of a field; ok is false when it is not there, or null,
+// which is refused: null says neither "as it is" nor "the default".
+func (o *object) take(name, want string) (v any, ok bool) {
+	o.taken = append(o.taken, name)
+	v, ok = o.fields[name]
+	if ok && v == nil {
+		o.refuse(name, "must be %s, got null: leave it out instead", want)
+		return nil, false
+	}
+	return v, ok
+}
+
+// as takes a field of a JSON type.
+func as[T any](o *object, name, want string) *T {
+	v, ok := o.take(name, want)
+	if !ok {
+		return nil
+	}
+	t, ok := v.(T)
+	if !ok {
+		o.refuse(name, "must be %s, got %s", want, kindOfJSON(v))
+		return nil
+	}
+	return &t
+}
+
+func (o *object) text(name string) *string { return as[string](o, name, "a string") }
+
+func (o *object) flag(name string) *bool { return as[bool](o, name, "true or false") }
+
+// texts takes a list of strings; nil when it is not there or is refused.
+func (o *object) texts(name string) []string {
+	list := as[[]any](o, name, "a list of strings")
+	if list == nil {
+		return nil
+	}
+	out := make([]string, 0, len(*list))
+	for i, v := range *list {
+		s, ok := v.(string)
+		if !ok {
+			o.refuse(name+"["+strconv.Itoa(i)+"]", "must be a string, got %s", kindOfJSON(v))
+			return nil
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+// integer takes a whole number.
+func (o *object) integer(name string) *int {
+	n := as[json.Number](o, name, "a whole number")
+	if n == nil {
+		return nil
+	}
+	i, err := strconv.Atoi(n.String())
+	if err != nil {
+		o.refuse(name, "must be a whole number of a sensible size, got %s", cut(n.String()))
+		return nil
+	}
+	return &i
+}
+
+// seconds takes a number of seconds.
+func (o *object) seconds(name string) *time.Duration {
+	n := as[json.Number](o, name, "a number of seconds")
+	if n == nil {
+		return nil
+	}
+	f, err := strconv.ParseFloat(n.String(), 64)
+	if err != nil || math.Abs(f) > 1e9 { // a limit, which says so better, is far below it
+		o.refuse(name, "must be a number of seconds of a sensible size, got %s", cut(n.String()))
+		return nil
+	}
+	d := time.Duration(math.Round(f*1e6)) * time.Microsecond
+	return &d
+}
+
+// number takes any number.
+func (o *object) number(name string) *float64 {
+	n := as[json.Number](o, name, "a number")
+	if n == nil {
+		return nil
+	}
+	f, err := strconv.ParseFloat(n.String(), 64)
+	if err != nil {
+		o.refuse(name, "must be a number of a sensible size, got %s", cut(n.String()))
+		return nil
+	}
+	return &f
+}
+
+// moment takes a time.
+func (o *object) moment(name string) time.Time {
+	s := as[string](o, name, wantTime)
+	if s == nil {
+		return time.Time{}
+	}
+	t, err := parseTime(*s)
+	if err != nil {
+		o.refuse(name, "%v", err)
+	}
+	return t
+}
+
+// wantTime says what a time looks like.
+const wantTime = "a time such as 2024-01-15T11:45:00Z"
+
+func parseTime(s string) (time.Time, error) {
+	t, err := time.Parse(time.RFC3339Nano, s)
+	if err != nil || t.UTC().Year() < 1 || t.UTC().Year() > 9999 {
+		return time.Time{}, fmt.Errorf("must be %s, got %q", wantTime, cut(s))
+	}
+	return t.UTC(), nil
+}
+
+// headers takes an object of strings. Null, or the mask that is shown in place
+// of a value, stands for the value that is stored.
+func (o *object) headers(name string) map[string]string {
+	fields := as[map[string]any](o, name, "an object of strings")
+	if fields == nil {
+		return nil
+	}
+	out := make(map[string]string, len(*fields))
+	for header, v := range *fields {
+		switch v := v.(type) {
+		case string:
+			out[header] = v
+		case nil:
+			out[header] = webhook.HiddenValue
+		default:
+			o.refuse(fmt.Sprintf("%s[%q]", name, cut(header)), "must be a string, got %s", kindOfJSON(v))
+		}
+	}
+	return out
+}
+
+// done refuses the fields that nobody took, and returns everything that is wrong.
+func (o *object) done(readOnly ...string) error {
+	var odd []string
+	for name := range o.fields {
+		if !slices.Contains(o.taken, name) {
+			odd = append(odd, name)
+		}
+	}
+	slices.Sort(odd)
+	for _, name := range odd {
+		if slices.Contains(readOnly, name) {
+			o.refuse(name, "can be read and not written: leave it out")
+		} else {
+			o.refuse(cut(name), "is unknown here: known are %s", strings.Join(o.taken, ", "))
+		}
+	}
+	if len(o.bad.Fields) > 0 {
+		return &o.bad
+	}
+	return nil
+}
+
+func kindOfJSON(v any) string {
+	switch v.(type) {
+	case nil:
+		return "null"
+	case string:
+		return "a string"
+	case bool:
+		return "true or false"
+	case json.Number:
+		return "a number"
+	case []any:
+		return "a list"
+	}
+	return "an object"
+}

@@ -1,0 +1,94 @@
+package portal
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/seed68722ecd/webhook"
+)
+
+// maxPage is the most items of a page of the API.
+const maxPage = 500
+
+// query is the query of a request, taken apart like an object.
+type query struct {
+	values url.Values
+	taken  []string
+	bad    webhook.ValidationError
+}
+
+func readQuery(r *http.Request) *query {
+	q := new(query)
+	var err error
+	if q.values, err = url.ParseQuery(r.URL.RawQuery); err != nil {
+		q.refuse("query", "is not a valid query string")
+	}
+	return q
+}
+
+func (q *query) refuse(field, reason string) {
+	q.bad.Fields = append(q.bad.Fields, webhook.FieldError{Field: field, Reason: reason})
+}
+
+func (q *query) text(name string) string {
+	q.taken = append(q.taken, name)
+	if len(q.values[name]) > 1 {
+		q.refuse(name, "is there more than once")
+	}
+	return q.values.Get(name)
+}
+
+// integer returns 0 when the parameter is not there.
+func (q *query) integer(name string, low, high int) int {
+	s := q.text(name)
+	if s == "" && !q.values.Has(name) {
+		return 0
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n < low || n > high {
+		q.refuse(name, "must be a whole number, "+strconv.Itoa(low)+"–"+strconv.Itoa(high)+", got "+strconv.QuoteToASCII(cut(s)))
+	}
+	return n
+}
+
+func (q *query) limit() int { return q.integer("limit", 1, maxPage) }
+
+// moment returns the zero time when the parameter is not there.
+func (q *query) moment(name string) time.Time {
+	s := q.text(name)
+	if s == "" {
+		return time.Time{}
+	}
+	// A plus sign that was not escaped is a space by now.
+	t, err := parseTime(strings.Replace(s, " ", "+", 1))
+	if err != nil {
+		q.refuse(name, err.Error())
+	}
+	return t
+}
+
+// done refuses parameters that nobody took, and returns everything that is wrong.
+func (q *query) done() error {
+	var odd []string
+	for name := range q.values {
+		if !slices.Contains(q.taken, name) {
+			odd = append(odd, name)
+		}
+	}
+	slices.Sort(odd)
+	for _, name := range odd {
+		reason := "is unknown here: there are no parameters"
+		if len(q.taken) > 0 {
+			reason = "is unknown here: known are " + strings.Join(q.taken, ", ")
+		}
+		q.refuse(cut(name), reason)
+	}
+	if len(q.bad.Fields) > 0 {
+		return &q.bad
+	}
+	return nil
+}
