@@ -134,6 +134,7 @@ func (s *Store) Claim(ctx context.Context, req webhook.ClaimRequest) (webhook.Cl
 			}
 			return webhook.ClaimResult{}, wrap(ctx, "claim", err)
 		}
+		c.all = append(c.all, c.loaded...)
 		c.settle()
 		if len(c.all) >= req.Limit || !c.more {
 			break
@@ -154,12 +155,13 @@ type claim struct {
 	s     *Store
 	req   webhook.ClaimRequest
 	limit map[int64]int // Limits by webhook key
-	all   []webhook.ClaimedDelivery
-	per   map[int64]int // claimed so far, by webhook
+	all   []webhook.ClaimedDelivery // of rounds that have committed
+	per   map[int64]int             // claimed so far, by webhook
 
 	// The last round.
 	cands          []candidate
 	got            []row
+	loaded         []webhook.ClaimedDelivery
 	seen           map[int64]int64 // webhooks found, and where to look there from
 	now            int64
 	waiting, check int64
@@ -208,7 +210,7 @@ func (c *claim) most(hook int64) int {
 // round is one transaction of a claim.
 func (c *claim) round(ctx context.Context, tx *sql.Tx) error {
 	w := c.s.walk
-	c.more, c.got, c.seen = false, nil, nil
+	c.more, c.got, c.loaded, c.seen = false, nil, nil, nil
 	full := w.sweepDue(time.Now(), w.len() >= c.req.Limit) || c.s.cfg.PassedClock
 	if err := c.prepare(ctx, tx, full); err != nil {
 		return err
@@ -348,7 +350,7 @@ func (c *claim) load(ctx context.Context, tx *sql.Tx) error {
 		} else {
 			d.Delivery.Tenant, d.Delivery.EventID = d.Event.Tenant, d.Event.ID
 		}
-		c.all = append(c.all, d)
+		c.loaded = append(c.loaded, d)
 	}
 	return nil
 }

@@ -62,6 +62,39 @@ func (c *cutter) TraceQueryEnd(_ context.Context, conn *pgx.Conn, _ pgx.TraceQue
 	c.moment(conn)
 }
 
+// cutStore opens a store of a schema whose statements can be cut.
+func cutStore(t testing.TB, schema string) (*pgstore.Store, *cutter) {
+	t.Helper()
+	cfg, err := pgx.ParseConfig(postgres(t).DSN())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cut := &cutter{}
+	cfg.Tracer = cut
+	frail := stdlib.OpenDB(*cfg)
+	t.Cleanup(func() { frail.Close() })
+	return pgStore(t, frail, pgstore.Config{Schema: schema}), cut
+}
+
+// cutWays are the ways in which a call is cut off.
+var cutWays = []string{"session ended", "context cancelled"}
+
+// during calls fn, cut off at a moment, and reports whether the moment came.
+func (c *cutter) during(t *testing.T, db *sql.DB, how string, at int, fn func(ctx context.Context)) (reached bool) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	c.arm(at, func(pid uint32) {
+		if how == "session ended" {
+			terminate(t, db, pid)
+		} else {
+			cancel()
+		}
+	})
+	defer c.arm(0, nil)
+	fn(ctx)
+	return c.reached()
+}
+
 // terminate ends a session of the server and waits until it is gone.
 func terminate(t testing.TB, db *sql.DB, pid uint32) {
 	var done bool
@@ -192,34 +225,16 @@ func TestD8_CutBetweenStatements(t *testing.T) {
 	db := pgOpen(t, "pgx", "")
 	schema := pgSchema(t, db)
 	s := pgStore(t, db, pgstore.Config{Schema: schema})
-	cfg, err := pgx.ParseConfig(postgres(t).DSN())
-	if err != nil {
-		t.Fatal(err)
-	}
-	cut := &cutter{}
-	cfg.Tracer = cut
-	frail := stdlib.OpenDB(*cfg)
-	t.Cleanup(func() { frail.Close() })
-	victim := pgStore(t, frail, pgstore.Config{Schema: schema})
+	victim, cut := cutStore(t, schema)
 
 	n := 0
-	for _, how := range []string{"session ended", "context cancelled"} {
+	for _, how := range cutWays {
 		moments, recorded := 0, 0
 		for at := 1; ; at++ {
 			n++
 			b := newCutBatch(t, db, schema, s, n)
-			ctx, cancel := context.WithCancel(t.Context())
-			cut.arm(at, func(pid uint32) {
-				if how == "session ended" {
-					terminate(t, db, pid)
-				} else {
-					cancel()
-				}
-			})
-			_, err := victim.Complete(ctx, time.Now(), b.results)
-			reached := cut.reached()
-			cut.arm(0, nil)
-			cancel()
+			var err error
+			reached := cut.during(t, db, how, at, func(ctx context.Context) { _, err = victim.Complete(ctx, time.Now(), b.results) })
 			stored := b.check(fmt.Sprintf("%s at moment %d", how, at), err)
 			if !reached {
 				break
@@ -250,7 +265,7 @@ func TestD8_CutWithinAStatement(t *testing.T) {
 			name := "cut_" + schema
 			victim := pgStore(t, pgOpen(t, driver, "application_name="+name), pgstore.Config{Schema: schema})
 			n := 0
-			for _, how := range []string{"session ended", "context cancelled"} {
+			for _, how := range cutWays {
 				for _, row := range []string{"queue WHERE ekey = (SELECT max(ekey) FROM %s.webhook_queue)", "queue WHERE ekey = (SELECT min(ekey) FROM %s.webhook_queue WHERE token <> 0)",
 					"claims WHERE id = (SELECT max(id) FROM %s.webhook_claims)", "health WHERE wkey = (SELECT max(wkey) FROM %s.webhook_health)"} {
 					n++
