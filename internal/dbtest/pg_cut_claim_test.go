@@ -48,7 +48,8 @@ func TestD4_ClaimCutBetweenStatements(t *testing.T) {
 				t.Errorf("%s at moment %d: claimed %d, want 1", how, at, len(leases))
 			}
 			ds, token := res.Deliveries, req.Token
-			if err != nil {
+			// The server holds the rows until it has noticed that the session is gone.
+			for end := time.Now().Add(10 * time.Second); err != nil && len(ds) == 0 && time.Now().Before(end); {
 				ds, token = pgClaim(t, s, time.Now(), 10)
 			}
 			if len(ds) != 1 {
