@@ -3,6 +3,7 @@ package dbtest
 import (
 	"context"
 	"database/sql"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -13,6 +14,16 @@ import (
 )
 
 const tenant = "tenant-1"
+
+var rowsFlag = flag.Int("rows", 200_000, "how many deliveries of each kind wait in tests of backlogs; the documentation's figures are of 1000000")
+
+// backlogRows is how many deliveries a test of backlogs has of each kind.
+func backlogRows() int {
+	if testing.Short() {
+		return min(*rowsFlag, 50_000)
+	}
+	return *rowsFlag
+}
 
 // pgHook stores an active webhook that selects these types.
 func pgHook(t testing.TB, s webhook.Store, id string, events ...string) {

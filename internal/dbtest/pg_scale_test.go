@@ -71,10 +71,7 @@ func (e *explained) pages(t testing.TB) (total int, plans string) {
 // What waits for a dead webhook, due or later, and what is finished, costs a
 // claim nothing. The numbers are pages touched, not time.
 func TestD9_ClaimPassesABacklog(t *testing.T) {
-	rows := 1_000_000
-	if testing.Short() {
-		rows = 100_000
-	}
+	rows := backlogRows()
 	plain := pgOpen(t, "pgx", "")
 	schema := pgSchema(t, plain)
 	pgStore(t, plain, pgstore.Config{Schema: schema})

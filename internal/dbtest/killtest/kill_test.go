@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 )
 
 var (
@@ -64,6 +65,9 @@ func options(engine string) Options {
 	}
 	if opt.Scale == 0 && *long {
 		opt.Scale = 2
+	}
+	if !*long {
+		opt.Slack = 5 * time.Second // other tests run beside it, and write
 	}
 	return opt
 }

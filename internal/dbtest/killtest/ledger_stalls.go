@@ -107,7 +107,7 @@ const storePause = 5 * time.Second
 // store is there again; then the interval of the reaper, one poll and a second.
 func (l *ledger) stallLimit(k kill, next time.Time) time.Duration {
 	from, extra := l.claimable(k, next)
-	return from.Sub(k.at) + reapInterval + pollTime + time.Second + extra
+	return from.Sub(k.at) + reapInterval + pollTime + time.Second + extra + l.r.opt.Slack
 }
 
 // claimable is when a delivery could be claimed again at the earliest, and how
