@@ -154,7 +154,7 @@ const (
 type claim struct {
 	s     *Store
 	req   webhook.ClaimRequest
-	limit map[int64]int // Limits by webhook key
+	limit map[int64]int             // Limits by webhook key
 	all   []webhook.ClaimedDelivery // of rounds that have committed
 	per   map[int64]int             // claimed so far, by webhook
 
