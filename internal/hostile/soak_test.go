@@ -86,12 +86,18 @@ func openAll(t *testing.T, db *sql.DB, n int) {
 	t.Helper()
 	db.SetMaxOpenConns(n)
 	db.SetMaxIdleConns(n)
+	var conns []*sql.Conn // closed at the end only: the next one has to be another
+	defer func() {
+		for _, conn := range conns {
+			conn.Close()
+		}
+	}()
 	for range n {
 		conn, err := db.Conn(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer conn.Close() // at the end only: the next one has to be another
+		conns = append(conns, conn)
 		if _, err := conn.ExecContext(t.Context(), "PRAGMA journal_mode = WAL; SELECT count(*) FROM sqlite_schema"); err != nil {
 			t.Fatal(err)
 		}
