@@ -136,7 +136,7 @@ func (b *backlogStores) settle(ctx context.Context) error {
 	if b.full.schema == "" {
 		return nil
 	}
-	_, err := b.full.db.ExecContext(ctx, "ANALYZE")
+	_, err := b.full.db.ExecContext(ctx, "VACUUM (ANALYZE)")
 	if err == nil {
 		_, err = b.full.db.ExecContext(ctx, "CHECKPOINT")
 	}
