@@ -45,7 +45,7 @@ examples: ## build the examples and run the quickstart
 	@.ci/examples
 
 .PHONY: fuzz
-fuzz: ## fuzz every target for FUZZTIME (10s) each, FUZZBUDGET (120) seconds in all
+fuzz: ## fuzz every target for FUZZTIME (10s) each, FUZZBUDGET (80) seconds in all
 	@.ci/fuzz
 
 .PHONY: cover
