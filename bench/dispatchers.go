@@ -65,16 +65,12 @@ func (e *env) processes(ctx context.Context, n int) (out []figure, err error) {
 	if err != nil {
 		return nil, err
 	}
-	store, err := e.open(ctx, "postgres")
-	if err != nil {
-		return nil, err
-	}
-	defer closing(&err, store.close)
 	// This dispatcher registers and publishes, and never runs.
-	r, err := newRig(store)
+	r, err := e.openRig(ctx, "postgres")
 	if err != nil {
 		return nil, err
 	}
+	defer closing(&err, r.store.close)
 	publish, err := e.prepareLoad(ctx, r, load{batch: 100, size: smallBody, fan: 1, endpoints: endpoints})
 	if err != nil {
 		return nil, err
@@ -91,7 +87,7 @@ func (e *env) processes(ctx context.Context, n int) (out []figure, err error) {
 	}()
 	for range n {
 		var ready bool
-		c, err := startChild(ctx, "dispatcher", dispatcherSpec{server.DSN(), store.schema}, &ready)
+		c, err := startChild(ctx, "dispatcher", dispatcherSpec{server.DSN(), r.store.schema}, &ready)
 		if err != nil {
 			return nil, err
 		}

@@ -28,15 +28,11 @@ func growthRows() []row {
 // then delivers all of them.
 func (e *env) growth(ctx context.Context, name string, fan int) (out []figure, err error) {
 	const deliveries = 10_000
-	store, err := e.open(ctx, name)
+	r, err := e.openRig(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	defer closing(&err, store.close)
-	r, err := newRig(store)
-	if err != nil {
-		return nil, err
-	}
+	defer closing(&err, r.store.close)
 	if err := together(fan, func(i int) error {
 		_, err := r.register(ctx, "tenant", e.sink.url("ok", i%neighbours, false), nil)
 		return err
@@ -98,15 +94,11 @@ func footprintRows() []row {
 // memoryOf is how much the heap of a process with a running dispatcher grows by
 // each of n.
 func (e *env) memoryOf(ctx context.Context, name string, n int, grow func(ctx context.Context, r *rig, n int) error) (out []figure, err error) {
-	store, err := e.open(ctx, name)
+	r, err := e.openRig(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	defer closing(&err, store.close)
-	r, err := newRig(store)
-	if err != nil {
-		return nil, err
-	}
+	defer closing(&err, r.store.close)
 	// Its endpoint hangs: what is published to it waits.
 	if _, err := r.register(ctx, "dead", e.sink.url("hang", 0, false), nil); err != nil {
 		return nil, err
@@ -177,21 +169,17 @@ func together(n int, f func(i int) error) error {
 // the publish to the recorded result.
 func (e *env) logged(ctx context.Context) (out []figure, err error) {
 	const deliveries = 20_000
-	store, err := e.open(ctx, "postgres")
+	r, err := e.openRig(ctx, "postgres")
 	if err != nil {
 		return nil, err
 	}
-	defer closing(&err, store.close)
-	r, err := newRig(store)
-	if err != nil {
-		return nil, err
-	}
+	defer closing(&err, r.store.close)
 	publish, err := e.prepareLoad(ctx, r, load{batch: 100, publishers: 1, size: smallBody, fan: 1, endpoints: 1})
 	if err != nil {
 		return nil, err
 	}
 	position := func() (at int64, err error) {
-		err = store.db.QueryRowContext(ctx, "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint").Scan(&at)
+		err = r.store.db.QueryRowContext(ctx, "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint").Scan(&at)
 		return at, err
 	}
 	r.start(ctx)

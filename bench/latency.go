@@ -33,15 +33,11 @@ func (e *env) latency(ctx context.Context, name string, rate int) (out []figure,
 	if err != nil {
 		return nil, err
 	}
-	store, err := e.open(ctx, name)
+	r, err := e.openRig(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	defer closing(&err, store.close)
-	r, err := newRig(store)
-	if err != nil {
-		return nil, err
-	}
+	defer closing(&err, r.store.close)
 	if _, err := r.register(ctx, "tenant", e.sink.url("ok", 0, false), nil); err != nil {
 		return nil, err
 	}

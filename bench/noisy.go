@@ -59,15 +59,11 @@ func (e *env) noisy(ctx context.Context, store, kind string, bad int) ([]figure,
 // neighbourhood measures the endpoints that do well when the first few are of
 // another kind. Those are not counted in the run without trouble either.
 func (e *env) neighbourhood(ctx context.Context, name, kind string, bad int) (s sample, latency sinkCounts, err error) {
-	store, err := e.open(ctx, name)
+	r, err := e.openRig(ctx, name)
 	if err != nil {
 		return s, latency, err
 	}
-	defer closing(&err, store.close)
-	r, err := newRig(store)
-	if err != nil {
-		return s, latency, err
-	}
+	defer closing(&err, r.store.close)
 	var events []webhook.Event
 	for i := range neighbours {
 		url := e.sink.url("ok", i, false)

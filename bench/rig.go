@@ -39,6 +39,19 @@ func dispatcherConfig() webhook.Config {
 	}
 }
 
+// openRig opens a store and makes a dispatcher on it. The caller closes the store.
+func (e *env) openRig(ctx context.Context, store string) (*rig, error) {
+	s, err := e.open(ctx, store)
+	if err != nil {
+		return nil, err
+	}
+	r, err := newRig(s)
+	if err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	return r, nil
+}
+
 // newRig makes a dispatcher that start starts.
 func newRig(store *opened) (*rig, error) {
 	r := &rig{store: store, ended: make(chan error, 1)}

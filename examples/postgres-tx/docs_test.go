@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"database/sql"
 	"errors"
 	"os"
@@ -9,7 +8,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/seed68722ecd/webhook"
 	"github.com/seed68722ecd/webhook/pgstore"
@@ -18,18 +16,7 @@ import (
 // The SQL that docs/stores.md tells people to run does run on the tables as
 // they are, and the migrations can be written out and applied by hand as it says.
 func TestSQLInTheDocumentationRuns(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer cancel()
-	server, err := startServer(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer server.stop()
-	db, err := sql.Open("pgx", server.dsn())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
+	ctx, server, db := testDatabase(t)
 	db.SetMaxOpenConns(1) // so that the search_path below holds
 
 	fsys, err := pgstore.Migrations(pgstore.Config{Schema: "webhooks"})

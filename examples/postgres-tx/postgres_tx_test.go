@@ -94,20 +94,28 @@ func TestPostgresTxWithoutADatabase(t *testing.T) {
 	}
 }
 
+// testDatabase starts a server for a test and opens its database.
+func testDatabase(t *testing.T) (context.Context, *server, *sql.DB) {
+	t.Helper()
+	// Not the test's own context, which ends before the server is stopped.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 5*time.Minute)
+	t.Cleanup(cancel)
+	srv, err := startServer(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(srv.stop)
+	db, err := sql.Open("pgx", srv.dsn())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	return ctx, srv, db
+}
+
 // The report is an error as soon as table, queue and customer differ.
 func TestPostgresTxReportHasTeeth(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer cancel()
-	server, err := startServer(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer server.stop()
-	db, err := sql.Open("pgx", server.dsn())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
+	ctx, _, db := testDatabase(t)
 	s, err := open(ctx, db, "teeth")
 	if err != nil {
 		t.Fatal(err)

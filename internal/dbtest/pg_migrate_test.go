@@ -39,12 +39,9 @@ func TestD24_MigrateRace(t *testing.T) {
 	}
 }
 
-// A process that dies in the middle of a migration leaves nothing behind that
-// the next would stumble over.
-func TestD24_MigrateAfterKill(t *testing.T) {
-	db := pgOpen(t, "pgx", "")
-	schema := pgSchema(t, db)
-	cfg := pgstore.Config{Schema: schema}
+// firstMigration is the text of the oldest.
+func firstMigration(t *testing.T, cfg pgstore.Config) string {
+	t.Helper()
 	files, err := pgstore.Migrations(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -53,7 +50,17 @@ func TestD24_MigrateAfterKill(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	half := string(text[:strings.LastIndex(string(text[:len(text)/2]), ";")+1])
+	return string(text)
+}
+
+// A process that dies in the middle of a migration leaves nothing behind that
+// the next would stumble over.
+func TestD24_MigrateAfterKill(t *testing.T) {
+	db := pgOpen(t, "pgx", "")
+	schema := pgSchema(t, db)
+	cfg := pgstore.Config{Schema: schema}
+	text := firstMigration(t, cfg)
+	half := text[:strings.LastIndex(text[:len(text)/2], ";")+1]
 	if _, err := db.Exec(`CREATE SCHEMA ` + schema); err != nil {
 		t.Fatal(err)
 	}
@@ -120,21 +127,14 @@ func TestD24_UpgradeFromVersion1(t *testing.T) {
 	db := pgOpen(t, "pgx", "")
 	schema := pgSchema(t, db)
 	cfg := pgstore.Config{Schema: schema}
-	files, err := pgstore.Migrations(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	first, err := fs.ReadFile(files, "0001_init.sql")
-	if err != nil {
-		t.Fatal(err)
-	}
+	first := firstMigration(t, cfg)
 	insert := func(id string) string {
 		return `INSERT INTO ` + schema + `.webhook_webhooks (id, tenant, name, url, description, events, headers, secrets, active,
 			verify_tls, timeout, max_retries, disabled_reason, disabled_at, created_at, updated_at, version)
 			VALUES ('` + id + `', '` + tenant + `', 'n', 'https://example.com/', '', '["*"]', '{}', '[{"v":"s","c":1}]', true,
 				true, 30000000, 3, '', 0, 1, 1, 1)`
 	}
-	for _, text := range []string{`CREATE SCHEMA ` + schema, string(first), insert("wh_old"),
+	for _, text := range []string{`CREATE SCHEMA ` + schema, first, insert("wh_old"),
 		`INSERT INTO ` + schema + `.webhook_subscriptions (tenant, pattern, wkey, name) SELECT tenant, '*', wkey, name FROM ` + schema + `.webhook_webhooks`} {
 		if _, err := db.Exec(text); err != nil {
 			t.Fatal(err)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -173,13 +172,13 @@ func late(d time.Duration) func(*visit) {
 }
 
 // bomb is 200 KB that become 200 MiB: a hundred times the same 2 MiB, as gzip allows.
-var bomb = sync.OnceValue(func() string {
+func bomb() string {
 	var packed bytes.Buffer
 	w := gzip.NewWriter(&packed)
 	io.CopyN(w, zeros{}, 2<<20)
 	w.Close()
 	return strings.Repeat(packed.String(), 100)
-})
+}
 
 type zeros struct{}
 
