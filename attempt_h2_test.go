@@ -172,7 +172,7 @@ func TestH5_HTTP2ReceiverGetsOnePostPerAttempt(t *testing.T) {
 			p := newH2Peer(t, nil, false, react)
 			s := newTestSender(t, transportConfig{rootCAs: p.roots})
 			for n := int64(1); n <= 3; n++ {
-				a := attempt(t, s, post(t, p.url).within(time.Second))
+				a := attempt(t, s, post(t, p.url).within(30*time.Second))
 				if a.Succeeded() || a.Class == ClassTLS || a.Status != 0 {
 					t.Errorf("attempt %d: %+v", n, a)
 				}
@@ -204,7 +204,7 @@ func TestH5_HTTP2ReceiverThatTurnsBadGetsOnePostPerAttempt(t *testing.T) {
 			})
 			s := newTestSender(t, transportConfig{rootCAs: p.roots})
 			wantStatus(t, attempt(t, s, post(t, p.url)), 200)
-			attempt(t, s, post(t, p.url).within(time.Second))
+			attempt(t, s, post(t, p.url).within(30*time.Second))
 			if got := p.posts.Load(); got != 2 {
 				t.Errorf("%d complete requests arrived in two attempts", got)
 			}
@@ -236,7 +236,7 @@ func TestH5_HTTP2ReceiverThatRefusesBeforeTheBodyIsAskedTwiceAtMost(t *testing.T
 	firstAttempt(t, s, p)
 	begun, posts := p.headers.Load(), p.posts.Load()
 	for range 3 {
-		if a := attempt(t, s, post(t, p.url).within(time.Second)); a.Succeeded() {
+		if a := attempt(t, s, post(t, p.url).within(30*time.Second)); a.Succeeded() {
 			t.Errorf("%+v", a)
 		}
 	}

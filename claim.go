@@ -98,12 +98,14 @@ func (e *engine) claimRequest() (ClaimRequest, bool) {
 	}
 	e.quiet = e.held == 0
 	e.tidy()
+	now := time.Now()
 	for l := range e.active {
-		room := e.room(l)
+		l.narrow(now)
+		room := e.room(l, now)
 		if room != req.PerWebhook {
 			req.Limits[l.id] = room
 		}
-		if room == 0 && !(l.pace.limited() && l.pace.within(paceAhead, time.Now()) == 0) {
+		if room == 0 && !(l.pace.limited() && l.pace.within(paceAhead, now) == 0) {
 			e.quiet = false
 		}
 	}
@@ -307,7 +309,7 @@ func (e *engine) shed(ctx context.Context) {
 			keep := 0
 			switch {
 			case free < e.cfg.MaxClaimed/4:
-			case l.state == laneHeld:
+			case l.spaced():
 				continue // they are few, and begin soon
 			default:
 				keep = min(l.limit, len(l.queue))
@@ -315,7 +317,7 @@ func (e *engine) shed(ctx context.Context) {
 			back = append(back, l.queue[keep:]...)
 			clear(l.queue[keep:])
 			l.queue = l.queue[:keep]
-			if l.state == laneHeld {
+			if l.spaced() {
 				l.rest = time.Now().Add(l.pace.wait(time.Now()))
 				continue
 			}

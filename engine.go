@@ -37,6 +37,7 @@ type engine struct {
 	holding  map[string]int       // of these, how many of each tenant
 	flying   flying               // attempts
 	tenants  map[string]flying    // of those, the ones of each tenant
+	hopeless int                  // lanes that only fail
 	active   map[*lane]bool       // lanes that a claim has to look at
 	paces    map[string]time.Time // what earlier runs have used of rate limits of webhooks without a lane
 	claimed  time.Time            // when the last claim was begun; the claim loop's own
@@ -219,7 +220,7 @@ func waitFor(done <-chan struct{}, d time.Duration) bool {
 
 // release forgets jobs whose lease has ended one way or the other. Caller holds mu.
 func (e *engine) release(jobs ...*job) {
-	more := e.hungry || e.once
+	more, now := e.hungry || e.once, time.Now()
 	for _, j := range jobs {
 		if e.jobs[j.Delivery.ID] != j {
 			continue
@@ -230,9 +231,9 @@ func (e *engine) release(jobs ...*job) {
 		if e.holding[j.lane.tenant]--; e.holding[j.lane.tenant] == 0 {
 			delete(e.holding, j.lane.tenant)
 		}
-		j.lane.active = time.Now()
+		j.lane.active = now
 		e.acquit(j)
-		more = more || j.lane.more
+		more = more || e.wanting(j.lane, now)
 	}
 	if more {
 		e.signalClaim()

@@ -112,6 +112,13 @@ func (f *receivers) at(host string) []received {
 	return out
 }
 
+// received returns how many requests all hosts have received.
+func (f *receivers) received() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.got)
+}
+
 // world is a dispatcher with a memory store and receivers, in fake time.
 type world struct {
 	*Dispatcher

@@ -32,7 +32,8 @@ import (
 //  4. A lane's own limit halves when attempts fail in a row and grows by one with
 //     each success, between 1 and MaxInFlightPerWebhook: a dead endpoint is tried
 //     one request at a time, and one that is well again has its share back
-//     after that many answers.
+//     after that many answers. Nor does one that fails at once go on as fast as
+//     that: see probe.go.
 //
 // A bound that none of this can pass: a webhook that hangs keeps the slot of its
 // first attempt until its timeout, as nobody can know before. When more webhooks
@@ -67,6 +68,7 @@ type lane struct {
 	took   time.Duration // by its attempts, on average over the last few
 	moved  time.Time     // when an attempt landed last, or the first of those in flight began
 	pace   ratePace      // its rate limit
+	probe  probePace     // while it only fails
 	timer  *time.Timer   // ends laneHeld; nil until it was first needed
 
 	state  laneState
@@ -119,7 +121,7 @@ const (
 	laneReady                    // in engine.ready
 	laneParked                   // has as many attempts in flight as leaves enough for others
 	laneWaiting                  // in one of engine.waiting: has none in flight, and there was no slot at all
-	laneHeld                     // its rate limit lets nothing begin until its timer fires
+	laneHeld                     // its rate limit, or probePace, lets nothing begin until its timer fires
 )
 
 const (
@@ -187,6 +189,9 @@ func (e *engine) next() *job {
 		case e.hasSlot(l):
 			if l.pace.limited() {
 				l.pace.take(time.Now())
+			}
+			if l.probe.hopeless() {
+				l.probe.last = time.Now()
 			}
 		case l.inFlight == 0:
 			l.state = laneWaiting
@@ -280,11 +285,13 @@ func (e *engine) landed(j *job, how landing, began time.Time) {
 		l.class = classWell
 		l.limit = min(l.limit+1, e.cfg.MaxInFlightPerWebhook)
 		l.rest, l.pause = time.Time{}, 0
+		e.hope(l)
 	case how == landedBadly && l.class != classWell && began.After(l.cut):
 		// Not at the first failure after a success. And attempts that were in
 		// flight together fail together; they count once.
 		l.limit = max(l.limit/2, 1)
 		l.cut = now
+		e.failed(l)
 		fallthrough
 	case how == landedBadly:
 		l.class = classFailing
@@ -303,7 +310,7 @@ func (e *engine) landed(j *job, how landing, began time.Time) {
 		l.dry = true
 		l.window = min(2*l.window, max(e.cfg.MaxClaimed/2, 1))
 	}
-	if l.more && len(l.queue) <= l.window/4 {
+	if len(l.queue) <= l.window/4 && e.wanting(l, now) {
 		e.signalClaim()
 	}
 }
@@ -370,12 +377,21 @@ func (e *engine) blocked() bool {
 	return n > 0
 }
 
-// room returns how many deliveries may be claimed for a lane. Caller holds mu.
-func (e *engine) room(l *lane) int {
-	now := time.Now()
-	if len(l.queue) > 0 && l.state != laneHeld && now.Sub(l.queue[0].claimed) > staleAfter {
+// wanting reports whether the store seems to have more for a lane than is held,
+// and it may be claimed. Claims are not free: none is made for a lane that has
+// enough in hand. Caller holds mu.
+func (e *engine) wanting(l *lane, now time.Time) bool { return l.more && e.room(l, now) > 0 }
+
+// narrow halves what may be held for a lane in whose hands it grows old. Caller
+// holds mu.
+func (l *lane) narrow(now time.Time) {
+	if len(l.queue) > 0 && !l.spaced() && now.Sub(l.queue[0].claimed) > staleAfter {
 		l.window = max(l.window/2, l.limit)
 	}
+}
+
+// room returns how many deliveries may be claimed for a lane. Caller holds mu.
+func (e *engine) room(l *lane, now time.Time) int {
 	if now.Before(l.rest) {
 		return 0
 	}
@@ -386,7 +402,12 @@ func (e *engine) room(l *lane) int {
 	if l.held > 0 {
 		free -= e.cfg.MaxClaimed / 4 // that is for those that hold nothing
 	}
-	room, worth := min(l.window, max(free, 1))-l.held, l.window/4
+	window, worth := l.window, l.window/4
+	if l.probe.hopeless() && !e.once {
+		window = e.probesAhead(l)
+		worth = window * 3 / 4 // there is no hurry
+	}
+	room := min(window, max(free, 1)) - l.held
 	if l.pace.limited() {
 		room = min(room, l.pace.within(paceAhead, now)-len(l.queue))
 		worth = min(worth, int(paceAhead/l.pace.interval)/4)
@@ -413,6 +434,7 @@ func (e *engine) tidy() {
 	e.swept = now
 	for id, l := range e.lanes {
 		if l.held == 0 && l.state == laneIdle && now.Sub(l.active) > forgetAfter && !l.pace.resting(now) {
+			e.hope(l)
 			delete(e.lanes, id)
 		}
 	}

@@ -64,43 +64,12 @@ func (p *ratePace) within(d time.Duration, now time.Time) int {
 // limited reports whether there is a limit.
 func (p *ratePace) limited() bool { return p.interval > 0 }
 
+// spaced reports whether a lane waits for its rate limit.
+func (l *lane) spaced() bool { return l.state == laneHeld && l.pace.limited() }
+
 // resting reports whether what has been used still counts: forgotten, the limit
 // would be passed.
 func (p *ratePace) resting(now time.Time) bool { return p.due.After(now) }
-
-// hold puts a lane aside until its rate limit lets the next attempt begin, and
-// reports whether it had to. Caller holds mu.
-func (e *engine) hold(l *lane) bool {
-	if !l.pace.limited() {
-		return false
-	}
-	wait := l.pace.wait(time.Now())
-	if wait == 0 {
-		return false
-	}
-	l.state = laneHeld
-	if l.timer == nil {
-		l.timer = time.AfterFunc(wait, func() {
-			e.mu.Lock()
-			defer e.mu.Unlock()
-			e.unhold(l)
-		})
-	} else {
-		l.timer.Reset(wait)
-	}
-	return true
-}
-
-// unhold puts a lane that was put aside in line again. Caller holds mu.
-func (e *engine) unhold(l *lane) {
-	if l.state != laneHeld {
-		return
-	}
-	e.resume(l)
-	if !e.draining {
-		e.startWorkers(1)
-	}
-}
 
 // adopt takes a webhook as read from the store, see lane.adopt, and its rate
 // limit with it. Caller holds mu.
@@ -116,7 +85,9 @@ func (e *engine) adopt(l *lane, rec *WebhookRecord, now time.Time) {
 		perSecond = rec.RateLimit
 	}
 	was := l.pace
-	if l.pace.set(perSecond, now); l.pace != was {
+	// Whatever was changed may have mended it.
+	revived := e.hope(l)
+	if l.pace.set(perSecond, now); l.pace != was || revived {
 		e.unhold(l) // it may begin sooner now, or has to be put aside anew
 		e.signalClaim()
 	}

@@ -105,8 +105,8 @@ func TestR13_CertificatesThatAreRefused(t *testing.T) {
 		text string // empty: it is accepted
 	}{
 		{"good", ca.issue(t, "receiver.test", nil), ""},
-		{"expired", ca.issue(t, "receiver.test", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }), "expired or is not yet valid"},
-		{"not yet valid", ca.issue(t, "receiver.test", func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Minute) }), "expired or is not yet valid"},
+		{"expired", ca.issue(t, "receiver.test", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Hour) }), "expired or is not yet valid"},
+		{"not yet valid", ca.issue(t, "receiver.test", func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Hour) }), "expired or is not yet valid"},
 		{"another host", ca.issue(t, "evil-other-name.test", nil), "not valid for the webhook's host"},
 		{"the address that was dialed", ca.issue(t, "127.0.0.1", func(c *x509.Certificate) { c.DNSNames, c.IPAddresses = nil, []net.IP{{127, 0, 0, 1}} }), "not valid for the webhook's host"},
 		{"unknown authority", newAuthority(t).issue(t, "receiver.test", nil), "not signed by a known authority"},
