@@ -20,8 +20,8 @@ const (
 
 var promQL = parser.NewParser(parser.Options{})
 
-// dashboard is what of Grafana's format these tests look at.
-type dashboard struct {
+// dashboardFormat is what of Grafana's format these tests look at.
+type dashboardFormat struct {
 	Title         string  `json:"title"`
 	UID           string  `json:"uid"`
 	ID            *int    `json:"id"`
@@ -67,7 +67,7 @@ type panel struct {
 	} `json:"fieldConfig"`
 }
 
-func readDashboard(t *testing.T) (d dashboard) {
+func readDashboard(t *testing.T) (d dashboardFormat) {
 	t.Helper()
 	text, err := os.ReadFile(dashboardFile)
 	if err != nil {

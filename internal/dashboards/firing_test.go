@@ -212,6 +212,8 @@ func TestAlertsFireForWhatTheyAreAbout(t *testing.T) {
 		"WebhookLateResults":      {late: thenGrows(0, 2)},
 		"WebhookBacklogUnknown":   uncounted,
 	}
+	// After a restart nothing has succeeded, so that there is no such series at all.
+	neverAgain := healthy().with(history{accepted: then(grows(600), steady(absent)), refused: thenGrows(60, 660)})
 	restart := func(m int) float64 {
 		switch m {
 		case trouble + 20:
@@ -266,6 +268,9 @@ func TestAlertsFireForWhatTheyAreAbout(t *testing.T) {
 			t.Errorf("%s: nothing shows when it fires", r.Alert)
 		} else if !healthy().with(h).fires(t, engine, &r) {
 			t.Errorf("%s does not fire for what it is about", r.Alert)
+		}
+		if r.Alert == "WebhookAttemptsFail" && !neverAgain.fires(t, engine, &r) {
+			t.Errorf("%s does not fire when nothing has succeeded since a restart", r.Alert)
 		}
 		delete(troubles, r.Alert)
 	}
