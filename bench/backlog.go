@@ -84,6 +84,7 @@ func (b *backlogStores) run(ctx context.Context, e *env) (out []figure, err erro
 		{"claim µs", with.claim}, {"without", without.claim},
 		{"complete µs", with.complete}, {"without", without.complete},
 		{"/s", rates[b.full].rate()}, {"ratio", rates[b.full].rate() / rates[b.empty].rate()},
+		{"dead /s", float64(rates[b.full].failed) / rates[b.full].elapsed.Seconds()},
 		{"cpu µs", rates[b.full].each(rates[b.full].cpu.tree)}, {"without", rates[b.empty].each(rates[b.empty].cpu.tree)},
 	}, nil
 }

@@ -158,6 +158,7 @@ func treeCPU() (time.Duration, error) {
 // sample is what happened in one window.
 type sample struct {
 	n       int64
+	failed  int64 // attempts
 	elapsed time.Duration
 	cpu     cpuTimes
 }

@@ -25,6 +25,7 @@ type rig struct {
 	*webhook.Dispatcher
 	store     *opened
 	delivered atomic.Int64 // recorded as succeeded
+	attempts  atomic.Int64 // recorded, whatever came of them
 	release   func(n int64)
 
 	cancel context.CancelFunc
@@ -57,6 +58,7 @@ func newRig(store *opened) (*rig, error) {
 	r := &rig{store: store, ended: make(chan error, 1)}
 	cfg := dispatcherConfig()
 	cfg.DrainTimeout = time.Second // nothing is measured any more
+	cfg.Hooks.Attempt = func(webhook.Delivery, webhook.Attempt) { r.attempts.Add(1) }
 	cfg.Hooks.Succeeded = func(webhook.Delivery, webhook.Attempt) {
 		n := r.delivered.Add(1)
 		if r.release != nil {

@@ -76,7 +76,10 @@ func (e *env) loaded(ctx context.Context, store *opened, l load) (s sample, err 
 	p := publishers(ctx, l.publishers, publish)
 	err = pause(ctx, e.opt.window/3)
 	if err == nil {
+		failed := func() int64 { return r.attempts.Load() - r.delivered.Load() }
+		before := failed()
 		s, err = e.watch(ctx, "library", func() (int64, error) { return r.delivered.Load(), nil })
+		s.failed = failed() - before
 	}
 	closing(&err, p.stop, r.stop)
 	return s, err

@@ -42,6 +42,7 @@ func TestErrorNamesThePlace(t *testing.T) {
 		{`{"a":"x`, `$.a`, 5, "not valid JSON: a string without a closing quote"},
 		{`["a` + "\x01" + `"]`, `$[0]`, 3, "not valid JSON: an unescaped control character 0x01 in a string"},
 		{"\xef\xbb\xbf{}", `$`, 0, "not valid JSON: it starts with a byte order mark: remove it"},
+		{"[\uFFFD]", `$[0]`, 1, "not valid JSON: '\uFFFD' where a value should be"},
 		{"[\xff]", `$[0]`, 1, "not valid JSON: byte 0xff where a value should be"},
 		{`[1`, `$`, 2, "not valid JSON: it ends where a comma or ] should be"},
 		{`{} x`, `$`, 3, "not valid JSON: 'x' where the end should be"},
@@ -57,6 +58,7 @@ func TestErrorNamesThePlace(t *testing.T) {
 		{`{"a" 1}`, `$`, 5, "not valid JSON: '1' where a colon should be"},
 		{`{"a":1`, `$`, 6, "not valid JSON: it ends where a comma or } should be"},
 		{`{"AZaz_$09":x}`, `$.AZaz_$09`, 12, "not valid JSON: 'x' where a value should be"},
+		{`{"a0":x}`, `$.a0`, 6, "not valid JSON: 'x' where a value should be"},
 		{`{"0a":x}`, `$["0a"]`, 6, "not valid JSON: 'x' where a value should be"},
 		{`{"a@":x}`, `$["a@"]`, 6, "not valid JSON: 'x' where a value should be"},
 		{`{"a[":x}`, `$["a["]`, 6, "not valid JSON: 'x' where a value should be"},
@@ -67,6 +69,11 @@ func TestErrorNamesThePlace(t *testing.T) {
 		{`{"` + strings.Repeat("a", 64) + `":x}`, "$." + strings.Repeat("a", 64), 68, "not valid JSON: 'x' where a value should be"},
 		{`{"` + strings.Repeat("a", 65) + `":x}`, "$." + strings.Repeat("a", 56) + "…", 69, "not valid JSON: 'x' where a value should be"},
 		{`{"` + strings.Repeat(`\u0001`, 11) + `":x}`, `$["` + strings.Repeat(`\u0001`, 10) + `…"]`, 70, "not valid JSON: 'x' where a value should be"},
+		{`{"` + strings.Repeat("au", 40) + `":x}`, "$." + strings.Repeat("au", 28) + "…", 84, "not valid JSON: 'x' where a value should be"},
+		{`{"a` + strings.Repeat(`\"`, 40) + `":x}`, `$["a` + strings.Repeat(`\"`, 28) + `…"]`, 85, "not valid JSON: 'x' where a value should be"},
+		{`{"` + strings.Repeat("€", 30) + `":x}`, `$["` + strings.Repeat("€", 19) + `…"]`, 94, "not valid JSON: 'x' where a value should be"},
+		{`1` + strings.Repeat("0", 40) + `e400`, `$`, 0,
+			"the number 1" + strings.Repeat("0", 39) + "… is too large for JavaScript: send it as a string"},
 		{strings.Repeat("[", 32) + "x", "$" + strings.Repeat("[0]", 32), 32, "not valid JSON: 'x' where a value should be"},
 		{strings.Repeat("[", 33) + "x", "$" + strings.Repeat("[0]", 16) + "…" + strings.Repeat("[0]", 16), 33, "not valid JSON: 'x' where a value should be"},
 		{strings.Repeat("[", 257), "$" + strings.Repeat("[0]", 16) + "…" + strings.Repeat("[0]", 16), 256,
@@ -91,7 +98,7 @@ func TestAppendObject(t *testing.T) {
 		t.Errorf("got %q, %v", got, err)
 	}
 	for src, want := range map[string]string{
-		` [1]`: "an array", `"a"`: "a string", `1`: "a number", `-1`: "a number", `true`: "a boolean", `false`: "a boolean", "\nnull": "null",
+		` [1]`: "an array", `"a"`: "a string", `0`: "a number", `9`: "a number", `-1`: "a number", `true`: "a boolean", `false`: "a boolean", "\nnull": "null",
 	} {
 		_, err := AppendObject(nil, []byte(src), Limits{})
 		if !errors.Is(err, ErrNotObject) || !strings.HasSuffix(err.Error(), "the document must be a JSON object, not "+want) {
