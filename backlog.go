@@ -43,7 +43,8 @@ type Backlog struct {
 	// here are stuck: no dispatcher runs, or none has room.
 	Expired int
 	// OldestDue is how long the earliest of Due has been due, by the Store's
-	// clock; 0 when there is none. Behind a webhook that hangs it grows by
+	// clock; 0 when there is none, also when what is pending is all leased or
+	// Expired: watch both. Behind a webhook that hangs it grows by
 	// right; otherwise it is how far the dispatchers are behind.
 	OldestDue time.Duration
 

@@ -31,7 +31,9 @@ type Dispatcher struct {
 }
 
 // New returns a Dispatcher over store. It starts no goroutine and does not
-// touch the store. It returns an error when store is nil or cfg makes no sense.
+// touch the store. It returns an error, which a program cannot do anything about
+// and wraps nothing, when store is nil or a field of cfg is not what its comment
+// allows: it names the field, the value and the limit.
 func New(store Store, cfg Config) (*Dispatcher, error) {
 	if store == nil {
 		return nil, errors.New("webhook: new: store is nil")

@@ -12,7 +12,7 @@
 // ends, then drains.
 //
 //	d, err := webhook.New(webhook.NewMemoryStore(webhook.MemoryConfig{}), webhook.Config{})
-//	go d.Run(ctx)
+//	go d.Run(ctx) // before the process ends, end ctx and wait for Run to return
 //	w, secret, err := d.CreateWebhook(ctx, "agent-1", webhook.WebhookSpec{
 //		Name: "CRM", URL: "https://crm.example.com/hook", Events: []string{"agent.*"},
 //	})

@@ -40,8 +40,8 @@ type Event struct {
 	// one that sorts by time.
 	ID string
 	// Key is an idempotency key of any form, up to 512 bytes, for callers
-	// whose own key does not fit ID: an ID is derived from it. At most one of
-	// ID and Key may be given.
+	// whose own key does not fit ID: an ID is derived from it, "key_" and a hash,
+	// which does not sort by time. At most one of ID and Key may be given.
 	Key string
 	// Tenant is whose event it is: only webhooks of this tenant receive it.
 	Tenant string

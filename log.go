@@ -16,7 +16,7 @@ func (d *Dispatcher) Event(ctx context.Context, tenant, id string) (EventRecord,
 	return ev, prefixed("get event", err)
 }
 
-// Delivery returns one delivery, or ErrNotFound.
+// Delivery returns one delivery, or ErrNotFound; other errors are the Store's.
 func (d *Dispatcher) Delivery(ctx context.Context, tenant, id string) (Delivery, error) {
 	if err := findable(tenant, id); err != nil {
 		return Delivery{}, prefixed("get delivery", err)
@@ -49,7 +49,7 @@ func (d *Dispatcher) Deliveries(ctx context.Context, q DeliveryQuery) (Page[Deli
 }
 
 // Attempts returns every recorded attempt of a delivery in the order in which
-// they were recorded, or ErrNotFound.
+// they were recorded, or ErrNotFound; other errors are the Store's.
 func (d *Dispatcher) Attempts(ctx context.Context, tenant, deliveryID string) ([]Attempt, error) {
 	if err := findable(tenant, deliveryID); err != nil {
 		return nil, prefixed("list attempts", err)

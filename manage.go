@@ -207,7 +207,8 @@ type Rotation struct {
 	// Secret imports the new secret, see WebhookSpec.Secret; empty generates it.
 	Secret string
 	// Overlap replaces Config.SecretOverlap; 0 ends the old secret at once, for
-	// one that has leaked. Nil keeps the configured overlap.
+	// one that has leaked; below 0 is refused, and there is no upper bound. Nil
+	// keeps the configured overlap.
 	Overlap *time.Duration
 }
 

@@ -122,7 +122,8 @@ type TestEvent struct {
 // SendTest publishes an event to one webhook, whatever types it selects, and
 // returns its delivery, which is attempted like any other: follow it with
 // [Dispatcher.Delivery] and [Dispatcher.Attempts]. ErrNotFound when there is no
-// such webhook, ErrInactive when it is disabled.
+// such webhook, ErrInactive when it is disabled; besides, what Publish returns,
+// such as *ValidationError, ErrEventTooLarge and ErrBacklogFull.
 func (d *Dispatcher) SendTest(ctx context.Context, tenant, webhookID string, ev TestEvent) (Delivery, error) {
 	del, err := d.sendTest(ctx, tenant, webhookID, ev)
 	return del, prefixed("send test", err)
@@ -170,7 +171,7 @@ func (d *Dispatcher) sendTest(ctx context.Context, tenant, webhookID string, ev 
 // of retries and the same event ID and body, and returns it as it is then. One
 // that is being attempted right now stays as it is. ErrNotFound when there is
 // no such delivery or its webhook was deleted, ErrInactive when that is
-// disabled.
+// disabled; other errors are the Store's.
 func (d *Dispatcher) Resend(ctx context.Context, tenant, deliveryID string) (Delivery, error) {
 	del, err := d.resend(ctx, tenant, deliveryID)
 	return del, prefixed("resend", err)
@@ -201,7 +202,8 @@ func (d *Dispatcher) resend(ctx context.Context, tenant, deliveryID string) (Del
 // canceled deliveries, and events that have no delivery as the webhook was
 // disabled or did not exist; of those, all that the Store still has, so give
 // Since. Now is filled in. ErrNotFound when there is no such webhook,
-// ErrInactive when it is disabled (a DryRun, which only counts, is possible).
+// ErrInactive when it is disabled (a DryRun, which only counts, is possible),
+// *ValidationError, ErrCursor; other errors are the Store's.
 func (d *Dispatcher) Replay(ctx context.Context, req ReplayRequest) (ReplayResult, error) {
 	res, err := d.replay(ctx, req)
 	return res, prefixed("replay", err)

@@ -101,7 +101,8 @@ type WebhookSpec struct {
 	URL         string   // required; https, or http where Config.AllowHTTP is set
 	Events      []string // required, 1–100 event types or patterns
 	Description string   // up to 1024 bytes
-	// Headers are up to 20 custom headers. Those that HTTP and this library set
+	// Headers are up to 20 custom headers, names of up to 128 bytes and values of
+	// up to 4096, 8 KiB in all. Those that HTTP and this library set
 	// are reserved: Host, Content-*, User-Agent, Accept-Encoding, connection and
 	// framing headers, Proxy-*, X-Forwarded-*, X-Webhook-*, Webhook-*.
 	Headers    map[string]string
@@ -112,13 +113,17 @@ type WebhookSpec struct {
 	RateLimit  float64        // attempts per second from each process; 0: no limit; 0.01–10,000
 	// Secret imports an existing secret, such as that of another sender a
 	// customer moves away from: 24–512 printable ASCII characters without
-	// spaces. What begins with whsec_ signs webhook-signature with its decoded
-	// base64, as Standard Webhooks libraries expect; anything else with its
-	// text. Empty generates one, which is what a new customer wants.
+	// spaces. What begins with whsec_ goes on in standard base64 of 24 bytes or
+	// more, and signs webhook-signature with these, as Standard Webhooks
+	// libraries expect; anything else signs with its text. Empty generates one,
+	// which is what a new customer wants.
 	Secret string
 }
 
 // WebhookUpdate changes settings of a webhook; nil fields stay as they are.
+// Limits and units are those of [WebhookSpec]. Whether it is active is changed by
+// [Dispatcher.EnableWebhook] and [Dispatcher.DisableWebhook], the secret by
+// [Dispatcher.RotateSecret].
 type WebhookUpdate struct {
 	Name        *string
 	URL         *string

@@ -35,7 +35,7 @@ import (
 var imports = map[string]string{
 	"context": "context", "crc32": "hash/crc32", "driver": "database/sql/driver", "errors": "errors", "fmt": "fmt", "fs": "io/fs", "http": "net/http",
 	"netip": "net/netip", "os": "os", "slog": "log/slog", "sql": "database/sql", "strings": "strings", "testing": "testing", "time": "time",
-	"signal": "os/signal", "syscall": "syscall",
+	"signal": "os/signal", "syscall": "syscall", "synctest": "testing/synctest",
 	"pgx":    "github.com/jackc/pgx/v5",
 	"gorm":   "example.com/snippets/gorm",
 	"portal": "github.com/seed68722ecd/webhook/portal",

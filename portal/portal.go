@@ -67,7 +67,8 @@ type EventType struct {
 }
 
 // BuiltinEventTypes returns the catalogue of the event types that the library
-// itself defines, for a host that adds its own.
+// itself defines (agent.action, agent.message and user.message), for a host that
+// adds its own.
 func BuiltinEventTypes() []EventType {
 	agent := webhook.Ref{ID: "agent_1", Name: "Ada"}
 	return []EventType{
@@ -108,8 +109,12 @@ type eventType struct {
 }
 
 // New returns the portal over a dispatcher. The dispatcher need not run in this
-// process. New returns an error when d or Config.Access is nil, and when
-// something in cfg makes no sense.
+// process. New returns an error when d or Config.Access is nil, an event type of
+// cfg is not a name that can be published or its sample no JSON object, or an
+// origin is not one. It wraps nothing that a program could act on.
+//
+// Mount it at a path that ends with a slash. Requests have a body of 1 MiB at
+// most. The API describes itself at api/openapi.json, below that path.
 //
 // The handler is safe for concurrent use and starts no goroutines of its own.
 func New(d *webhook.Dispatcher, cfg Config) (http.Handler, error) {

@@ -7,6 +7,11 @@
 // request type. All three use the defaults; [New] takes a [Config] for the
 // rest. The result is a [Delivery].
 //
+//	handler, err := verify.Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+//		d, _ := verify.FromContext(r.Context())
+//		// d.Type, d.Data, and d.ID, which is the same for every copy
+//	}), os.Getenv("WEBHOOK_SECRET"))
+//
 // # What is guaranteed
 //
 // When a function of this package returns a Delivery without an error, then

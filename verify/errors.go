@@ -72,6 +72,8 @@ var (
 
 	// ErrIDFormat means that webhook-id is not an identifier: longer than 255
 	// bytes, or with a dot, a comma, a space, a control or a non-ASCII character.
+	// (This library's sender keeps to 1–64 characters of A–Z a–z 0–9 _ and -;
+	// other senders of Standard Webhooks need not.)
 	ErrIDFormat = errors.New("verify: malformed webhook-id header")
 
 	// ErrNoTimestamp means that webhook-signature is there without

@@ -23,7 +23,7 @@ import (
 //
 // Keys are those of [Delivery.DedupKey], up to a few hundred bytes of text.
 // Two handlers that share a store must not share keys. Remember a finished key
-// for longer than the sender retries, which is at most two or three days; a
+// for longer than the sender retries, such as [DefaultSeenTTL]; a
 // resend by hand within that time counts as a duplicate.
 //
 // All methods are called concurrently, for the same key too.
@@ -53,7 +53,9 @@ const (
 	DefaultSeenMax = 100_000
 
 	// DefaultSeenTTL is how long a MemorySeen remembers a handled delivery by
-	// default: longer than the sender's longest schedule of retries.
+	// default: no shorter than the sender's longest schedule of retries, which is
+	// a day and a half, or three days for a receiver that asks for time with every
+	// answer (Retry-After), unless the sender's host has set another.
 	DefaultSeenTTL = 72 * time.Hour
 )
 

@@ -26,7 +26,8 @@ type Env struct {
 }
 
 // New returns an Env whose Dispatcher is made from cfg with two changes: http
-// URLs are allowed, and Client, if nil, goes to the Env's Transport. It starts
+// URLs are allowed (for a receiver on loopback without the Transport, see
+// [AllowLoopback]), and Client, if nil, goes to the Env's Transport. It starts
 // nothing: deliver with DeliverDue, with [Env.UntilIdle], or call Run. It fails
 // the test when cfg makes no sense.
 func New(tb testing.TB, cfg webhook.Config) *Env {
@@ -76,7 +77,9 @@ func (e *Env) Register(tenant string, spec webhook.WebhookSpec) (webhook.Webhook
 
 // UntilIdle delivers until nothing is pending and returns how many attempts it
 // made, as the function [UntilIdle] does for every tenant that an event was
-// published for. It fails the test when that cannot be done.
+// published for. It fails the test when that cannot be done. It waits for retries
+// that are due later, up to the end of the test's context: no time at all within
+// a [testing/synctest] bubble, minutes to hours of real time outside one.
 func (e *Env) UntilIdle() (attempts int) {
 	e.tb.Helper()
 	tenants := e.tenants.list()

@@ -24,7 +24,7 @@ func node(t *testing.T, env ...string) *exec.Cmd {
 }
 
 func TestNodeReceiverShowsWhatArrives(t *testing.T) {
-	p := program.Start(t, node(t, "WEBHOOK_SECRET=whsec_YW5vdGhlciBvbmUsIGZyb20gYmVmb3JlIHRoZSByb3RhdGlvbg== , "+program.Secret))
+	p := program.Start(t, node(t, "WEBHOOK_SECRET=whsec_YW5vdGhlciBvbmUsIGZyb20gYmVmb3JlIHRoZSByb3RhdGlvbg==  "+program.Secret))
 	url := p.WaitFor(t, `Listening on (http://127\.0\.0\.1:\d+)`)[1] + "/hook"
 	p.WaitFor(t, `tunnel`)
 
@@ -79,7 +79,7 @@ func TestNodeReceiverShowsWhatArrives(t *testing.T) {
 }
 
 func TestNodeReceiverSaysThatItHasNoSecret(t *testing.T) {
-	p := program.Start(t, node(t, "WEBHOOK_SECRET= ,"))
+	p := program.Start(t, node(t, "WEBHOOK_SECRET=  "))
 	if code := p.Wait(t); code != 1 || !strings.Contains(p.Output(), "Set WEBHOOK_SECRET") {
 		t.Errorf("exit code %d:\n%s", code, p.Output())
 	}

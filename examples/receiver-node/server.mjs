@@ -5,7 +5,7 @@
 import express from 'express';
 import { verified } from './verify.mjs';
 
-const secrets = (process.env.WEBHOOK_SECRET ?? '').split(/[\s,]+/).filter(Boolean);
+const secrets = (process.env.WEBHOOK_SECRET ?? '').split(/\s+/).filter(Boolean);
 if (secrets.length === 0) {
   // An empty key would verify anybody's signature.
   console.error('Set WEBHOOK_SECRET to the secret that was shown when the webhook was created.');

@@ -36,11 +36,11 @@ func main() {
 
 // run serves until ctx ends.
 func run(ctx context.Context, args []string, secretsFromEnv string, out io.Writer) error {
-	secrets := strings.FieldsFunc(secretsFromEnv, func(r rune) bool { return r == ',' || r == ' ' })
+	secrets := strings.Fields(secretsFromEnv)
 	flags := flag.NewFlagSet("receiver", flag.ContinueOnError)
 	addr := flags.String("addr", "127.0.0.1:9000", "`address` to listen on")
 	status := flags.Int("status", http.StatusOK, "`code` to answer verified requests with, such as 503 to see retries")
-	flags.Func("secret", "the webhook's secret; several times, for a rotation (default $WEBHOOK_SECRET, separated by commas)",
+	flags.Func("secret", "the webhook's secret; several times, for a rotation (default $WEBHOOK_SECRET, divided by spaces)",
 		func(s string) error { secrets = append(secrets, s); return nil })
 	if err := flags.Parse(args); err != nil {
 		return err

@@ -78,9 +78,10 @@ func Decode(s string) ([]byte, bool) {
 // Check returns why secret cannot be used, or nil. It refuses a secret that
 // is empty, shorter than [MinLen] or longer than [MaxLen] bytes, one that
 // holds a space, a control character or anything outside ASCII (what a copy
-// from a web page or a trailing line break leaves behind), and one whose
-// decoded part after [Prefix] is shorter than MinLen. The error says what to
-// do and never contains any part of the secret.
+// from a web page or a trailing line break leaves behind), and one whose part
+// after [Prefix] is not standard base64 (libraries of Standard Webhooks refuse
+// it, or take another key) or decodes to less than MinLen. The error says what
+// to do and never contains any part of the secret.
 func Check(secret string) error {
 	if secret == "" {
 		return errors.New("secret is empty: an empty key would let anyone sign")
@@ -94,7 +95,10 @@ func Check(secret string) error {
 		return fmt.Errorf("secret is %d bytes long, want %d to %d", n, MinLen, MaxLen)
 	}
 	if rest, ok := strings.CutPrefix(secret, Prefix); ok {
-		if key, ok := Decode(rest); ok && len(key) < MinLen {
+		switch key, ok := Decode(rest); {
+		case !ok:
+			return fmt.Errorf("secret is not base64 after %q, which is what receivers decode: copy it again, or leave %q out", Prefix, Prefix)
+		case len(key) < MinLen:
 			return fmt.Errorf("secret decodes to %d bytes after %q, want at least %d", len(key), Prefix, MinLen)
 		}
 	}
