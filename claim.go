@@ -221,7 +221,7 @@ func (e *engine) accept(ctx context.Context, res ClaimResult, req ClaimRequest) 
 		}
 		l := e.lanes[id]
 		l.more, l.dry = n >= room, false
-		more = more || l.more
+		more = more || e.wanting(l, now)
 	}
 	for _, j := range spare {
 		j.lane.more = true
@@ -311,6 +311,8 @@ func (e *engine) shed(ctx context.Context) {
 			case free < e.cfg.MaxClaimed/4:
 			case l.spaced():
 				continue // they are few, and begin soon
+			case l.probing():
+				keep = min(mostProbed, len(l.queue))
 			default:
 				keep = min(l.limit, len(l.queue))
 			}
@@ -320,6 +322,9 @@ func (e *engine) shed(ctx context.Context) {
 			if l.spaced() {
 				l.rest = time.Now().Add(l.pace.wait(time.Now()))
 				continue
+			}
+			if l.probing() {
+				continue // what was claimed before it was known to fail
 			}
 			l.window = max(l.window/2, l.limit)
 			// Longer each time, until it shows a success: what is claimed for a

@@ -44,9 +44,8 @@ type Config struct {
 	MaxInFlight int
 	// MaxInFlightPerWebhook bounds the attempts in flight to one webhook in
 	// this process. 0 means 64; it cannot be above MaxInFlight. A webhook that
-	// fails or is slow gets less, down to one at a time; one that has failed
-	// sixteen times in a row without one success, a hundred attempts a second at
-	// most, and all such webhooks together about 400, each of them at least one.
+	// fails or is slow gets less, down to one at a time, and no more than 500
+	// attempts a second after some twenty failures in a row without one success.
 	MaxInFlightPerWebhook int
 	// MaxClaimed bounds the deliveries this process holds under a lease: those
 	// in flight and those next in line. 0 means 4 × MaxInFlight; at least

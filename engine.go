@@ -37,7 +37,6 @@ type engine struct {
 	holding  map[string]int       // of these, how many of each tenant
 	flying   flying               // attempts
 	tenants  map[string]flying    // of those, the ones of each tenant
-	hopeless int                  // lanes that only fail
 	active   map[*lane]bool       // lanes that a claim has to look at
 	paces    map[string]time.Time // what earlier runs have used of rate limits of webhooks without a lane
 	claimed  time.Time            // when the last claim was begun; the claim loop's own
@@ -233,6 +232,8 @@ func (e *engine) release(jobs ...*job) {
 		}
 		j.lane.active = now
 		e.acquit(j)
+	}
+	for _, j := range jobs { // now that all have made room
 		more = more || e.wanting(j.lane, now)
 	}
 	if more {

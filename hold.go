@@ -9,7 +9,10 @@ func (e *engine) hold(l *lane) bool {
 		return false
 	}
 	now := time.Now()
-	wait := max(l.pace.wait(now), e.probeWait(l, now))
+	wait := l.pace.wait(now)
+	if !e.once { // DeliverDue has to end, and does not wait for the hopeless
+		wait = max(wait, l.probe.wait(now))
+	}
 	if wait == 0 {
 		return false
 	}

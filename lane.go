@@ -285,13 +285,13 @@ func (e *engine) landed(j *job, how landing, began time.Time) {
 		l.class = classWell
 		l.limit = min(l.limit+1, e.cfg.MaxInFlightPerWebhook)
 		l.rest, l.pause = time.Time{}, 0
-		e.hope(l)
+		l.probe = probePace{}
 	case how == landedBadly && l.class != classWell && began.After(l.cut):
 		// Not at the first failure after a success. And attempts that were in
 		// flight together fail together; they count once.
 		l.limit = max(l.limit/2, 1)
 		l.cut = now
-		e.failed(l)
+		l.probe.rounds++
 		fallthrough
 	case how == landedBadly:
 		l.class = classFailing
@@ -399,13 +399,13 @@ func (e *engine) room(l *lane, now time.Time) int {
 	if e.holding[l.tenant] >= 3*free {
 		return 0 // as with slots
 	}
-	if l.held > 0 {
-		free -= e.cfg.MaxClaimed / 4 // that is for those that hold nothing
-	}
 	window, worth := l.window, l.window/4
-	if l.probe.hopeless() && !e.once {
-		window = e.probesAhead(l)
-		worth = window * 3 / 4 // there is no hurry
+	switch {
+	case l.probe.hopeless() && !e.once:
+		free -= e.cfg.MaxClaimed / 2 // it holds back what waits for its pace
+		window, worth = l.probeWindow()
+	case l.held > 0:
+		free -= e.cfg.MaxClaimed / 4 // that is for those that hold nothing
 	}
 	room := min(window, max(free, 1)) - l.held
 	if l.pace.limited() {
@@ -434,7 +434,6 @@ func (e *engine) tidy() {
 	e.swept = now
 	for id, l := range e.lanes {
 		if l.held == 0 && l.state == laneIdle && now.Sub(l.active) > forgetAfter && !l.pace.resting(now) {
-			e.hope(l)
 			delete(e.lanes, id)
 		}
 	}

@@ -124,17 +124,10 @@ func (s *scheduler) check() {
 	if len(tenants) != len(s.e.tenants) {
 		s.t.Fatalf("%d tenants have attempts in flight, %d are counted", len(tenants), len(s.e.tenants))
 	}
-	hopeless := 0
 	for _, l := range s.lanes {
-		if l.probe.hopeless() {
-			hopeless++
-		}
 		if lanes[l] != l.inFlight || l.inFlight > s.e.cfg.MaxInFlightPerWebhook || len(l.queue) != s.queued[l] {
 			s.t.Fatalf("lane %s has %d in flight, counted as %d, and %d in its queue, want %d", l.id, lanes[l], l.inFlight, len(l.queue), s.queued[l])
 		}
-	}
-	if hopeless != s.e.hopeless {
-		s.t.Fatalf("%d lanes are hopeless, %d are counted", hopeless, s.e.hopeless)
 	}
 }
 

@@ -86,8 +86,8 @@ func (e *engine) adopt(l *lane, rec *WebhookRecord, now time.Time) {
 	}
 	was := l.pace
 	// Whatever was changed may have mended it.
-	revived := e.hope(l)
-	if l.pace.set(perSecond, now); l.pace != was || revived {
+	l.probe = probePace{}
+	if l.pace.set(perSecond, now); l.pace != was || l.state == laneHeld {
 		e.unhold(l) // it may begin sooner now, or has to be put aside anew
 		e.signalClaim()
 	}
