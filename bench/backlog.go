@@ -129,17 +129,17 @@ func (b *backlogStores) fill(ctx context.Context, e *env) (err error) {
 			return err
 		}
 	}
-	return b.settle(ctx)
+	return b.full.settle(ctx)
 }
 
 // settle gives PostgreSQL what its autovacuum would do in time.
-func (b *backlogStores) settle(ctx context.Context) error {
-	if b.full.schema == "" {
+func (s *opened) settle(ctx context.Context) error {
+	if s.schema == "" {
 		return nil
 	}
-	_, err := b.full.db.ExecContext(ctx, "VACUUM (ANALYZE)")
+	_, err := s.db.ExecContext(ctx, "VACUUM (ANALYZE)")
 	if err == nil {
-		_, err = b.full.db.ExecContext(ctx, "CHECKPOINT")
+		_, err = s.db.ExecContext(ctx, "CHECKPOINT")
 	}
 	return err
 }

@@ -161,6 +161,7 @@ func allRows() []row {
 	rows = append(rows, backlogRows()...)
 	rows = append(rows, latencyRows()...)
 	rows = append(rows, noisyRows()...)
+	rows = append(rows, burstRows()...)
 	rows = append(rows, growthRows()...)
 	rows = append(rows, footprintRows()...)
 	rows = append(rows, processRows()...)

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+const (
+	// burstEvents are published by one tenant at once.
+	burstEvents = 1_000_000
+	// leastBurst lasts for longer than a quick run measures.
+	leastBurst = 100_000
+	// quietRate is how many events another one publishes a second, one at a time.
+	quietRate = 50
+)
+
+// burstRows show how long a tenant's single events take while another tenant's
+// burst is worked off, beside the same without it.
+func burstRows() []row {
+	var rows []row
+	for _, store := range storeNames {
+		rows = append(rows, row{fmt.Sprintf("burst/%s/%d", store, burstEvents), func(ctx context.Context, e *env) ([]figure, error) {
+			return e.burst(ctx, store)
+		}})
+	}
+	return rows
+}
+
+func (e *env) burst(ctx context.Context, store string) (out []figure, err error) {
+	r, err := e.openRig(ctx, store)
+	if err != nil {
+		return nil, err
+	}
+	defer closing(&err, r.store.close)
+	if _, err := r.register(ctx, "busy", e.sink.url(otherwise("ok"), 0, false), nil); err != nil {
+		return nil, err
+	}
+	if _, err := r.register(ctx, "quiet", e.sink.url("ok", 1, false), nil); err != nil {
+		return nil, err
+	}
+	calm, err := e.singles(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	total := max(e.opt.scaled(burstEvents), leastBurst)
+	const step = 500
+	for left := total; left > 0; left -= step {
+		payload := []byte(`{"filler":"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"}`)
+		if _, err := r.store.Publish(ctx, time.Now().UTC(), requests("busy", min(left, step), payload)); err != nil {
+			return nil, err
+		}
+	}
+	if err := r.store.settle(ctx); err != nil {
+		return nil, err
+	}
+	before := r.delivered.Load()
+	got, err := e.singles(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	if r.delivered.Load()-before >= int64(total) {
+		return nil, errors.New("the burst was over before it had been measured")
+	}
+	for _, q := range []struct {
+		name string
+		q    float64
+	}{{"p50 ms", 0.5}, {"p90 ms", 0.9}, {"p99 ms", 0.99}, {"most ms", 1}} {
+		out = append(out, figure{q.name, quantile(got.Latency, q.q)}, figure{"without", quantile(calm.Latency, q.q)})
+	}
+	return out, nil
+}
+
+// singles runs the dispatcher while the quiet tenant publishes, and returns what
+// the sink has received of it.
+func (e *env) singles(ctx context.Context, r *rig) (got sinkCounts, err error) {
+	window := 3 * e.opt.window
+	ev, err := r.event("quiet", smallBody)
+	if err != nil {
+		return got, err
+	}
+	publish := func(n int64) error {
+		ev := ev
+		ev.ID = stampedID(n)
+		_, err := r.Publish(ctx, ev)
+		return err
+	}
+	r.start(ctx)
+	defer closing(&err, r.stop)
+	if err := paced(ctx, quietRate, window/3, publish); err != nil {
+		return got, err
+	}
+	if _, err := e.arrived(ctx, 1); err != nil {
+		return got, err
+	}
+	if _, err := e.sink.counts(ctx, "/reset"); err != nil {
+		return got, err
+	}
+	if err := paced(ctx, quietRate, window, publish); err != nil {
+		return got, err
+	}
+	return e.arrived(ctx, int64(window.Seconds()*quietRate))
+}
