@@ -43,7 +43,7 @@ type Backlog struct {
 	// here are stuck: no dispatcher runs, or none has room.
 	Expired int
 	// OldestDue is how long the earliest of Due has been due, by the Store's
-	// clock; 0 when there is none, also when what is pending is all leased or
+	// clock; 0 when there is none. That is so, too, when all that is pending is
 	// Expired: watch both. Behind a webhook that hangs it grows by
 	// right; otherwise it is how far the dispatchers are behind.
 	OldestDue time.Duration
