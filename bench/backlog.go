@@ -113,16 +113,12 @@ func (b *backlogStores) fill(ctx context.Context, e *env) (err error) {
 			return err
 		}
 	}
-	const step = 500
-	payload := []byte(`{"filler":"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"}`)
-	for left := e.opt.scaled(b.backlog.waiting); left > 0; left -= step {
-		if _, err := b.full.Publish(ctx, time.Now().UTC(), requests("dead", min(left, step), payload)); err != nil {
-			return err
-		}
+	if err := b.full.publishMany(ctx, "dead", e.opt.scaled(b.backlog.waiting)); err != nil {
+		return err
 	}
+	const step = 500
 	for left := e.opt.scaled(b.backlog.finished); left > 0; left -= step {
-		now := time.Now().UTC()
-		if _, err := b.full.Publish(ctx, now, requests("well", min(left, step), payload)); err != nil {
+		if err := b.full.publishMany(ctx, "well", min(left, step)); err != nil {
 			return err
 		}
 		if _, err := finish(ctx, b.full, min(left, step)); err != nil {
@@ -130,6 +126,18 @@ func (b *backlogStores) fill(ctx context.Context, e *env) (err error) {
 		}
 	}
 	return b.full.settle(ctx)
+}
+
+// publishMany stores n small events of a tenant, without a dispatcher.
+func (s *opened) publishMany(ctx context.Context, tenant string, n int) error {
+	const step = 500
+	payload := []byte(`{"filler":"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"}`)
+	for ; n > 0; n -= step {
+		if _, err := s.Publish(ctx, time.Now().UTC(), requests(tenant, min(n, step), payload)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // settle gives PostgreSQL what its autovacuum would do in time.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 )
 
 const (
@@ -40,23 +39,20 @@ func (e *env) burst(ctx context.Context, store string) (out []figure, err error)
 	if _, err := r.register(ctx, "quiet", e.sink.url("ok", 1, false), nil); err != nil {
 		return nil, err
 	}
-	calm, err := e.singles(ctx, r)
+	window := 3 * e.opt.window
+	calm, err := e.singles(ctx, r, "quiet", quietRate, window)
 	if err != nil {
 		return nil, err
 	}
 	total := max(e.opt.scaled(burstEvents), leastBurst)
-	const step = 500
-	for left := total; left > 0; left -= step {
-		payload := []byte(`{"filler":"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"}`)
-		if _, err := r.store.Publish(ctx, time.Now().UTC(), requests("busy", min(left, step), payload)); err != nil {
-			return nil, err
-		}
+	if err := r.store.publishMany(ctx, "busy", total); err != nil {
+		return nil, err
 	}
 	if err := r.store.settle(ctx); err != nil {
 		return nil, err
 	}
 	before := r.delivered.Load()
-	got, err := e.singles(ctx, r)
+	got, err := e.singles(ctx, r, "quiet", quietRate, window)
 	if err != nil {
 		return nil, err
 	}
@@ -70,35 +66,4 @@ func (e *env) burst(ctx context.Context, store string) (out []figure, err error)
 		out = append(out, figure{q.name, quantile(got.Latency, q.q)}, figure{"without", quantile(calm.Latency, q.q)})
 	}
 	return out, nil
-}
-
-// singles runs the dispatcher while the quiet tenant publishes, and returns what
-// the sink has received of it.
-func (e *env) singles(ctx context.Context, r *rig) (got sinkCounts, err error) {
-	window := 3 * e.opt.window
-	ev, err := r.event("quiet", smallBody)
-	if err != nil {
-		return got, err
-	}
-	publish := func(n int64) error {
-		ev := ev
-		ev.ID = stampedID(n)
-		_, err := r.Publish(ctx, ev)
-		return err
-	}
-	r.start(ctx)
-	defer closing(&err, r.stop)
-	if err := paced(ctx, quietRate, window/3, publish); err != nil {
-		return got, err
-	}
-	if _, err := e.arrived(ctx, 1); err != nil {
-		return got, err
-	}
-	if _, err := e.sink.counts(ctx, "/reset"); err != nil {
-		return got, err
-	}
-	if err := paced(ctx, quietRate, window, publish); err != nil {
-		return got, err
-	}
-	return e.arrived(ctx, int64(window.Seconds()*quietRate))
 }

@@ -41,33 +41,38 @@ func (e *env) latency(ctx context.Context, name string, rate int) (out []figure,
 	if _, err := r.register(ctx, "tenant", e.sink.url("ok", 0, false), nil); err != nil {
 		return nil, err
 	}
-	ev, err := r.event("tenant", smallBody)
+	got, err := e.singles(ctx, r, "tenant", rate, window)
 	if err != nil {
 		return nil, err
 	}
-	r.start(ctx)
-	defer closing(&err, r.stop)
+	return latencies(got, bare), nil
+}
+
+// singles runs a dispatcher while a tenant publishes at a fixed rate, one event at
+// a time, and returns what the sink has received of it.
+func (e *env) singles(ctx context.Context, r *rig, tenant string, rate int, window time.Duration) (got sinkCounts, err error) {
+	ev, err := r.event(tenant, smallBody)
+	if err != nil {
+		return got, err
+	}
 	publish := func(n int64) error {
 		ev := ev
 		ev.ID = stampedID(n)
 		_, err := r.Publish(ctx, ev)
 		return err
 	}
+	r.start(ctx)
+	defer closing(&err, r.stop)
 	if err := paced(ctx, rate, window/10, publish); err != nil {
-		return nil, err
+		return got, err
 	}
 	if _, err := e.sink.counts(ctx, "/reset"); err != nil {
-		return nil, err
+		return got, err
 	}
 	if err := paced(ctx, rate, window, publish); err != nil {
-		return nil, err
+		return got, err
 	}
-	want := int64(window.Seconds() * float64(rate))
-	got, err := e.arrived(ctx, want)
-	if err != nil {
-		return nil, err
-	}
-	return latencies(got, bare), nil
+	return e.arrived(ctx, int64(window.Seconds()*float64(rate)))
 }
 
 // arrived waits until the sink has received so much.
