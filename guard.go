@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -56,13 +57,17 @@ type Guard struct {
 	// back into the service that sends it. Empty by default.
 	DenyNetworks []netip.Prefix
 
-	// AllowPorts are the only ports that may be dialed. Empty, the default,
-	// means every port from 1 to 65535.
+	// AllowPorts are the only ports that a webhook may be called at. Empty, the
+	// default, means every port from 1 to 65535. The port of a proxy
+	// (Config.Proxy) is the host's choice and need not be among them; the
+	// targets behind the proxy are held to AllowPorts all the same.
 	AllowPorts []int
 
-	// NAT64 are the /96 prefixes that the network translates to IPv4, such as
-	// 64:ff9b::/96 on a host that has IPv6 and DNS64 only. An address inside
-	// one is judged by the IPv4 address in its last four bytes. Empty by
+	// NAT64 are the prefixes that the network translates to IPv4, such as
+	// 64:ff9b::/96 on a host that has IPv6 and DNS64 only. A prefix has one of
+	// the lengths of RFC 6052: 32, 40, 48, 56, 64 or 96 bits. An address inside
+	// a prefix is judged by the IPv4 address that RFC 6052 embeds in it; where
+	// prefixes overlap, every reading of the address must be admitted. Empty by
 	// default: 64:ff9b::/96 is then blocked.
 	NAT64 []netip.Prefix
 
@@ -76,8 +81,8 @@ type Guard struct {
 }
 
 // Validate returns an error that names the first setting which makes no sense:
-// an invalid prefix, a port outside 1–65535, a NAT64 prefix that is not an
-// IPv6 /96, a negative timeout, or an allowed network that contains a special
+// an invalid prefix, a port outside 1–65535, a NAT64 prefix of a length that
+// RFC 6052 does not know, a negative timeout, or an allowed network that contains a special
 // range and more, or stands for IPv4 addresses. A Guard that is not valid blocks everything.
 func (g *Guard) Validate() error { return prefixed("guard", g.validate()) }
 
@@ -91,7 +96,7 @@ func (g *Guard) validate() error {
 		}
 		p = unmapPrefix(p)
 		if translated(p) {
-			return fmt.Errorf("AllowNetworks: %v stands for IPv4 addresses, metadata services among them; name the translator's /96 prefix in NAT64 and the IPv4 networks to open in AllowNetworks", p)
+			return fmt.Errorf("AllowNetworks: %v stands for IPv4 addresses, metadata services among them; name the translator's prefix in NAT64 and the IPv4 networks to open in AllowNetworks", p)
 		}
 		for _, special := range specialRanges {
 			if p.Bits() < special.Bits() && p.Contains(special.Addr()) {
@@ -105,8 +110,8 @@ func (g *Guard) validate() error {
 		}
 	}
 	for _, p := range g.NAT64 {
-		if p.Bits() != 96 || p.Addr().Is4In6() { // an IPv4 prefix has 32 at most, an invalid one -1
-			return fmt.Errorf("NAT64: %v is not an IPv6 prefix of 96 bits", p)
+		if !p.Addr().Is6() || p.Addr().Is4In6() || !slices.Contains(nat64Lengths[:], p.Bits()) {
+			return fmt.Errorf("NAT64: %v is not an IPv6 prefix of 32, 40, 48, 56, 64 or 96 bits, the lengths of RFC 6052", p)
 		}
 	}
 	for _, port := range g.AllowPorts {
@@ -155,8 +160,9 @@ func (g *Guard) admits(addr netip.Addr) bool {
 		return false
 	}
 	if inAny(g.NAT64, addr) {
-		b := addr.As16()
-		return g.admits(netip.AddrFrom4([4]byte(b[12:])))
+		return !slices.ContainsFunc(g.NAT64, func(p netip.Prefix) bool {
+			return p.Contains(addr) && !g.admits(embeddedIPv4(addr, p.Bits()))
+		})
 	}
 	return public(addr) || slices.ContainsFunc(g.AllowNetworks, func(p netip.Prefix) bool {
 		return opens(unmapPrefix(p), addr)
@@ -172,6 +178,15 @@ func (g *Guard) checkPort(port int) error {
 		return blocked(fmt.Sprintf("port %d is not one of the allowed ports", port))
 	}
 	return nil
+}
+
+// checkTargetPort judges the port of a URL that is called through a proxy.
+func (g *Guard) checkTargetPort(u *url.URL) error {
+	port, err := strconv.ParseUint(portOf(u), 10, 16)
+	if err != nil {
+		return blocked("the port is not a number from 1 to 65535")
+	}
+	return g.checkPort(int(port))
 }
 
 // Control is for the ControlContext field of a [net.Dialer]: it runs after the

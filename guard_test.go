@@ -203,7 +203,10 @@ func TestS20_SettingsThatMakeNoSenseBlockEverything(t *testing.T) {
 		{"cut mapped denial", "IPv4-mapped", Guard{DenyNetworks: networks("::ffff:0:0/95")}},
 		{"zero prefix", "invalid prefix", Guard{AllowNetworks: make([]netip.Prefix, 1)}},
 		{"zero denial", "invalid prefix", Guard{DenyNetworks: make([]netip.Prefix, 1)}},
-		{"NAT64 of 64 bits", "96 bits", Guard{NAT64: networks("64:ff9b::/64")}},
+		{"NAT64 of 72 bits", "96 bits", Guard{NAT64: networks("64:ff9b::/72")}},
+		{"NAT64 of 31 bits", "96 bits", Guard{NAT64: networks("2a00:1234::/31")}},
+		{"NAT64 of an address", "96 bits", Guard{NAT64: networks("2a00:1234::1/128")}},
+		{"NAT64 of an IPv4 network of 32 bits", "96 bits", Guard{NAT64: networks("10.0.0.1/32")}},
 		{"NAT64 of IPv4", "96 bits", Guard{NAT64: networks("10.0.0.0/8")}},
 		{"NAT64 of mapped IPv4", "96 bits", Guard{NAT64: networks("::ffff:0:0/96")}},
 		{"zero NAT64", "96 bits", Guard{NAT64: make([]netip.Prefix, 1)}},
@@ -302,6 +305,53 @@ func TestNAT64_IsJudgedByTheInnerAddress(t *testing.T) {
 	g.DenyNetworks = networks("8.8.8.8/32", "64:ff9b::101:101/128")
 	for _, text := range []string{"64:ff9b::808:808", "64:ff9b::101:101"} {
 		wantVerdict(t, g, netip.MustParseAddr(text), false)
+	}
+}
+
+// The addresses are those of the table in RFC 6052, 2.4, with other IPv4 addresses beside
+// its 192.0.2.33.
+func TestNAT64_EveryLengthOfRFC6052(t *testing.T) {
+	for prefix, addrs := range map[string]struct{ document, public, metadata, private, strayByte string }{
+		"2a00:db8::/32":            {"2a00:db8:c000:221::", "2a00:db8:808:808::", "2a00:db8:a9fe:a9fe::", "2a00:db8:a00:1::", "2a00:db8:808:808:100::"},
+		"2a00:db8:100::/40":        {"2a00:db8:1c0:2:21::", "2a00:db8:108:808:8::", "2a00:db8:1a9:fea9:fe::", "2a00:db8:10a::1:0:0", "2a00:db8:108:808:108::"},
+		"2a00:db8:122::/48":        {"2a00:db8:122:c000:2:2100::", "2a00:db8:122:808:8:800::", "2a00:db8:122:a9fe:a9:fe00::", "2a00:db8:122:a00:0:100::", "2a00:db8:122:808:108:800::"},
+		"2a00:db8:122:300::/56":    {"2a00:db8:122:3c0:0:221::", "2a00:db8:122:308:8:808::", "2a00:db8:122:3a9:fe:a9fe::", "2a00:db8:122:30a:0:1::", "2a00:db8:122:308:108:808::"},
+		"2a00:db8:122:344::/64":    {"2a00:db8:122:344:c0:2:2100:0", "2a00:db8:122:344:8:808:800:0", "2a00:db8:122:344:a9:fea9:fe00:0", "2a00:db8:122:344:a:0:100:0", "2a00:db8:122:344:ff08:808:800:0"},
+		"2a00:db8:122:344::/96":    {"2a00:db8:122:344::192.0.2.33", "2a00:db8:122:344::8.8.8.8", "2a00:db8:122:344::169.254.169.254", "2a00:db8:122:344::10.0.0.1", ""},
+		"64:ff9b:1:fffe::/64":      {"64:ff9b:1:fffe:c0:2:2100:0", "64:ff9b:1:fffe:8:808:800:0", "64:ff9b:1:fffe:a9:fea9:fe00:0", "64:ff9b:1:fffe:a:0:100:0", "64:ff9b:1:fffe:108:808:800:0"},
+		"2a00:db8:122:344::1:0/64": {"2a00:db8:122:344:c0:2:2100:0", "2a00:db8:122:344:8:808:800:9", "2a00:db8:122:344:a9:fea9:fe00:9", "2a00:db8:122:344:a:0:100:9", "2a00:db8:122:344:108:808:800:0"},
+	} {
+		for allow, private := range map[string]bool{"": false, "10.0.0.0/8": true} {
+			g := &Guard{NAT64: networks(prefix)}
+			if allow != "" {
+				g.AllowNetworks = networks(allow)
+			}
+			if err := g.Validate(); err != nil {
+				t.Fatalf("%s: %v", prefix, err)
+			}
+			wantVerdict(t, g, netip.MustParseAddr(addrs.public), true)
+			wantVerdict(t, g, netip.MustParseAddr(addrs.document), false)
+			wantVerdict(t, g, netip.MustParseAddr(addrs.metadata), false)
+			wantVerdict(t, g, netip.MustParseAddr(addrs.private), private)
+			if addrs.strayByte != "" {
+				wantVerdict(t, g, netip.MustParseAddr(addrs.strayByte), false)
+			}
+		}
+	}
+}
+
+// Two prefixes of which one lies in the other read the same address in two ways, and only the
+// translator knows which is right.
+func TestNAT64_OverlappingPrefixesMustAgree(t *testing.T) {
+	const insideBoth = "2a00:db8:808:808::a00:1" // 8.8.8.8 by /32, 10.0.0.1 by /96
+	for _, prefixes := range [][]string{{"2a00:db8::/32", "2a00:db8:808:808::/96"}, {"2a00:db8:808:808::/96", "2a00:db8::/32"}} {
+		g := &Guard{NAT64: networks(prefixes...)}
+		wantVerdict(t, g, netip.MustParseAddr(insideBoth), false)
+		wantVerdict(t, g, netip.MustParseAddr("2a00:db8:808:808::101:101"), true)
+		g.AllowNetworks = networks("10.0.0.0/8")
+		wantVerdict(t, g, netip.MustParseAddr(insideBoth), true)
+		g.DenyNetworks = networks("8.8.8.0/24")
+		wantVerdict(t, g, netip.MustParseAddr(insideBoth), false)
 	}
 }
 

@@ -97,12 +97,17 @@ func newTransport(cfg transportConfig, verifyTLS bool) *http.Transport {
 	}
 	d := &dialer{connect: guard.DialContext, tls: target.Clone()}
 	if cfg.proxy != nil {
-		t.Proxy = http.ProxyURL(cfg.proxy)
+		t.Proxy = func(r *http.Request) (*url.URL, error) {
+			return cfg.proxy, guard.checkTargetPort(r.URL) // the dialer never sees the target
+		}
 		address := proxyAddress(cfg.proxy)
 		// The address asked for is not looked at: whatever net/http makes of
-		// the target, the proxy is the only thing that is ever dialed.
+		// the target, the proxy is the only thing that is ever dialed. AllowPorts
+		// are for targets: which port the proxy has is up to the host.
+		toProxy := *guard
+		toProxy.AllowPorts = nil
 		d.connect = func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return guard.DialContext(ctx, network, address)
+			return toProxy.DialContext(ctx, network, address)
 		}
 		// This handshake is with the proxy itself, so the webhook's setting
 		// has no say in it, and no HTTP/2 is spoken.
@@ -125,11 +130,15 @@ func positiveOr(n, otherwise int) int {
 // proxyAddress is the host and port of a proxy, with the port that belongs to
 // its scheme when none is given.
 func proxyAddress(proxy *url.URL) string {
-	port := proxy.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[proxy.Scheme]
+	return net.JoinHostPort(proxy.Hostname(), portOf(proxy))
+}
+
+// portOf is the port of an http or https URL, given or implied.
+func portOf(u *url.URL) string {
+	if port := u.Port(); port != "" {
+		return port
 	}
-	return net.JoinHostPort(proxy.Hostname(), port)
+	return map[string]string{"http": "80", "https": "443"}[u.Scheme]
 }
 
 // A dialer connects, and shakes hands, within the time of the attempt that

@@ -151,6 +151,19 @@ func TestS11_WithAProxyOnlyTheProxyIsDialed(t *testing.T) {
 		t.Errorf("%d names were looked up; that is the proxy's to do", n)
 	}
 
+	// Ports that targets may have say nothing about the proxy's, and hold behind it too.
+	ports := *guard
+	ports.AllowPorts = []int{443, 80}
+	s = newTestSender(t, transportConfig{guard: &ports, proxy: u, rootCAs: roots})
+	wantStatus(t, attempt(t, s, post(t, "https://example.com/")), 202)
+	wantStatus(t, attempt(t, s, post(t, "http://169.254.169.254/latest")), 403)
+	for _, elsewhere := range []string{"https://example.com:8443/", "http://example.com:443000/", "http://example.com:8080/", "https://example.com:22/"} {
+		wantClass(t, attempt(t, s, post(t, elsewhere)), ClassBlocked, "")
+	}
+	if asked.Load() != 5 {
+		t.Errorf("the proxy was asked %d times, want 5", asked.Load())
+	}
+
 	// The proxy itself has to be permitted.
 	blockedProxy := newTestSender(t, transportConfig{guard: &Guard{}, proxy: u})
 	wantClass(t, attempt(t, blockedProxy, post(t, "http://example.com/")), ClassBlocked, "")
