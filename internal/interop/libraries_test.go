@@ -25,7 +25,7 @@ type receiver struct {
 // reached by. set gives them a secret under a name.
 func receivers(t *testing.T, p *peers) (all []receiver, set func(name, secret string)) {
 	t.Helper()
-	for _, library := range []string{"standardwebhooks", "svix"} {
+	for _, library := range []string{"standardwebhooks", "svix", "svix1"} {
 		for _, protocol := range []string{"http", "https", "http2"} {
 			all = append(all, receiver{library + " for Node over " + protocol, func(secret string) string {
 				return p.url(protocol, library, secret)

@@ -2,7 +2,8 @@
 // with code that is not of this project and answers 200, or 401 with the reason:
 //
 //   /standardwebhooks/NAME  npm package standardwebhooks
-//   /svix/NAME              npm package svix
+//   /svix/NAME              npm package svix, 2.x
+//   /svix1/NAME             npm package svix, 1.x
 //   /v1a/NAME               Ed25519 by node:crypto; NAME is a public key
 //   /plain/NAME             the receiver of the documentation, behind Express or Fastify
 //
@@ -19,12 +20,21 @@ import express from 'express';
 import fastify from 'fastify';
 import { Webhook as StandardWebhook } from 'standardwebhooks';
 import { Webhook as SvixWebhook } from 'svix';
+import { Webhook as Svix1Webhook } from 'svix1';
 
 const secrets = new Map();
 
+// documented is the receiver of the README: verify throws or does not, and what it
+// returns is not looked at.
+const documented = (Library) => (secret, raw, headers) => {
+  new Library(secret).verify(raw, headers);
+  return JSON.parse(raw);
+};
+
 const libraries = {
-  standardwebhooks: (secret, raw, headers) => new StandardWebhook(secret).verify(raw.toString(), headers),
-  svix: (secret, raw, headers) => new SvixWebhook(secret).verify(raw.toString(), headers),
+  standardwebhooks: documented(StandardWebhook),
+  svix: documented(SvixWebhook),
+  svix1: documented(Svix1Webhook),
   v1a: verifyEd25519,
 };
 
@@ -44,7 +54,8 @@ async function handle(req, res) {
   const chunks = [];
   for await (const chunk of req) chunks.push(chunk);
   try {
-    libraries[library](secrets.get(name), Buffer.concat(chunks), req.headers);
+    const event = libraries[library](secrets.get(name), Buffer.concat(chunks), req.headers);
+    if (library !== 'v1a' && typeof event?.event !== 'string') throw new Error(`verified, and yet there is no event: ${event}`);
     res.writeHead(200).end(`ok over HTTP/${req.httpVersion}`);
   } catch (err) {
     res.writeHead(401).end(String(err.message));
