@@ -128,11 +128,18 @@ func (s *sender) do(ctx context.Context, r *attemptRequest) (a Attempt, hint res
 	if resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode == http.StatusServiceUnavailable {
 		hint.retryAfter = resp.Header["Retry-After"]
 	}
-	m := masker{request: r.header}
+	m := masker{header: r.header, url: r.url}
 	a.ResponseHeaders = keptHeaders(resp.Header, a.Succeeded(), &m)
+	target := redirectTarget(resp.StatusCode, resp.Header, r.url, &m)
+	if target != "" {
+		if a.ResponseHeaders == nil {
+			a.ResponseHeaders = make(map[string]string, 1)
+		}
+		a.ResponseHeaders["Location"] = target
+	}
 	a.ResponseBody, a.ResponseTruncated = f.readBody(resp, &m)
 	if !a.Succeeded() {
-		a.Class, a.Error = ClassStatus, statusText(resp.StatusCode)
+		a.Class, a.Error = ClassStatus, statusText(resp.StatusCode, target, r.url)
 	}
 	a.Duration = time.Since(start)
 	return a, hint

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -188,18 +189,20 @@ func (f *flight) quoted(err error) string {
 	}
 	text := strings.TrimPrefix(err.Error(), "net/http: ")
 	text = strings.TrimPrefix(text, "HTTP/1.x transport connection broken: ")
-	text, _ = strings.CutSuffix(text, `"`) // a secret that broke off before it is still one
-	secrets := secretsOf(f.request.header)
-	for _, part := range [...]string{f.request.url.RequestURI(), f.request.url.EscapedPath(), f.request.url.RawQuery} {
-		if len(part) >= leastSecret {
-			secrets = append(secrets, part)
+	if at := strings.IndexByte(text, '"'); at >= 0 {
+		// What the receiver sent, as net/http quotes it: secrets are looked for in
+		// the bytes, and one that broke off before the closing quote is still one.
+		if raw, err := strconv.Unquote(text[at:]); err == nil {
+			text = text[:at+1] + raw
 		}
 	}
-	return printable(maskString(text, secrets), keptError)
+	m := masker{header: f.request.header, url: f.request.url, path: true}
+	return printable(m.maskString(text), keptError)
 }
 
-// statusText explains a status that is not a success.
-func statusText(status int) string {
+// statusText explains a status that is not a success, and where a redirect
+// points: see redirectTarget.
+func statusText(status int, target string, from *url.URL) string {
 	name := http.StatusText(status)
 	if name != "" {
 		name = " " + name
@@ -207,7 +210,7 @@ func statusText(status int) string {
 	text := fmt.Sprintf("the receiver answered %03d%s", status, name)
 	switch {
 	case status >= 300 && status <= 399:
-		text += "; redirects are not followed"
+		text += redirectText(target, from)
 	case status < 200:
 		text += ", which is not an answer to a delivery"
 	}

@@ -7,13 +7,18 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 )
 
 // Version of the library, sent in User-Agent.
 const Version = "0.1.0"
 
-const userAgent = "seed68722ecd-webhook/" + Version
+// defaultUserAgent is the User-Agent of requests unless the host names its own.
+const defaultUserAgent = "seed68722ecd-webhook/" + Version
+
+// maxUserAgent bounds Config.UserAgent, in bytes.
+const maxUserAgent = 256
 
 // Config adjusts a [Dispatcher]. The zero value works and is safe: https to
 // public addresses only. Every field says what zero means; New refuses what
@@ -38,6 +43,13 @@ type Config struct {
 	// kin are ignored. Behind a proxy the Guard sees only the proxy's address,
 	// which must be permitted: the proxy has to do the filtering.
 	Proxy *url.URL
+
+	// UserAgent is the User-Agent of every request, such as
+	// "ExampleHooks/1.4 (+https://example.com/webhooks)": receivers' operators
+	// read it in their logs and write rules for it. It is up to 256 bytes of
+	// printable ASCII. Empty means the library's name and version. A webhook's
+	// custom headers can not change it.
+	UserAgent string
 
 	// MaxInFlight bounds the attempts in flight, and with them goroutines and
 	// connections. 0 means 512.
@@ -121,6 +133,7 @@ func (c Config) withDefaults() Config {
 	g.AllowNetworks, g.DenyNetworks = slices.Clone(g.AllowNetworks), slices.Clone(g.DenyNetworks)
 	g.AllowPorts, g.NAT64 = slices.Clone(g.AllowPorts), slices.Clone(g.NAT64)
 
+	c.UserAgent = orDefault(c.UserAgent, defaultUserAgent)
 	c.MaxInFlight = orDefault(c.MaxInFlight, 512)
 	c.MaxInFlightPerWebhook = orDefault(c.MaxInFlightPerWebhook, min(64, c.MaxInFlight))
 	c.MaxClaimed = orDefault(c.MaxClaimed, 4*c.MaxInFlight)
@@ -185,6 +198,11 @@ func (c *Config) check() error {
 	}
 	if p := c.Proxy; p != nil && (p.Scheme != "http" && p.Scheme != "https" || p.Host == "") {
 		refuse("Proxy", "must be an http or https URL with a host")
+	}
+	if len(c.UserAgent) > maxUserAgent {
+		refuse("UserAgent", "must be at most %d bytes, got %d", maxUserAgent, len(c.UserAgent))
+	} else if err := checkHeaderText(c.UserAgent); err != nil || strings.TrimSpace(c.UserAgent) != c.UserAgent {
+		refuse("UserAgent", "must be printable ASCII without spaces around it, got %q", c.UserAgent)
 	}
 	if err := c.Guard.validate(); err != nil {
 		refuse("Guard", "is invalid: %v", err)

@@ -25,7 +25,7 @@ func TestConfigDefaults(t *testing.T) {
 		cmpopts.IgnoreUnexported(Guard{}),
 	}
 	want := Config{
-		MaxInFlight: 512, MaxInFlightPerWebhook: 64, MaxClaimed: 2048,
+		UserAgent: "seed68722ecd-webhook/0.1.0", MaxInFlight: 512, MaxInFlightPerWebhook: 64, MaxClaimed: 2048,
 		Lease: 30 * time.Second, PollInterval: 200 * time.Millisecond, DrainTimeout: 30 * time.Second,
 		Retry: ExponentialRetry{}, MaxRetryAfter: 6 * time.Hour, DisableAfter: 120 * time.Hour, QuarantineAfter: 5,
 		SecretOverlap: 24 * time.Hour, MaxEventSize: 262144, Retention: 720 * time.Hour,
@@ -78,6 +78,12 @@ func TestConfigRefusesWhatMakesNoSense(t *testing.T) {
 		{"proxy", Config{Proxy: &url.URL{Scheme: "https", Host: "p:8080"}}, nil},
 		{"proxy without a host", Config{Proxy: &url.URL{Scheme: "http"}}, []string{"Proxy", "host"}},
 		{"proxy of another scheme", Config{Proxy: &url.URL{Scheme: "socks5", Host: "p", User: url.UserPassword("u", "marker")}}, []string{"Proxy", "http"}},
+		{"user agent", Config{UserAgent: "ExampleHooks/1.4 (+https://example.com/webhooks)"}, nil},
+		{"user agent with a line end", Config{UserAgent: "a\r\nX: y"}, []string{"UserAgent", "printable ASCII"}},
+		{"user agent with space around", Config{UserAgent: " a"}, []string{"UserAgent", "spaces"}},
+		{"user agent beyond ASCII", Config{UserAgent: "Bjørn"}, []string{"UserAgent", "printable ASCII"}},
+		{"user agent too long", Config{UserAgent: strings.Repeat("a", 257)}, []string{"UserAgent", "256", "257"}},
+		{"user agent at its limit", Config{UserAgent: strings.Repeat("a", 256)}, nil},
 		{"guard", Config{Guard: Guard{AllowNetworks: []netip.Prefix{{}}}}, []string{"Guard"}},
 		{"guard's ports", Config{Guard: Guard{AllowPorts: []int{0}}}, []string{"Guard", "0"}},
 		{"never, at once, not at all", Config{DrainTimeout: -1, MaxRetryAfter: -1, DisableAfter: -1, SecretOverlap: -1, Retention: -1}, nil},

@@ -65,7 +65,7 @@ func TestDeliveryOnTheWire(t *testing.T) {
 			mac.Write([]byte(id + "." + ts + "." + r.body))
 			wantHeader := http.Header{
 				"Content-Type":        {"application/json"},
-				"User-Agent":          {userAgent},
+				"User-Agent":          {defaultUserAgent},
 				"X-Webhook-Signature": {plain},
 				"Webhook-Id":          {id},
 				"Webhook-Timestamp":   {ts},

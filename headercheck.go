@@ -20,35 +20,108 @@ const (
 )
 
 // reservedHeaders are the headers that the library or net/http sets, or that
-// change what a request is: where it ends, who is asked, how often it may be
-// sent. In lower case, with hyphens.
+// change what a request is: where it ends, where it goes, which method it has,
+// how often it may be sent. Proxies and frameworks of the receiver's believe
+// others: who sent the request, and whose trace it belongs to. A customer
+// whose webhook points at somebody else's server must not be able to say
+// either. In lower case, with hyphens.
 var reservedHeaders = map[string]bool{
-	"accept-encoding":   true, // would turn on decoding of the answer
-	"connection":        true, // could name a header for proxies to drop
-	"content-encoding":  true,
-	"content-length":    true,
-	"content-type":      true,
-	"expect":            true,
-	"forwarded":         true,
-	"host":              true,
-	"http2-settings":    true,
-	"idempotency-key":   true, // net/http repeats a request that has one
-	"keep-alive":        true,
-	"te":                true,
-	"traceparent":       true, // whose trace it is says the host, see Observer
-	"tracestate":        true,
-	"baggage":           true,
-	"trailer":           true,
-	"transfer-encoding": true,
-	"upgrade":           true,
-	"user-agent":        true,
-	"via":               true,
-	"x-idempotency-key": true, // likewise
+	// The frame and the meaning of the request.
+	"accept-encoding":        true, // would turn on decoding of the answer
+	"connection":             true, // could name a header for proxies to drop
+	"digest":                 true, // of the body, as Content-Digest is
+	"early-data":             true,
+	"expect":                 true,
+	"host":                   true,
+	"http2-settings":         true,
+	"idempotency-key":        true, // net/http repeats a request that has one
+	"if-range":               true,
+	"keep-alive":             true,
+	"max-forwards":           true,
+	"range":                  true,
+	"repr-digest":            true,
+	"te":                     true,
+	"trailer":                true,
+	"transfer-encoding":      true,
+	"upgrade":                true,
+	"user-agent":             true, // see Config.UserAgent
+	"via":                    true,
+	"want-digest":            true,
+	"x-http-host-override":   true,
+	"x-http-method":          true,
+	"x-idempotency-key":      true, // as idempotency-key
+	"x-method-override":      true,
+	"x-original-host":        true,
+	"x-original-method":      true,
+	"x-original-uri":         true,
+	"x-original-url":         true,
+	"x-rewrite-url":          true,
+	"x-script-name":          true,
+	"x-sendfile-type":        true, // Rack would send files of the receiver's
+	"x-http-path-override":   true,
+	"x-http-method-override": true,
+
+	// Who sent the request.
+	"cf-access-authenticated-user-email": true,
+	"cf-connecting-ip":                   true,
+	"cf-connecting-ipv6":                 true,
+	"cf-ew-via":                          true,
+	"cf-ipcountry":                       true,
+	"cf-pseudo-ipv4":                     true,
+	"cf-ray":                             true,
+	"cf-visitor":                         true,
+	"cf-worker":                          true,
+	"client-ip":                          true,
+	"do-connecting-ip":                   true,
+	"forwarded":                          true,
+	"forwarded-for":                      true,
+	"incap-client-ip":                    true,
+	"remote-addr":                        true,
+	"remote-user":                        true,
+	"true-client-ip":                     true,
+	"x-client-cert":                      true,
+	"x-client-dn":                        true,
+	"x-client-ip":                        true,
+	"x-client-port":                      true,
+	"x-client-verify":                    true,
+	"x-cluster-client-ip":                true,
+	"x-forwarded":                        true,
+	"x-forwarder-for":                    true,
+	"x-nf-client-connection-ip":          true,
+	"x-originating-ip":                   true,
+	"x-proxyuser-ip":                     true,
+	"x-real-host":                        true,
+	"x-real-ip":                          true,
+	"x-real-port":                        true,
+	"x-sucuri-clientip":                  true,
+	"x-user-ip":                          true,
+	"x-webauth-user":                     true,
+
+	// Whose trace the request belongs to says the host, see Observer.
+	"b3":                    true,
+	"baggage":               true,
+	"grpc-trace-bin":        true,
+	"sentry-trace":          true,
+	"traceparent":           true,
+	"tracestate":            true,
+	"uber-trace-id":         true,
+	"x-amzn-trace-id":       true,
+	"x-cloud-trace-context": true,
+	"x-ot-span-context":     true,
 }
 
-// reservedPrefixes are families of headers: the library's own, and those that
-// tell a receiver who sent the request.
-var reservedPrefixes = [...]string{"proxy-", "x-forwarded-", "x-webhook-", "webhook-"}
+// reservedPrefixes are families of headers, for the same reasons: the
+// library's own, those that describe the body, those that load balancers,
+// clouds and gateways write for the application behind them.
+var reservedPrefixes = [...]string{
+	"webhook-", "x-webhook-",
+	"content-",
+	"cdn-loop", "proxy-", "sec-", "x-accel-", "x-middleware-",
+	"fastly-", "fly-", "wl-proxy-", "x-akamai-", "x-amzn-oidc-", "x-appengine-", "x-arr-", "x-auth-request-", "x-azure-",
+	"x-envoy-", "x-forwarded-", "x-goog-authenticated-user-", "x-goog-iap-", "x-ms-client-principal", "x-original-forwarded-", "x-remote-", "x-vercel-",
+	"client-cert", "ssl-client-", "x-ssl-",
+	"uberctx-", "x-b3-", "x-datadog-",
+}
 
 // reservedHeader reports whether a custom header may not have this name, in
 // any case and with underscores or the like for hyphens, which many servers
@@ -125,9 +198,17 @@ func checkHeaderValue(name, value string) error {
 	if len(value) > maxHeaderValue {
 		return fmt.Errorf("value of %q is %d bytes; the limit is %d", name, len(value), maxHeaderValue)
 	}
+	if err := checkHeaderText(value); err != nil {
+		return fmt.Errorf("value of %q: %w", name, err)
+	}
+	return nil
+}
+
+// checkHeaderText refuses what is not printable ASCII in the value of a header.
+func checkHeaderText(value string) error {
 	for i := range len(value) {
 		if value[i] < ' ' || value[i] > '~' {
-			return fmt.Errorf("value of %q: byte %d is not printable ASCII", name, i)
+			return fmt.Errorf("byte %d is not printable ASCII", i)
 		}
 	}
 	return nil

@@ -34,6 +34,21 @@ func TestH1_ReservedHeaders(t *testing.T) {
 		"Host", "Content-Type", "Content-Length", "Content-Encoding", "Transfer-Encoding", "TE", "Trailer", "Connection", "Keep-Alive",
 		"Proxy-Authorization", "Proxy-Connection", "Proxy-X", "Upgrade", "HTTP2-Settings", "Expect", "Accept-Encoding", "Idempotency-Key",
 		"X-Idempotency-Key", "User-Agent", "Via", "Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Anything",
+		// Who sent the request.
+		"X-Real-IP", "True-Client-IP", "CF-Connecting-IP", "CF-Connecting-IPv6", "X-Client-IP", "Client-IP", "X-Cluster-Client-IP", "Fastly-Client-IP",
+		"Fly-Client-IP", "X-Forwarded", "Forwarded-For", "X-Original-Forwarded-For", "X-Originating-IP", "X-Remote-IP", "X-Remote-Addr", "Remote-Addr", "X-Remote-User",
+		"X-Envoy-External-Address", "X-Azure-ClientIP", "X-Azure-SocketIP", "X-Appengine-User-Ip", "X-Vercel-Forwarded-For", "X-Nf-Client-Connection-Ip",
+		"DO-Connecting-IP", "WL-Proxy-Client-IP", "Proxy-Client-IP", "X-ProxyUser-Ip", "X-Sucuri-ClientIP", "Incap-Client-IP", "X-User-IP", "X-Akamai-Edgescape",
+		"X-Amzn-Oidc-Identity", "X-Goog-Authenticated-User-Email", "X-Goog-IAP-JWT-Assertion", "X-MS-Client-Principal", "X-Auth-Request-User", "X-WebAuth-User",
+		"CF-Access-Authenticated-User-Email", "CF-IPCountry", "Client-Cert", "Client-Cert-Chain", "X-Client-Cert", "X-SSL-Client-Verify", "SSL-Client-Cert", "X-ARR-ClientCert",
+		"Sec-Fetch-Site", "CDN-Loop",
+		// What the request is, and where it goes.
+		"X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "X-Original-URL", "X-Rewrite-URL", "X-Original-URI", "X-Original-Method", "X-Original-Host",
+		"X-HTTP-Host-Override", "X-Script-Name", "X-Sendfile-Type", "X-Accel-Mapping", "X-Accel-Redirect", "X-Middleware-Subrequest", "Range", "If-Range", "Max-Forwards", "Early-Data",
+		"Content-Language", "Content-MD5", "Content-Digest", "Content-Location", "Content-Range", "Content-Disposition", "Content-Security-Policy", "Content-Anything",
+		"Digest", "Repr-Digest", "Want-Digest",
+		// Whose trace it is.
+		"Traceparent", "Tracestate", "Baggage", "B3", "X-B3-TraceId", "Uber-Trace-Id", "X-Amzn-Trace-Id", "X-Cloud-Trace-Context", "X-Datadog-Trace-Id", "Sentry-Trace",
 		"X-Webhook-Signature", "X-Webhook-Event", "X-Webhook-Attempt", "X-Webhook-New", "webhook-id", "webhook-timestamp", "webhook-signature", "webhook-x",
 	}
 	for _, name := range reserved {
@@ -50,7 +65,8 @@ func TestH1_ReservedHeaders(t *testing.T) {
 			refusedHeaders(t, map[string]string{spelling: "hunter2"}, "reserved", spelling)
 		}
 	}
-	for _, name := range []string{"Authorization", "X-Api-Key", "X-Webhooks", "Webhooks-Id", "Proxy", "X-Forwarded", "Accept", "Cookie", "Hosts", "X-Host", "Content-Language", "Date"} {
+	for _, name := range []string{"Authorization", "X-Api-Key", "X-Webhooks", "Webhooks-Id", "Proxy", "Accept", "Accept-Language", "Cookie", "Hosts", "X-Host", "Date", "Contents",
+		"CF-Access-Client-Id", "CF-Access-Client-Secret", "X-Client", "X-Client-Id", "X-Client-Secret", "X-Ms-Client-Request-Id", "X-Real", "X-Request-Id", "X-Hub-Signature-256", "X-Goog-Channel-Token", "X-Amz-Security-Token", "Origin", "Signature-Key", "Prefer", "DPoP"} {
 		if reservedHeader(name) {
 			t.Errorf("reservedHeader(%q) = true", name)
 		}

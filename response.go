@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -22,9 +20,6 @@ const (
 	drainedBody = 2 * keptBody
 	// keptValue is how much of a header's value is kept.
 	keptValue = 256
-	// leastSecret is the length from which a value of a header that we sent is
-	// masked when it comes back. Below it would mask every "1" and "ok".
-	leastSecret = 6
 	// maxReadsForNothing ends reading from a transport of the host's whose
 	// bodies return neither bytes nor an error.
 	maxReadsForNothing = 100
@@ -54,9 +49,7 @@ func (f *flight) readBody(resp *http.Response, m *masker) (kept []byte, truncate
 	if n == 0 {
 		return nil, err != io.EOF
 	}
-	if n >= leastSecret {
-		mask(buf[:n], m.secrets())
-	}
+	m.mask(buf[:n])
 	return bytes.Clone(buf[:min(n, keptBody)]), err != io.EOF || n > keptBody
 }
 
@@ -81,8 +74,8 @@ func keptHeaders(h http.Header, success bool, m *masker) map[string]string {
 			continue
 		}
 		value := values[0]
-		if len(value) >= leastSecret && !isDate(value) {
-			value = maskString(value, m.secrets())
+		if !isDate(value) {
+			value = m.maskString(value)
 		}
 		kept[name] = printable(value, keptValue)
 	}
@@ -152,111 +145,4 @@ func isDate(s string) bool {
 		}
 	}
 	return true
-}
-
-// A masker knows what must not be stored of an answer to a request. It finds
-// that out when it is first asked: most answers hold nothing that could be it.
-type masker struct {
-	request http.Header
-	found   []string
-	asked   bool
-}
-
-func (m *masker) secrets() []string {
-	if !m.asked {
-		m.found, m.asked = secretsOf(m.request), true
-	}
-	return m.found
-}
-
-// secretsOf returns what must not be stored when a receiver echoes it: the
-// signatures and the values of the webhook's own headers, whole and by the
-// parts that spaces and commas separate.
-func secretsOf(h http.Header) []string {
-	secrets := make([]string, 0, 8)
-	add := func(s string) {
-		if len(s) >= leastSecret && !slices.Contains(secrets, s) {
-			secrets = append(secrets, s)
-		}
-	}
-	for name, values := range h {
-		if isPublicHeader(name) {
-			continue
-		}
-		for _, value := range values {
-			add(value)
-			for rest := value; ; {
-				i := strings.IndexAny(rest, " ,;")
-				if i < 0 {
-					if len(rest) < len(value) {
-						add(rest)
-					}
-					break
-				}
-				add(rest[:i])
-				rest = rest[i+1:]
-			}
-		}
-	}
-	return secrets
-}
-
-// isPublicHeader reports whether a request's header is one whose value anyone
-// may see.
-func isPublicHeader(name string) bool {
-	for _, public := range [...]string{"Content-Type", "User-Agent", "Webhook-Id", "Webhook-Timestamp", "X-Webhook-Event", "X-Webhook-Attempt"} {
-		if len(name) == len(public) && strings.EqualFold(name, public) {
-			return true
-		}
-	}
-	return false
-}
-
-// mask overwrites every occurrence of a secret in data, and the start of one
-// that data ends in: the echo may have been cut there.
-func mask(data []byte, secrets []string) {
-	for _, secret := range secrets {
-		for at := 0; len(data)-at >= len(secret); {
-			i := bytes.Index(data[at:], []byte(secret))
-			if i < 0 {
-				break
-			}
-			at += i
-			stars(data[at : at+len(secret)])
-			at += len(secret)
-		}
-		stars(data[len(data)-endsInStartOf(data, secret):])
-	}
-}
-
-func stars(p []byte) {
-	for i := range p {
-		p[i] = '*'
-	}
-}
-
-// maskString is mask for text, without a copy when there is nothing to mask.
-func maskString(s string, secrets []string) string {
-	if len(s) < leastSecret {
-		return s
-	}
-	for _, secret := range secrets {
-		if strings.Contains(s, secret) || endsInStartOf(s, secret) > 0 {
-			b := []byte(s)
-			mask(b, secrets)
-			return string(b)
-		}
-	}
-	return s
-}
-
-// endsInStartOf returns how many bytes at the end of s are the start of
-// secret, not all of it; 0 when that is fewer than leastSecret.
-func endsInStartOf[T string | []byte](s T, secret string) int {
-	for n := min(len(secret)-1, len(s)); n >= leastSecret; n-- {
-		if string(s[len(s)-n:]) == secret[:n] {
-			return n
-		}
-	}
-	return 0
 }

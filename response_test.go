@@ -457,10 +457,10 @@ func TestCatalogue34_AnEchoOfTheRequestIsMasked(t *testing.T) {
 
 func TestCatalogue34_Mask(t *testing.T) {
 	t.Parallel()
-	secrets := secretsOf(http.Header{
+	m := masker{header: http.Header{
 		"X-A": {"secret-one"}, "X-B": {"short"}, "Authorization": {"Basic " + base64.StdEncoding.EncodeToString([]byte("user:pass"))},
 		"Content-Type": {"application/json"}, "webhook-id": {"evt_public"},
-	})
+	}}
 	for in, want := range map[string]string{
 		"secret-one":                      "**********",
 		"a secret-one, secret-one.":       "a **********, **********.",
@@ -475,11 +475,11 @@ func TestCatalogue34_Mask(t *testing.T) {
 		"nothing of the kind in here":     "nothing of the kind in here",
 		"secret-secret-one secret-secret": "secret-********** secret-******",
 	} {
-		if got := maskString(in, secrets); got != want {
+		if got := m.maskString(in); got != want {
 			t.Errorf("mask(%q) = %q, want %q", in, got, want)
 		}
 		data := []byte(in)
-		if mask(data, secrets); string(data) != want {
+		if m.mask(data); string(data) != want {
 			t.Errorf("mask of the bytes of %q = %q, want %q", in, data, want)
 		}
 	}
@@ -510,7 +510,7 @@ func TestStatusText(t *testing.T) {
 		0:   "the receiver answered 000, which is not an answer to a delivery",
 		999: "the receiver answered 999",
 	} {
-		if got := statusText(status); got != want {
+		if got := statusText(status, "", nil); got != want {
 			t.Errorf("statusText(%d) = %q, want %q", status, got, want)
 		}
 	}

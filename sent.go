@@ -88,7 +88,7 @@ func (d *Dispatcher) sentRequest(ctx context.Context, tenant, deliveryID string,
 	r := SentRequest{Number: number, Time: at, Method: http.MethodPost, Body: Body(ev, del), Signatures: SignaturesUnknown}
 	own := http.Header{
 		"Content-Type":         {"application/json"},
-		"User-Agent":           {userAgent},
+		"User-Agent":           {d.cfg.UserAgent},
 		headerWebhookID:        {ev.ID},
 		headerWebhookTimestamp: {strconv.FormatInt(at.Unix(), 10)},
 		headerEvent:            {ev.Type},

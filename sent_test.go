@@ -15,7 +15,8 @@ import (
 // What is shown of every attempt is what the receiver got, but for the values of
 // custom headers.
 func TestSentRequestIsWhatWasSent(t *testing.T) {
-	inBubble(t, Config{}, func(w *world) {
+	const agent = "ExampleHooks/1.4 (+https://example.com/webhooks)"
+	inBubble(t, Config{UserAgent: agent}, func(w *world) {
 		ctx := context.Background()
 		w.rx.status("a.example.com", 500)
 		wh := w.hook("a.example.com", func(s *WebhookSpec) {
@@ -34,6 +35,9 @@ func TestSentRequestIsWhatWasSent(t *testing.T) {
 			r, err := w.SentRequest(ctx, tenant, d.ID, i+1)
 			if err != nil {
 				t.Fatal(err)
+			}
+			if got := g.header["User-Agent"]; len(got) != 1 || got[0] != agent {
+				t.Errorf("attempt %d: User-Agent %q, want %q", i+1, got, agent)
 			}
 			want := g.header.Clone()
 			want["X-Api-Key"] = []string{HiddenValue}

@@ -139,7 +139,7 @@ func (e *engine) attempt(j *job, t *target) (responseHint, error) {
 	body := Body(*j.Event, j.Delivery)
 
 	o := &outgoing{values: [8]string{
-		"application/json", userAgent, j.Event.ID, e.stamp(started.Unix()), j.Event.Type, strconv.Itoa(number),
+		"application/json", e.cfg.UserAgent, j.Event.ID, e.stamp(started.Unix()), j.Event.Type, strconv.Itoa(number),
 	}}
 	h := make(http.Header, len(t.header)+len(o.values))
 	for name, v := range t.header {
