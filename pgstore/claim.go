@@ -95,10 +95,10 @@ m AS MATERIALIZED (
 	JOIN {queue} q ON ` + sameKey + ` AND q.token = c.token
 	WHERE c.remaining > 0),
 gone AS (
-	DELETE FROM {claims} x USING c WHERE x.id = c.id AND NOT EXISTS (SELECT 1 FROM m WHERE m.id = c.id)),
+	DELETE FROM {claims} x USING c WHERE x.id = ANY (ARRAY[c.id]) AND NOT EXISTS (SELECT 1 FROM m WHERE m.id = c.id)),
 later AS (
 	UPDATE {claims} x SET check_at = greatest((SELECT now FROM n) + 1000000, l.until)
-	FROM (SELECT id, min(lease_until) AS until FROM m GROUP BY id) l WHERE x.id = l.id)
+	FROM (SELECT id, min(lease_until) AS until FROM m GROUP BY id) l WHERE x.id = ANY (ARRAY[l.id]))
 SELECT wkey, min(due) FROM m WHERE lease_until <= (SELECT now FROM n) GROUP BY wkey`
 
 // sweepSQL lists the webhooks that have ready deliveries, from one webhook on,

@@ -217,7 +217,8 @@ func (b *batch) args(clock int64, at []int) []any {
 }
 
 // late deals with results whose token holds no lease: those recorded before are
-// acknowledged, those of deliveries that exist are logged.
+// acknowledged, those of deliveries that exist are logged. OFFSET 0 keeps the
+// server from reading the whole of a table at once instead of looking for each.
 func (b *batch) late(ctx context.Context, tx *sql.Tx, s *Store) error {
 	var rest []int
 	for _, i := range b.send {
@@ -237,10 +238,10 @@ func (b *batch) late(ctx context.Context, tx *sql.Tx, s *Store) error {
 	}
 	rows, err := tx.QueryContext(ctx, s.sql(`
 		SELECT r.ord,
-			EXISTS (SELECT 1 FROM {attempts} a WHERE a.ekey = r.ekey AND a.wkey = r.wkey AND a.token = r.token)
-			OR EXISTS (SELECT 1 FROM {deliveries} d WHERE d.ekey = r.ekey AND d.wkey = r.wkey AND d.token = r.token),
-			EXISTS (SELECT 1 FROM {queue} q WHERE q.ekey = r.ekey AND q.wkey = r.wkey)
-			OR EXISTS (SELECT 1 FROM {deliveries} d WHERE d.ekey = r.ekey AND d.wkey = r.wkey)
+			EXISTS (SELECT 1 FROM {attempts} a WHERE a.ekey = r.ekey AND a.wkey = r.wkey AND a.token = r.token OFFSET 0)
+			OR EXISTS (SELECT 1 FROM {deliveries} d WHERE `+sameLogged+` AND d.token = r.token`+inOrder+`),
+			EXISTS (SELECT 1 FROM {queue} q WHERE `+sameKey+` OFFSET 0)
+			OR EXISTS (SELECT 1 FROM {deliveries} d WHERE `+sameLogged+inOrder+`)
 		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) WITH ORDINALITY AS r(ekey, wkey, token, ord)`),
 		ekeys.String(), wkeys.String(), tokens.String())
 	var log []int

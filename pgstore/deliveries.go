@@ -219,15 +219,15 @@ func (l *listing) read(ctx context.Context, tx *sql.Tx, s *Store, streams []*str
 // index in the order of the list would else seem good, and is not.
 func (l *listing) ofEvent(ctx context.Context, tx *sql.Tx, s *Store) (page merge.Page[place, webhook.Delivery], err error) {
 	p := params{l.q.Tenant, l.q.EventID, l.from.created, l.from.event, l.from.webhook, sqlstore.Micros(l.q.Since), l.limit + 1}
-	hooks, key := "", `%[1]s.ekey = ev.ekey`
-	if l.q.WebhookID != "" { // more than one, if it was deleted and made again
+	hooks, key := "", `%[1]s.ekey = ANY (ARRAY[ev.ekey])` // as in sameLogged
+	if l.q.WebhookID != "" {                              // more than one, if it was deleted and made again
 		hooks = ` CROSS JOIN unnest(` + p.add(l.hooks.String(), "bigint[]") + `) AS h (wkey)`
-		key = `(%[1]s.ekey, %[1]s.wkey) >= (ev.ekey, h.wkey) AND (%[1]s.ekey, %[1]s.wkey) <= (ev.ekey, h.wkey)` // as in sameKey
+		key += ` AND %[1]s.wkey = h.wkey`
 	}
 	part := func(table, alias, columns string) string {
 		return fmt.Sprintf(`
 			SELECT %[2]s, ev.id FROM {events} ev`+hooks+`
-			CROSS JOIN LATERAL (SELECT * FROM {%[3]s} %[1]s WHERE `+key+` OFFSET 0) %[1]s
+			CROSS JOIN LATERAL (SELECT * FROM {%[3]s} %[1]s WHERE `+key+` ORDER BY %[1]s.ekey OFFSET 0) %[1]s
 			WHERE ev.tenant = $1::text AND ev.id = $2::text AND %[1]s.created_at >= $6::bigint AND %[4]s
 				AND (%[1]s.created_at, %[1]s.ekey, %[1]s.wkey) < ($3::bigint, $4::bigint, $5::bigint)`, alias, columns, table, l.matches(&p, alias))
 	}

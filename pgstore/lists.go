@@ -134,6 +134,9 @@ func (s *Store) GetDelivery(ctx context.Context, tenant, id string) (webhook.Del
 	return d, wrap(ctx, "get delivery", err)
 }
 
+// keyLogged is as sameLogged for the key in the parameters 1 and 2.
+const keyLogged = `d.ekey = ANY (ARRAY[$1::bigint]) AND d.wkey = $2::bigint` + inOrder
+
 func (s *Store) getDelivery(ctx context.Context, q querier, tenant, id string) (d webhook.Delivery, err error) {
 	k, ok := parseID(id)
 	found := false
@@ -142,7 +145,7 @@ func (s *Store) getDelivery(ctx context.Context, q querier, tenant, id string) (
 			SELECT x.*, e.id, w.id FROM (
 				SELECT `+queuedColumns+` FROM {queue} q WHERE q.ekey = $1::bigint AND q.wkey = $2::bigint
 				UNION ALL
-				SELECT `+finishedColumns+` FROM {deliveries} d WHERE d.ekey = $1::bigint AND d.wkey = $2::bigint) x
+				SELECT `+finishedColumns+` FROM (SELECT * FROM {deliveries} d WHERE `+keyLogged+`) d) x
 			JOIN {webhooks} w ON w.wkey = x.wkey AND w.tenant = $3::text
 			JOIN {events} e ON e.ekey = x.ekey`), k.event, k.webhook, tenant)
 		err = each(rows, err, func() error {
@@ -175,7 +178,7 @@ func (s *Store) ListAttempts(ctx context.Context, tenant, deliveryID string) ([]
 				FROM {attempts} WHERE ekey = $1::bigint AND wkey = $2::bigint AND started_at IS NOT NULL
 				UNION ALL
 				SELECT ord, number, started_at, duration, status, class, error, headers, body, truncated, false
-				FROM {deliveries} WHERE ekey = $1::bigint AND wkey = $2::bigint AND started_at IS NOT NULL) a
+				FROM (SELECT * FROM {deliveries} d WHERE `+keyLogged+`) d WHERE started_at IS NOT NULL) a
 			ORDER BY ord`), k.event, k.webhook)
 		return each(rows, err, func() error {
 			a := webhook.Attempt{DeliveryID: deliveryID}

@@ -64,11 +64,11 @@ func (p *pruning) step(ctx context.Context, tx *sql.Tx) error {
 	end := keyAt(p.before) + 1<<21
 	rows, err := tx.QueryContext(ctx, p.s.sql(`
 		WITH c AS MATERIALIZED (
-			SELECT ekey, wkey FROM {deliveries}
+			SELECT ekey, wkey, ctid AS id FROM {deliveries}
 			WHERE (ekey, wkey) > ($1::bigint, $2::bigint) AND ekey < $3::bigint AND finished_at < $4::bigint
 			ORDER BY ekey, wkey LIMIT $5::bigint FOR UPDATE SKIP LOCKED),
-		d AS (DELETE FROM {deliveries} x USING c WHERE x.ekey = c.ekey AND x.wkey = c.wkey),
-		a AS (DELETE FROM {attempts} x USING c WHERE x.ekey = c.ekey AND x.wkey = c.wkey)
+		d AS (DELETE FROM {deliveries} x USING c WHERE x.ctid = c.id),
+		a AS (DELETE FROM {attempts} q USING c r WHERE `+sameKey+`)
 		SELECT ekey, wkey FROM c ORDER BY ekey, wkey`), p.delivery.event, p.delivery.webhook, end, p.before, p.limit)
 	err = each(rows, err, func() error {
 		p.deliveries++
@@ -87,7 +87,7 @@ func (p *pruning) step(ctx context.Context, tx *sql.Tx) error {
 // statement and looked at again by the next: a replay that gave one a delivery
 // in between holds its lock, or is seen.
 func (p *pruning) pruneEvents(ctx context.Context, tx *sql.Tx, end int64) error {
-	const free = `NOT EXISTS (SELECT 1 FROM {queue} q WHERE q.ekey = e.ekey OFFSET 0) AND NOT EXISTS (SELECT 1 FROM {deliveries} d WHERE d.ekey = e.ekey OFFSET 0)`
+	const free = `NOT EXISTS (SELECT 1 FROM {queue} q WHERE q.ekey = e.ekey OFFSET 0) AND NOT EXISTS (SELECT 1 FROM {deliveries} d WHERE d.ekey = ANY (ARRAY[e.ekey])` + inOrder + `)`
 	var found []int64
 	var k int64
 	rows, err := tx.QueryContext(ctx, p.s.sql(`

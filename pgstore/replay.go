@@ -174,8 +174,8 @@ func (r *replay) create(ctx context.Context, tx *sql.Tx) error {
 			AND CASE WHEN e.only_id IS NOT NULL THEN e.only_id = $7::text ELSE EXISTS (
 				SELECT 1 FROM unnest($8::text[]) AS p WHERE p = '*' OR p = e.type
 					OR right(p, 2) = '.*' AND length(e.type) > length(p) - 1 AND starts_with(e.type, left(p, -1))) END
-			AND NOT EXISTS (SELECT 1 FROM {queue} q WHERE q.ekey = e.ekey AND q.wkey = $9::bigint)
-			AND NOT EXISTS (SELECT 1 FROM {deliveries} d WHERE d.ekey = e.ekey AND d.wkey = $9::bigint)
+			AND NOT EXISTS (SELECT 1 FROM {queue} q WHERE q.ekey = e.ekey AND q.wkey = $9::bigint OFFSET 0)
+			AND NOT EXISTS (SELECT 1 FROM {deliveries} d WHERE d.ekey = ANY (ARRAY[e.ekey]) AND d.wkey = $9::bigint`+inOrder+`)
 		FROM (SELECT ekey, tenant, type, created_at, only_id FROM {events}
 			WHERE ekey > $2::bigint AND ekey < $10::bigint ORDER BY ekey LIMIT $3::bigint) e
 		ORDER BY e.ekey`),

@@ -15,8 +15,10 @@ import (
 const reviveSQL = `
 WITH n AS MATERIALIZED (SELECT {now} AS now),
 back AS (
-	DELETE FROM {deliveries} d USING unnest($2::bigint[], $3::bigint[]) AS r(ekey, wkey)
-	WHERE d.ekey = r.ekey AND d.wkey = r.wkey RETURNING d.*),
+	DELETE FROM {deliveries} x USING (
+		SELECT l.id FROM unnest($2::bigint[], $3::bigint[]) AS r(ekey, wkey) CROSS JOIN LATERAL (
+			SELECT d.ctid AS id FROM {deliveries} d WHERE ` + sameLogged + inOrder + ` FOR UPDATE) l) l
+	WHERE x.ctid = l.id RETURNING x.*),
 queued AS (
 	INSERT INTO {queue} (ekey, wkey, due, created_at, attempts, last_status, last_class, waiting, type, name)
 	SELECT ekey, wkey, (SELECT now FROM n), created_at, attempts, last_status, last_class, true, type, name FROM back

@@ -85,13 +85,24 @@ const (
 	setPlans = `SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; ` +
 		`SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off; SET LOCAL enable_incremental_sort = off; ` +
 		`SET LOCAL jit = off; SET LOCAL idle_in_transaction_session_timeout = '30s'`
-	// sameKey finds the rows of the queue q by the keys of r, one probe of the
-	// primary key for each, whatever the server believes about the queue. An
-	// equality would let it start from the queue instead and read all of it by
-	// some index: that looks cheapest to it from a vacuum that found the queue
-	// empty, which it mostly is, until the next one, however much waits by then.
-	// Rows compared like this are no such offer, and say the same.
-	sameKey = `(q.ekey, q.wkey) >= (r.ekey, r.wkey) AND (q.ekey, q.wkey) <= (r.ekey, r.wkey)`
+	// sameKey finds the rows of the table q by the keys of r, one probe of the
+	// primary key for each, whatever the server believes about the table. With
+	// an equality of the first column the server could start from q instead, and
+	// read all of it by some index: that looks cheapest to it from a vacuum that
+	// found the table empty, which the queue mostly is, until the next one,
+	// however much waits by then. An array of one value positions a probe as an
+	// equality does, and is no such offer. The second column is compared plainly:
+	// as an array it would not position. A comparison of rows from below and
+	// above is positioned from below only, and goes on through all deliveries of
+	// the event.
+	sameKey = `q.ekey = ANY (ARRAY[r.ekey]) AND q.wkey = r.wkey`
+	// sameLogged does it for the log, as d, with inOrder after all conditions. The
+	// log has indexes by webhook too, which look as cheap to a server that
+	// believes the log to be empty, and cost all that the webhook has there. Only
+	// the primary key has the order that is asked for, and nothing is sorted here.
+	// OFFSET keeps what is asked for apart from the statement around it.
+	sameLogged = `d.ekey = ANY (ARRAY[r.ekey]) AND d.wkey = r.wkey`
+	inOrder    = ` ORDER BY d.ekey OFFSET 0`
 	// setLeases is for claims: a lease that is lost with the last moments
 	// before a crash of the server is one that ended early, which duplicates a
 	// delivery and loses none. So a claim need not wait for the disk.

@@ -78,7 +78,7 @@ func (b *batch) tally(ctx context.Context, tx *sql.Tx, s *Store) error {
 const tallySQL = `
 WITH claims AS (
 	UPDATE {claims} c SET remaining = remaining - t.n
-	FROM unnest($1::bigint[], $2::integer[]) AS t(token, n) WHERE c.token = t.token),
+	FROM unnest($1::bigint[], $2::integer[]) AS t(token, n) WHERE c.token = ANY (ARRAY[t.token])),
 hours AS (
 	INSERT INTO {stats} AS s (wkey, hour, succeeded, failed, duration)
 	SELECT * FROM unnest($8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[])
@@ -94,7 +94,7 @@ UPDATE {health} h SET
 		WHEN t.last > h.last_success THEN t.last
 		ELSE 0 END
 FROM unnest($3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[]) AS t(wkey, triggered, success, first, last)
-WHERE h.wkey >= t.wkey AND h.wkey <= t.wkey` // as in sameKey
+WHERE h.wkey = ANY (ARRAY[t.wkey])` // as in sameKey
 
 func (b *batch) writeTally(ctx context.Context, tx *sql.Tx, s *Store, hooks map[int64]*hookTally, hours map[bucket]*hourTally, tokens map[int64]int64) error {
 	if len(tokens) == 0 {
