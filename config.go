@@ -104,7 +104,10 @@ type Config struct {
 	// 256 KiB; at most 16 MiB. Receivers built on Express accept 100 KB unless
 	// told otherwise.
 	MaxEventSize int
-	// MaxWebhooks bounds the webhooks of one tenant. 0 means no bound.
+	// MaxWebhooks bounds the webhooks of one tenant, active or not: creating one
+	// more returns an error wrapping [ErrTooManyWebhooks], also when many are
+	// created at once by several processes. A tenant that has more than a lowered
+	// bound keeps what it has. 0 means no bound.
 	MaxWebhooks int
 	// Retention is how long finished deliveries and their events are kept
 	// before Run prunes them. 0 means 30 days; below 0 keeps them for ever.

@@ -49,8 +49,8 @@ type Store interface {
 type WebhookStore interface {
 	// CreateWebhook stores w, whose Version is 1. It returns an error wrapping
 	// ErrExists when the ID is taken (in any tenant), and one wrapping
-	// ErrTooManyWebhooks when limit is above 0 and the tenant has that many;
-	// creations that race may pass the limit by as many as race.
+	// ErrTooManyWebhooks when limit is above 0 and the tenant has that many.
+	// Creations that race, in whichever processes, do not pass the limit.
 	CreateWebhook(ctx context.Context, w WebhookRecord, limit int) error
 
 	// GetWebhook returns one webhook with its secrets, or ErrNotFound.

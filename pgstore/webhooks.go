@@ -81,11 +81,20 @@ func (s *Store) loadHooks(ctx context.Context, q querier, keys []int64, into map
 	return err
 }
 
+// lockTenantSQL makes those who create webhooks of one tenant follow one another
+// until they have committed, so that each counts what the others made. Nobody else
+// takes this lock: publishing waits for no creator. The number of the table is in
+// it, as the database may hold several sets of tables.
+const lockTenantSQL = `SELECT pg_advisory_xact_lock(hashtextextended($1::text COLLATE "C", '{webhooks}'::regclass::oid::bigint))`
+
 // CreateWebhook implements [webhook.WebhookStore].
 func (s *Store) CreateWebhook(ctx context.Context, w webhook.WebhookRecord, limit int) error {
 	events, headers, secrets := settings(&w)
 	err := s.inTx(ctx, setPlans, func(tx *sql.Tx) error {
 		if limit > 0 {
+			if _, err := tx.ExecContext(ctx, s.sql(lockTenantSQL), w.Tenant); err != nil {
+				return err
+			}
 			n, err := affected(tx.ExecContext(ctx, s.sql(`
 				SELECT 1 FROM {webhooks} WHERE tenant = $1::text AND deleted_at = 0 LIMIT $2::bigint`), w.Tenant, limit))
 			if err != nil {

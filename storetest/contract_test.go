@@ -56,7 +56,6 @@ var unchecked = []string{
 	"The cost of a call depends on what it returns",       // measured by the benchmarks of each Store
 	"A call looks at no more deliveries than q.Scan says", // counted by the tests of each Store, beside a million
 	"Claim is not idempotent, but after an error",         // takes a connection that breaks: the Stores' own tests
-	"creations that race may pass the limit",              // allowed, not promised
 	"Never secrets.",                                      // the type returned has none
 	"stores w, whose Version is 1",                        // ComesBackAsCreated, with other words
 	// Introductions and consequences of sentences that are checked.

@@ -76,6 +76,30 @@ var brokenWebhooks = []broken{
 			return s.CreateWebhook(ctx, w, 0)
 		}}
 	}},
+	{"counts before it writes", "Webhook/RacingCreatorsKeepTheLimit", func() *twisted {
+		// As if all had counted before any of them wrote.
+		var mu sync.Mutex
+		counted := map[string]int{}
+		return &twisted{create: func(ctx context.Context, s webhook.Store, w webhook.WebhookRecord, limit int) error {
+			if limit > 0 {
+				mu.Lock()
+				defer mu.Unlock()
+				n, ok := counted[w.Tenant]
+				if !ok {
+					p, err := s.ListWebhooks(ctx, webhook.WebhookQuery{Tenant: w.Tenant})
+					if err != nil {
+						return err
+					}
+					n = len(p.Items)
+					counted[w.Tenant] = n
+				}
+				if n >= limit {
+					return webhook.ErrTooManyWebhooks
+				}
+			}
+			return s.CreateWebhook(ctx, w, 0)
+		}}
+	}},
 	{"keeps whole rates only", "Webhook/RateLimitComesBack", showing(func(w *webhook.WebhookRecord) { w.RateLimit = math.Round(w.RateLimit) })},
 	{"lists without the rate", "Webhook/RateLimitComesBack", listing(func(ctx context.Context, s webhook.Store, q webhook.WebhookQuery) (webhook.Page[webhook.Webhook], error) {
 		p, err := s.ListWebhooks(ctx, q)

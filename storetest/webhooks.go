@@ -11,6 +11,7 @@ import (
 const (
 	saysCreate  = "It returns an error wrapping ErrExists when the ID is taken (in any tenant)"
 	saysTooMany = "one wrapping ErrTooManyWebhooks when limit is above 0 and the tenant has that many"
+	saysExactly = "Creations that race, in whichever processes, do not pass the limit."
 	saysUpdate  = "UpdateWebhook replaces settings and secrets if the stored Version is w.Version, and stores Version+1"
 	saysVersion = "otherwise it changes nothing and returns an error wrapping ErrConflict, or ErrNotFound when the webhook does not exist"
 	saysIgnored = "CreatedAt and the health fields of w are ignored: the stored ones stay"
@@ -113,6 +114,38 @@ var webhookChecks = []check{
 		r.must("CreateWebhook in another tenant", r.store.CreateWebhook(r.Context(), r.hook(t2, "wh_6"), 2))
 		r.remove(t2, "wh_3")
 		r.must("CreateWebhook after a deletion", r.store.CreateWebhook(r.Context(), r.hook(t2, "wh_7"), 2))
+	}},
+	{"RacingCreatorsKeepTheLimit", saysExactly, func(r *run) {
+		const limit, racers = 5, 16
+		r.create(t1, "wh_first", nil)
+		var racing sync.WaitGroup
+		gate := make(chan struct{})
+		errs := make([]error, 2*racers)
+		for i := range errs {
+			tenant := []string{t1, t2}[i%2]
+			racing.Go(func() {
+				<-gate
+				errs[i] = r.store.CreateWebhook(r.Context(), r.hook(tenant, "wh_"+itoa(i)), limit)
+			})
+		}
+		close(gate)
+		racing.Wait()
+		made := map[string]int{t1: 1}
+		for i, err := range errs {
+			if err == nil {
+				made[[]string{t1, t2}[i%2]]++
+			} else if !errors.Is(err, webhook.ErrTooManyWebhooks) {
+				r.brokenf("racer %d: got error %v, want none or one that wraps ErrTooManyWebhooks", i, err)
+			}
+		}
+		for _, tenant := range []string{t1, t2} {
+			p, err := r.store.ListWebhooks(r.Context(), webhook.WebhookQuery{Tenant: tenant})
+			r.must("ListWebhooks", err)
+			if made[tenant] != limit || len(p.Items) != limit {
+				r.brokenf("%d creations at once with limit %d left tenant %s with %d webhooks, %d of which were reported as created",
+					racers, limit, tenant, len(p.Items), made[tenant])
+			}
+		}
 	}},
 	{"Delete", "DeleteWebhook removes the webhook and its secrets, or returns ErrNotFound.", func(r *run) {
 		r.create(t1, "wh_1", nil)
