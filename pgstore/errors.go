@@ -51,7 +51,11 @@ func retryAlone(err error) bool {
 
 // advice says what a person can do about an error of the server's.
 func advice(err error) string {
-	switch state := sqlState(err); state {
+	state := sqlState(err)
+	if errors.Is(err, errReadOnly) {
+		state = "25006"
+	}
+	switch state {
 	case "42P01", "42703", "3F000", "42704":
 		return "tables are missing or of another version: call Migrate"
 	case "42501":
@@ -69,7 +73,7 @@ func advice(err error) string {
 	case "57P01", "57P02", "57P03":
 		return "the server is shutting down or starting: it is retried once it is up"
 	case "25006":
-		return "the server is read-only, as after a failover: connect to the primary"
+		return "the server is read-only, as after a failover: connect to the primary (target_session_attrs=read-write in the DSN finds it)"
 	case "40001", "40P01":
 		return "it lost to other transactions several times"
 	default:

@@ -102,10 +102,12 @@ func (s *Store) publishGroup(ctx context.Context, reqs []webhook.PublishRequest)
 func (s *Store) publishAll(ctx context.Context, now time.Time, reqs []webhook.PublishRequest) (out []webhook.PublishResult, err error) {
 	p := newPublication(reqs)
 	err = retried(ctx, func() error {
-		if err := p.insert(ctx, s, s.db, now); err != nil {
-			return err
-		}
-		return p.compare(ctx, s, s.db)
+		return s.onConn(ctx, func(l *lent) error {
+			if err := p.insert(ctx, s, l, now); err != nil {
+				return err
+			}
+			return p.compare(ctx, s, l)
+		})
 	})
 	if err != nil {
 		return nil, err

@@ -124,18 +124,20 @@ func (s *Store) inTx(ctx context.Context, settings string, fn func(tx *sql.Tx) e
 }
 
 func (s *Store) once(ctx context.Context, settings string, fn func(tx *sql.Tx) error) error {
-	tx, err := s.db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
-	if err != nil {
-		return err
-	}
-	defer func() { _ = tx.Rollback() }() // after a commit it does nothing
-	if _, err := tx.ExecContext(ctx, settings); err != nil {
-		return err
-	}
-	if err := fn(tx); err != nil {
-		return err
-	}
-	return tx.Commit()
+	return s.onConn(ctx, func(l *lent) error {
+		tx, err := l.begin(ctx)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = tx.Rollback() }() // after a commit it does nothing
+		if _, err := tx.ExecContext(ctx, settings); err != nil {
+			return err
+		}
+		if err := fn(tx); err != nil {
+			return err
+		}
+		return tx.Commit()
+	})
 }
 
 // retried repeats fn while it loses to other transactions.
