@@ -12,9 +12,17 @@ import (
 // and the disabling of webhooks. It has its own goroutine so that a slow hook
 // holds up no result.
 func (e *engine) aftermathLoop() {
-	for batch := range e.aftermath {
-		for _, j := range batch {
-			e.follow(j)
+	for {
+		select {
+		case u := <-e.unsent.calls:
+			e.hook("Unsent", func() { e.cfg.Hooks.Unsent(u) })
+		case batch, more := <-e.aftermath:
+			if !more {
+				return
+			}
+			for _, j := range batch {
+				e.follow(j)
+			}
 		}
 	}
 }
@@ -48,7 +56,7 @@ func (e *engine) follow(j *job) {
 		e.hook("Failed", func() { hooks.Failed(del) })
 	}
 	switch {
-	case a == nil || a.Class == "":
+	case a == nil || a.Class == "" || a.Class.OurFault():
 	case del.Reason == ReasonGone:
 		// Of the URL that was asked: it may have been changed meanwhile.
 		e.disable(del.Tenant, del.WebhookID, reasonGone, func(w *WebhookRecord) bool { return w.URL == j.url })
@@ -71,7 +79,9 @@ func (j *job) after(now time.Time) (Delivery, *Attempt) {
 	}
 	if a := r.Attempt; a != nil {
 		del.Attempts = a.Number
-		del.Tries++
+		if a.Class != ClassUnsent {
+			del.Tries++
+		}
 		del.Crashes = 0
 		del.LastStatus, del.LastClass = a.Status, a.Class
 	}

@@ -39,6 +39,9 @@ type responseHint struct {
 	// outcome. That says nothing about the receiver, so there is nothing to
 	// record, and the delivery is due again.
 	aborted bool
+	// fault is why nothing was sent that the receiver has no part in; nil when
+	// there is no such thing. The class of the attempt is ClassUnsent.
+	fault *senderFault
 }
 
 // A sender makes attempts. It is safe for concurrent use.
@@ -55,6 +58,12 @@ type sender struct {
 type route struct {
 	transport http.RoundTripper // nil: there is none
 	limit     time.Duration     // 0: none beside the webhook's
+	proxied   bool              // the transport is the host's own and may use a proxy
+}
+
+func routeOf(c *http.Client) route {
+	t, ok := c.Transport.(*http.Transport)
+	return route{c.Transport, c.Timeout, ok && t.Proxy != nil}
 }
 
 // newSender returns the sender that a Config, checked and with its defaults
@@ -70,9 +79,9 @@ func newSender(cfg *Config) *sender {
 }
 
 func senderWith(c *clients) *sender {
-	s := &sender{clients: c, verified: route{c.verified.Transport, c.verified.Timeout}}
+	s := &sender{clients: c, verified: routeOf(c.verified)}
 	if c.unverified != nil {
-		s.unverified = route{c.unverified.Transport, c.unverified.Timeout}
+		s.unverified = routeOf(c.unverified)
 	}
 	return s
 }
@@ -102,6 +111,7 @@ func (s *sender) do(ctx context.Context, r *attemptRequest) (a Attempt, hint res
 	}
 	f := newFlight(ctx, r, start, via.limit)
 	defer f.end()
+	f.proxied = via.proxied
 
 	resp, err := f.send(via.transport)
 	if err != nil && f.untouched() {
@@ -119,7 +129,11 @@ func (s *sender) do(ctx context.Context, r *attemptRequest) (a Attempt, hint res
 			hint.aborted = true
 			return a, hint
 		}
-		a.Class, a.Error = f.explain(err)
+		if hint.fault = f.senderFault(err); hint.fault != nil {
+			a.Class, a.Error = ClassUnsent, unsentText
+		} else {
+			a.Class, a.Error = f.explain(err)
+		}
 		a.Duration = time.Since(start)
 		return a, hint
 	}
@@ -164,6 +178,9 @@ type flight struct {
 	begun     atomic.Bool  // the headers were written, or buffered, and the body is next
 	written   atomic.Bool  // all of the request was
 	resent    bool
+	proxy     atomic.Pointer[proxyWait] // until a proxy has opened its tunnel
+	proxied   bool                      // the transport is the host's and may use a proxy
+	shaking   atomic.Bool               // a TLS handshake of such a transport's was begun
 }
 
 type flightKey struct{}
@@ -190,6 +207,7 @@ func newFlight(ctx context.Context, r *attemptRequest, start time.Time, limit ti
 		}
 		f.connected.Store(true)
 	}
+	f.trace.TLSHandshakeStart = func() { f.shaking.Store(true) }
 	f.trace.WroteHeaders = func() { f.begun.Store(true) }
 	f.trace.WroteRequest = func(info httptrace.WroteRequestInfo) { f.written.Store(info.Err == nil) }
 	f.traced = httptrace.WithClientTrace(f, &f.trace)

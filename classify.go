@@ -49,6 +49,9 @@ func (f *flight) explain(err error) (ErrorClass, string) {
 	case errors.Is(err, errTooManyDials):
 		return ClassProtocol, errTooManyDials.Error()
 	}
+	if said, ok := errors.AsType[*receiverError](err); ok {
+		return said.class, said.text
+	}
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {
 		return ClassDNS, dnsText(dns)
 	}
@@ -71,9 +74,6 @@ func (f *flight) explain(err error) (ErrorClass, string) {
 	case handshake:
 		return ClassTLS, "the TLS handshake failed"
 	case !f.connected.Load():
-		if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "proxyconnect" {
-			return ClassConnect, "the proxy could not be reached"
-		}
 		return ClassConnect, "no connection: " + f.quoted(err)
 	default:
 		return ClassProtocol, "the answer is not valid HTTP: " + f.quoted(err)

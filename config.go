@@ -39,9 +39,16 @@ type Config struct {
 	// are saved, and connections of the library's own client.
 	Guard Guard
 	// Proxy sends every request of the library's own client through this proxy,
-	// an http or https URL. Nil, the default, means none: HTTP_PROXY and its
-	// kin are ignored. Behind a proxy the Guard sees only the proxy's address,
-	// which must be permitted: the proxy has to do the filtering.
+	// an http or https URL; a user name and password in it are sent to the proxy.
+	// Nil, the default, means none: HTTP_PROXY and its kin are ignored. Behind a
+	// proxy the Guard sees only the proxy's address, which must be permitted: the
+	// proxy has to do the filtering. New refuses a proxy at an IP address that
+	// Guard does not admit; a name is looked up, and judged, when it is dialed.
+	//
+	// Each connection begins with CONNECT, also for plain http URLs, so that what
+	// the proxy says is never taken for the receiver's answer. What the proxy
+	// refuses, or cannot do, is not counted against webhooks: see ClassUnsent and
+	// Hooks.Unsent.
 	Proxy *url.URL
 
 	// UserAgent is the User-Agent of every request, such as
@@ -209,6 +216,10 @@ func (c *Config) check() error {
 	}
 	if err := c.Guard.validate(); err != nil {
 		refuse("Guard", "is invalid: %v", err)
+	} else if c.Proxy != nil {
+		if why := c.Guard.refusesProxy(c.Proxy); why != "" {
+			refuse("Proxy", "%s", why)
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -55,6 +55,7 @@ type engine struct {
 	aftermath chan []*job
 	unknown   []int64 // tokens of claims that failed and may have leased something
 	unread    pace    // of warnings that settings could not be read
+	unsent    unsentNews
 }
 
 // job is a claimed delivery on its way through the engine.
@@ -93,6 +94,7 @@ func newEngine(d *Dispatcher, once bool) *engine {
 		aftermath: make(chan []*job, 16),
 	}
 	e.results.arrived = make(chan struct{}, 1)
+	e.unsent.calls = make(chan Unsent, 16)
 	return e
 }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -178,15 +177,6 @@ func (g *Guard) checkPort(port int) error {
 		return blocked(fmt.Sprintf("port %d is not one of the allowed ports", port))
 	}
 	return nil
-}
-
-// checkTargetPort judges the port of a URL that is called through a proxy.
-func (g *Guard) checkTargetPort(u *url.URL) error {
-	port, err := strconv.ParseUint(portOf(u), 10, 16)
-	if err != nil {
-		return blocked("the port is not a number from 1 to 65535")
-	}
-	return g.checkPort(int(port))
 }
 
 // Control is for the ControlContext field of a [net.Dialer]: it runs after the

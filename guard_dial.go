@@ -56,7 +56,7 @@ func (g *Guard) dial(ctx context.Context, network, address string, connect conne
 	}
 	conn, err := race(ctx, network, candidates, connect)
 	if err != nil {
-		return nil, &net.OpError{Op: "dial", Net: network, Err: withoutAddress(err)}
+		return nil, &net.OpError{Op: "dial", Net: network, Err: judgeDial(withoutAddress(err), onlyIPv6(candidates))}
 	}
 	return conn, nil
 }
@@ -130,7 +130,8 @@ func interleave(addrs []netip.Addr, port uint16) []netip.AddrPort {
 
 // race connects to the candidates, each a stagger after the one before or as
 // soon as that one failed, and returns the first connection. When all have
-// failed it returns the error of the one that failed first. The attempts that
+// failed it returns the error of the one that failed first, of those that the
+// receiver has a part in. The attempts that
 // lost end with ctx.
 func race(ctx context.Context, network string, candidates []netip.AddrPort, connect connector) (net.Conn, error) {
 	if len(candidates) == 1 {
@@ -170,8 +171,8 @@ func race(ctx context.Context, network string, candidates []netip.AddrPort, conn
 				}()
 				return got.conn, nil
 			}
-			if failure == nil {
-				failure = got.err
+			if failure == nil || ofThisMachine(failure) && !ofThisMachine(got.err) {
+				failure = got.err // a machine without IPv6 says so first
 			}
 		}
 		if len(candidates) > 0 && ctx.Err() == nil {
@@ -201,6 +202,8 @@ func withoutServer(ctx context.Context, host string, err error) error {
 		clean.Err = "the look-up was canceled"
 	case ctx.Err() != nil || ok && dns.IsTimeout:
 		clean.Err, clean.IsTimeout = "the look-up timed out", true
+	case ok && resolverErrno(dns) != nil:
+		clean.UnwrapErr = resolverErrno(dns)
 	case ok && dns.IsNotFound:
 		clean.Err, clean.IsNotFound, clean.IsTemporary = "no such host", true, false
 	}

@@ -77,6 +77,7 @@ type lane struct {
 	spell  spell     // how long it has only failed
 
 	unreadUntil time.Time // it could not be read, and its deliveries wait: see putOff
+	unsent      unsentSpell
 }
 
 // class says how a webhook does, as far as is known.
@@ -279,6 +280,7 @@ func (e *engine) landed(j *job, how landing, began time.Time) {
 	}
 	if how != landedUnused {
 		l.took += (now.Sub(began) - l.took) / tookOver
+		l.unsent = unsentSpell{}
 	}
 	switch {
 	case how == landedWell:

@@ -128,10 +128,14 @@ func (s *MemoryStore) complete(r *Result, m *memAttempt, now time.Time) Outcome 
 		d.forgetSilent()
 	} else {
 		d.attempts++
-		d.tries++
+		if m.class != ClassUnsent {
+			d.tries++
+		}
 		d.crashes = 0
 		d.lastStatus, d.lastClass = m.status, m.class
-		d.hook.count(m)
+		if !m.class.OurFault() {
+			d.hook.count(m)
+		}
 	}
 	s.record(d, m)
 	if r.State == StatePending {

@@ -42,8 +42,18 @@ const (
 	ClassBlocked  ErrorClass = "blocked"  // the address is not one that may be dialed
 	ClassStatus   ErrorClass = "status"   // an answer whose status is not 2xx
 	ClassProtocol ErrorClass = "protocol" // an answer that is not valid HTTP, or too large a head
-	ClassInternal ErrorClass = "internal" // this side failed: a signer, a hook or unreadable data
+	ClassInternal ErrorClass = "internal" // this side failed: a signer, a transport of the host's that panicked, settings that are not allowed any more
+	// ClassUnsent: the sender could not send, as its proxy, its network or its
+	// machine failed. Nothing reached the receiver. The delivery goes on being
+	// tried for as long as that lasts, and uses up no retry; one such attempt is
+	// logged for each time that it began.
+	ClassUnsent ErrorClass = "unsent"
 )
+
+// OurFault reports whether the sender failed and not the receiver:
+// [ClassInternal] and [ClassUnsent]. Such an attempt says nothing of the webhook
+// that it was for, and touches neither its health nor its statistics.
+func (c ErrorClass) OurFault() bool { return c == ClassInternal || c == ClassUnsent }
 
 // EventRecord is a published event as a [Store] keeps it. It never changes.
 type EventRecord struct {
@@ -74,7 +84,7 @@ type Delivery struct {
 	Attempts int
 	// Tries counts the recorded attempts since the delivery was published, or
 	// last resent by hand: what the retry limit and the backoff look at. A
-	// crash uses up no try.
+	// crash uses up no try. Nor does an attempt of [ClassUnsent].
 	Tries int
 	// Crashes counts the leases that expired since the last recorded attempt
 	// or resend.

@@ -131,6 +131,10 @@ type QueueStore interface {
 	// that started before the last success is no news. It returns one outcome
 	// per result, in order.
 	//
+	// An attempt whose class is the sender's own fault (ErrorClass.OurFault) is
+	// logged and leaves health and statistics as they are. One of ClassUnsent
+	// leaves Tries as it is, too.
+	//
 	// A result whose Token is not the one that holds the delivery changes no
 	// state: its attempt is logged with Late set and the outcome is
 	// OutcomeLate. A result that has been recorded before (same delivery and

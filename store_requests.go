@@ -174,7 +174,8 @@ type StatsQuery struct {
 	Until      time.Time // hours that start before it; zero for all
 }
 
-// StatsBucket counts the attempts at one webhook within one hour.
+// StatsBucket counts the attempts at one webhook within one hour, without those
+// that failed on the sender's side (see [ErrorClass.OurFault]).
 type StatsBucket struct {
 	WebhookID string    // whose attempts
 	Hour      time.Time // start of the hour, UTC

@@ -23,8 +23,8 @@ const (
 	// longestDial bounds connecting where no attempt does: the longest timeout
 	// that a webhook can have.
 	longestDial = 300 * time.Second
-	// tunnelHandshake bounds the TLS handshake inside a proxy's tunnel, which
-	// net/http does by itself and not within the attempt's time.
+	// tunnelHandshake bounds a TLS handshake that net/http does by itself, and not
+	// within the attempt's time.
 	tunnelHandshake = 30 * time.Second
 	// maxDials is how many connections one attempt may open. One is the rule;
 	// an HTTP/2 receiver that admits no stream on any connection would
@@ -97,22 +97,7 @@ func newTransport(cfg transportConfig, verifyTLS bool) *http.Transport {
 	}
 	d := &dialer{connect: guard.DialContext, tls: target.Clone()}
 	if cfg.proxy != nil {
-		t.Proxy = func(r *http.Request) (*url.URL, error) {
-			return cfg.proxy, guard.checkTargetPort(r.URL) // the dialer never sees the target
-		}
-		address := proxyAddress(cfg.proxy)
-		// The address asked for is not looked at: whatever net/http makes of
-		// the target, the proxy is the only thing that is ever dialed. AllowPorts
-		// are for targets: which port the proxy has is up to the host.
-		toProxy := *guard
-		toProxy.AllowPorts = nil
-		d.connect = func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return toProxy.DialContext(ctx, network, address)
-		}
-		// This handshake is with the proxy itself, so the webhook's setting
-		// has no say in it, and no HTTP/2 is spoken.
-		d.tls.InsecureSkipVerify = false
-		d.tls.NextProtos = nil
+		d.connect = newTunnel(cfg.proxy, guard, target).connect // the proxy is the only thing that is ever dialed
 	}
 	t.DialContext = d.dial
 	t.DialTLSContext = d.dialTLS
@@ -272,7 +257,7 @@ func dialContext(ctx context.Context) (context.Context, context.CancelFunc, erro
 	if f.dials.Add(1) > maxDials {
 		return nil, nil, errTooManyDials
 	}
-	ctx, cancel := context.WithDeadline(f.parent, f.deadline)
+	ctx, cancel := context.WithDeadline(context.WithValue(f.parent, flightKey{}, f), f.deadline)
 	return ctx, cancel, nil
 }
 

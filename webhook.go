@@ -72,7 +72,8 @@ type Webhook struct {
 	// Dispatcher, never stored; lists, which have no secrets, know of headers only.
 	Unreadable string
 
-	// Health, kept by the Store as attempts are recorded.
+	// Health, kept by the Store as attempts are recorded; those that failed on the
+	// sender's side (see [ErrorClass.OurFault]) are not among them.
 	LastTriggeredAt time.Time // start of the latest attempt; zero when there was none
 	LastSuccessAt   time.Time // start of the latest attempt that was answered 2xx
 	FailingSince    time.Time // start of the first failed attempt since the last success; zero while all is well

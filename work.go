@@ -81,6 +81,10 @@ func (e *engine) deliver(j *job) landing {
 			e.mu.Unlock()
 			return landedUnused
 		}
+		if after.fault != nil {
+			e.putOffUnsent(j, after.fault)
+			return landedUnused
+		}
 		e.decide(j, t, after)
 	}
 	e.results.add(j)

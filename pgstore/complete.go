@@ -39,7 +39,7 @@ kept AS (
 		number, last_status, status, truncated, type, name, reason, last_class, class, error, headers, body)
 	SELECT d.ekey, d.wkey, d.created_at, (SELECT now FROM n), d.token, nextval('{record_seq}'), d.started, d.duration, d.state,
 		CASE WHEN d.started IS NULL THEN d.attempts ELSE d.attempts + 1 END,
-		d.tries + (d.started IS NOT NULL)::integer, CASE WHEN d.started IS NULL THEN d.crashes ELSE 0 END,
+		d.tries + (d.started IS NOT NULL AND d.class IS DISTINCT FROM 'unsent')::integer, CASE WHEN d.started IS NULL THEN d.crashes ELSE 0 END,
 		d.number, CASE WHEN d.started IS NULL THEN d.last_status ELSE d.status END, d.status, d.truncated <> 0, d.type, d.name, d.reason,
 		CASE WHEN d.started IS NULL THEN d.last_class ELSE d.class END, d.class, d.error, d.headers,
 		CASE WHEN d.len > 0 THEN substring($16::bytea FROM d.off FOR d.len) END
@@ -47,7 +47,7 @@ kept AS (
 again AS (
 	UPDATE {queue} q SET token = 0, lease_until = 0, waiting = true, due = (SELECT now FROM n) + r.delay,
 		attempts = CASE WHEN r.started IS NULL THEN q.attempts ELSE q.attempts + 1 END,
-		tries = q.tries + (r.started IS NOT NULL)::integer, crashes = CASE WHEN r.started IS NULL THEN q.crashes ELSE 0 END,
+		tries = q.tries + (r.started IS NOT NULL AND r.class IS DISTINCT FROM 'unsent')::integer, crashes = CASE WHEN r.started IS NULL THEN q.crashes ELSE 0 END,
 		last_status = CASE WHEN r.started IS NULL THEN q.last_status ELSE r.status END,
 		last_class = CASE WHEN r.started IS NULL THEN q.last_class ELSE r.class END
 	FROM r WHERE ` + sameKey + ` AND q.token = r.token AND r.state = 1

@@ -39,7 +39,7 @@ func (b *batch) tally(ctx context.Context, tx *sql.Tx, s *Store) error {
 		}
 		tokens[r.Token]++
 		a := r.Attempt
-		if a == nil {
+		if a == nil || a.Class.OurFault() {
 			continue
 		}
 		at, k := a.StartedAt.UnixMicro(), b.keys[i].webhook

@@ -84,6 +84,8 @@ func answerText(status int, class webhook.ErrorClass) string {
 		return "Invalid answer"
 	case webhook.ClassInternal:
 		return "Failed on our side"
+	case webhook.ClassUnsent:
+		return "Waits: we could not send"
 	case webhook.ClassStatus:
 	}
 	if status == 0 {

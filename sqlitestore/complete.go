@@ -95,6 +95,11 @@ func (r *record) startedOrNull() any {
 	return r.started
 }
 
+// tries is how many tries the attempt uses up.
+func (r *record) tries() int64 {
+	return flag(r.class != string(webhook.ClassUnsent))
+}
+
 // Complete implements [webhook.QueueStore]. A delivery's row is written once
 // for each of its results; the first record is kept in that row, so that a
 // delivery that succeeds at once is one row in the end.
@@ -139,7 +144,7 @@ func (s *Store) completeAll(r runner, calls []*completion) error {
 			if err := s.record(r, rec, recorded, c.now); err != nil {
 				return err
 			}
-			if rec.attempt {
+			if rec.attempt && !webhook.ErrorClass(rec.class).OurFault() {
 				sum.add(rec)
 			}
 			c.out[i] = webhook.OutcomeApplied
@@ -153,7 +158,7 @@ func (s *Store) completeAll(r runner, calls []*completion) error {
 
 const (
 	firstSQL = `UPDATE {deliveries} SET state = ?, finished = ?, due = ?, reason = ?,
-	attempts = attempts + 1, tries = tries + 1, crashes = 0, last_status = ?, last_class = ?,
+	attempts = attempts + 1, tries = tries + ?, crashes = 0, last_status = ?, last_class = ?,
 	token = ?, number = ?, started = ?, duration = ?, status = ?, truncated = ?, class = ?, error = ?, headers = ?, body = ?, pad = NULL
 	WHERE wkey = ? AND seq = ?`
 	// cleanSQL is firstSQL for the success that has no more to say, as most have:
@@ -163,7 +168,7 @@ const (
 	token = ?3, number = ?4, started = ?5, duration = ?6, status = ?2, truncated = 0, class = NULL, error = NULL, headers = NULL,
 	body = ?7, pad = NULL WHERE wkey = ?8 AND seq = ?9`
 	laterSQL = `UPDATE {deliveries} SET state = ?, finished = ?, due = ?, reason = ?,
-	attempts = attempts + 1, tries = tries + 1, crashes = 0, last_status = ?, last_class = ? WHERE wkey = ? AND seq = ?`
+	attempts = attempts + 1, tries = tries + ?, crashes = 0, last_status = ?, last_class = ? WHERE wkey = ? AND seq = ?`
 	silentSQL      = `UPDATE {deliveries} SET state = ?, finished = ?, due = ?, reason = ? WHERE wkey = ? AND seq = ?`
 	silentFirstSQL = `UPDATE {deliveries} SET state = ?, finished = ?, due = ?, reason = ?, token = ? WHERE wkey = ? AND seq = ?`
 )
@@ -188,11 +193,11 @@ func (s *Store) record(r runner, rec *record, recorded bool, now time.Time) erro
 	case rec.attempt && !recorded && rec.clean():
 		n, err = r.exec(cleanSQL, finished, rec.status, rec.token, rec.number, rec.started, rec.duration, rec.bodyOrNull(), rec.wkey, rec.seq)
 	case rec.attempt && !recorded:
-		n, err = r.exec(firstSQL, rec.state, finished, due, reason, rec.status, orNull(rec.class),
+		n, err = r.exec(firstSQL, rec.state, finished, due, reason, rec.tries(), rec.status, orNull(rec.class),
 			rec.token, rec.number, rec.started, rec.duration, rec.status, rec.truncated, orNull(rec.class), orNull(rec.err), orNull(rec.headers),
 			rec.bodyOrNull(), rec.wkey, rec.seq)
 	case rec.attempt:
-		n, err = r.exec(laterSQL, rec.state, finished, due, reason, rec.status, orNull(rec.class), rec.wkey, rec.seq)
+		n, err = r.exec(laterSQL, rec.state, finished, due, reason, rec.tries(), rec.status, orNull(rec.class), rec.wkey, rec.seq)
 	case recorded:
 		n, err = r.exec(silentSQL, rec.state, finished, due, reason, rec.wkey, rec.seq)
 	default:

@@ -106,6 +106,7 @@ var groups = []group{
 	{"Fence", fenceChecks},
 	{"Attempt", attemptChecks},
 	{"Health", healthChecks},
+	{"OurFault", ourFaultChecks},
 	{"Stats", statsChecks},
 	{"Webhook", webhookChecks},
 	{"Update", updateChecks},

@@ -197,6 +197,17 @@ var brokenResults = []broken{
 		}
 		return x
 	}},
+	{"counts the sender's faults against the webhook", "OurFault/LeavesHealthAlone", blaming(webhook.ClassUnsent, webhook.ClassInternal)},
+	{"counts the sender's faults in statistics", "OurFault/LeavesStatisticsAlone", blaming(webhook.ClassInternal)},
+	{"counts what was not sent as a try", "OurFault/UnsentUsesUpNoTry", blaming(webhook.ClassUnsent)},
+	{"counts nothing that was the sender's fault as a try", "OurFault/OthersUseUpATry", completing(func(res *webhook.Result) {
+		if res.Attempt != nil && res.Attempt.Class == webhook.ClassInternal {
+			res.Attempt.Class = webhook.ClassUnsent
+		}
+	})},
+	{"does not log the sender's faults", "OurFault/IsLogged", logging(func(as []webhook.Attempt) []webhook.Attempt {
+		return slices.DeleteFunc(as, func(a webhook.Attempt) bool { return a.Class.OurFault() })
+	})},
 	{"keeps answers as text", "Attempt/ResponseBodyIsBytes", completing(func(res *webhook.Result) {
 		if res.Attempt != nil {
 			res.Attempt.ResponseBody = bytes.ToValidUTF8(res.Attempt.ResponseBody, []byte("\ufffd"))
@@ -239,6 +250,15 @@ var brokenResults = []broken{
 			return append(make([]webhook.Outcome, lose), out...), err
 		}}
 	}},
+}
+
+// blaming records the sender's own faults as if they were the receiver's.
+func blaming(classes ...webhook.ErrorClass) func() *twisted {
+	return completing(func(res *webhook.Result) {
+		if res.Attempt != nil && slices.Contains(classes, res.Attempt.Class) {
+			res.Attempt.Class = webhook.ClassConnect
+		}
+	})
 }
 
 // unfenced completes whatever is held by anyone.

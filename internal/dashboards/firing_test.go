@@ -69,6 +69,7 @@ const (
 	noName    = `webhook_attempt_duration_seconds_count{job="hooks",webhook_attempt_status="none",error_type="dns"}`
 	blocked   = `webhook_attempt_duration_seconds_count{job="hooks",webhook_attempt_status="none",error_type="blocked"}`
 	ownFault  = `webhook_attempt_duration_seconds_count{job="hooks",webhook_attempt_status="none",error_type="internal"}`
+	unsent    = `webhook_attempt_duration_seconds_count{job="hooks",webhook_attempt_status="none",error_type="unsent"}`
 	succeeded = `webhook_finished_deliveries_total{job="hooks",webhook_delivery_state="succeeded"}`
 	givenUp   = `webhook_finished_deliveries_total{job="hooks",webhook_delivery_state="failed",webhook_delivery_reason="retries_exhausted"}`
 	setAside  = `webhook_finished_deliveries_total{job="hooks",webhook_delivery_state="failed",webhook_delivery_reason="quarantined"}`
@@ -205,6 +206,7 @@ func TestAlertsFireForWhatTheyAreAbout(t *testing.T) {
 		"WebhookNetworkFails":     {accepted: thenGrows(600, 100), noName: thenGrows(6, 560)},
 		"WebhookBlockedAddresses": {blocked: thenGrows(0, 1)},
 		"WebhookInternalErrors":   {ownFault: thenGrows(0, 1)},
+		"WebhookCannotSend":       {unsent: thenGrows(0, 1)},
 		"WebhookGivenUp":          {succeeded: thenGrows(600, 400), givenUp: thenGrows(6, 200)},
 		"WebhookQuarantined":      {setAside: steps(1)},
 		"WebhookUnreadable":       {unread: then(steady(0), steady(1))},

@@ -31,7 +31,7 @@ var values = map[string][]string{
 	"webhook_backlog_state":   {"due", "waiting", "leased", "expired"},
 	"error_type": {
 		string(webhook.ClassDNS), string(webhook.ClassConnect), string(webhook.ClassTLS), string(webhook.ClassTimeout), string(webhook.ClassBlocked),
-		string(webhook.ClassStatus), string(webhook.ClassProtocol), string(webhook.ClassInternal), "store", "conflict", "canceled",
+		string(webhook.ClassStatus), string(webhook.ClassProtocol), string(webhook.ClassInternal), string(webhook.ClassUnsent), "store", "conflict", "canceled",
 	},
 }
 

@@ -33,7 +33,7 @@ func (r *run) counters(ev *evidence) {
 		c := want[rec.WebhookID]
 		for _, a := range rec.attempts {
 			switch {
-			case a.Late:
+			case a.Late, a.Class.OurFault():
 			case a.Succeeded():
 				c.good++
 			default:

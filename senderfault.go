@@ -1,0 +1,209 @@
+package webhook
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"syscall"
+)
+
+// A senderFault is why an attempt could not be made that its receiver has no part
+// in. Its text is for the host's log: it names the host's own machines.
+type senderFault struct {
+	kind  string // proxy, network, resolver, machine
+	what  string
+	cause error
+}
+
+func (e *senderFault) Error() string { return e.what }
+func (e *senderFault) Unwrap() error { return e.cause }
+
+// unsentText is all that customers are told of it.
+const unsentText = "the sender could not send: its own network or proxy failed. Nothing reached the receiver, and no retry is used up; it is tried again by itself"
+
+// A receiverError is what a proxy says of a receiver.
+type receiverError struct {
+	class ErrorClass
+	text  string
+}
+
+func (e *receiverError) Error() string { return e.text }
+
+// proxyError returns what the proxy says went wrong: the error of Proxy-Status
+// (RFC 9209), or Squid's word for it.
+func proxyError(h http.Header) string {
+	for _, line := range h["Proxy-Status"] {
+		for part := range strings.SplitSeq(line, ";") {
+			name, value, _ := strings.Cut(part, "=")
+			if strings.TrimSpace(name) == "error" {
+				value, _, _ = strings.Cut(value, ",")
+				return strings.Trim(strings.TrimSpace(value), `"`)
+			}
+		}
+	}
+	word, _, _ := strings.Cut(h.Get("X-Squid-Error"), " ")
+	return word
+}
+
+// receiverFault explains the words by which a proxy says that it did its part and
+// that the receiver could not be reached. The text is empty for all others.
+func receiverFault(word string) (ErrorClass, string) {
+	switch word {
+	case "dns_error", "ERR_DNS_FAIL":
+		return ClassDNS, "the host name does not exist, or its look-up failed"
+	case "dns_timeout":
+		return ClassDNS, "the look-up of the host name timed out"
+	case "destination_ip_prohibited":
+		return ClassBlocked, "the address is not one that may be dialed"
+	case "destination_not_found", "destination_unavailable", "destination_ip_unroutable":
+		return ClassConnect, "the host cannot be reached"
+	case "connection_refused":
+		return ClassConnect, "the connection was refused"
+	case "connection_terminated":
+		return ClassConnect, "the connection was closed"
+	case "connection_timeout":
+		return ClassTimeout, "timed out while connecting"
+	case "ERR_CONNECT_FAIL":
+		return ClassConnect, "no connection: refused, or the host cannot be reached"
+	}
+	return "", ""
+}
+
+// reasonOf is the cause of a failure to speak with the proxy, without what only
+// repeats it.
+func reasonOf(err error) error {
+	if errors.Is(err, ErrBlockedAddress) {
+		return errors.New("its address is not one that Config.Guard admits; add it to AllowNetworks")
+	}
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return errors.New("it closed the connection")
+	case errors.Is(err, context.DeadlineExceeded):
+		return errors.New("it took too long")
+	}
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		return op.Err
+	}
+	return err
+}
+
+// localErrnos are errors of sockets that are about this machine and none other.
+var localErrnos = [...]syscall.Errno{
+	syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, // out of files, or of memory
+	syscall.EADDRNOTAVAIL, syscall.EADDRINUSE, // out of ports
+	syscall.EACCES, syscall.EPERM, // a local firewall
+	syscall.ENETDOWN,
+}
+
+// localFault returns the fault of this machine that err is about, or nil.
+func localFault(err error) *senderFault {
+	if fault, ok := errors.AsType[*senderFault](err); ok {
+		return fault
+	}
+	errno, ok := errors.AsType[syscall.Errno](err)
+	if !ok {
+		return nil
+	}
+	for _, local := range localErrnos {
+		if errno == local {
+			return &senderFault{kind: "machine", what: "no connection can be made from this machine: " + errno.Error(), cause: err}
+		}
+	}
+	return nil
+}
+
+// ofThisMachine reports whether a failure to connect to one address came before a
+// packet was sent.
+func ofThisMachine(err error) bool {
+	return localFault(err) != nil || errors.Is(err, syscall.ENETUNREACH) || errors.Is(err, syscall.EAFNOSUPPORT)
+}
+
+// judgeDial tells a failure to connect that is the network's of this machine from
+// one of the receiver's. only6 says that the receiver has no IPv4 address.
+func judgeDial(err error, only6 bool) error {
+	errno, ok := errors.AsType[syscall.Errno](err)
+	if !ok {
+		return err
+	}
+	switch errno {
+	case syscall.ENETUNREACH, syscall.EHOSTUNREACH, syscall.EADDRNOTAVAIL, syscall.EAFNOSUPPORT:
+		switch {
+		case !routed("udp4") && !routed("udp6"):
+			return &senderFault{kind: "network", what: "this machine has no way to the Internet: " + errno.Error(), cause: err}
+		case only6 && !routed("udp6"):
+			return errNoIPv6
+		}
+	}
+	return err
+}
+
+func onlyIPv6(candidates []netip.AddrPort) bool {
+	return !slices.ContainsFunc(candidates, func(a netip.AddrPort) bool { return a.Addr().Is4() })
+}
+
+// errNoIPv6 is a receiver that has IPv6 addresses only. Most receivers have
+// others, so that it is not the machine that is broken.
+var errNoIPv6 = errors.New("the receiver has IPv6 addresses only, and the sender has no IPv6")
+
+// routed reports whether this machine knows a way to public addresses. It sends
+// nothing: a UDP socket is only told where it would send to.
+func routed(network string) bool {
+	address := map[string]string{"udp4": "192.0.2.1:9", "udp6": "[2001:db8::1]:9"}[network]
+	conn, err := new(net.Dialer).DialContext(context.Background(), network, address)
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
+}
+
+// resolverErrno finds, in the text of a failed look-up, why the machine's own name
+// server could not be asked: net keeps no more than the text. A name server that
+// answers, or is silent, says nothing of the machine; it may be the zone's fault.
+func resolverErrno(err *net.DNSError) *senderFault {
+	for _, errno := range append(localErrnos[:len(localErrnos):len(localErrnos)], syscall.ECONNREFUSED, syscall.ENETUNREACH, syscall.EHOSTUNREACH) {
+		if strings.HasSuffix(err.Err, errno.Error()) {
+			return &senderFault{kind: "resolver", what: "this machine's name server cannot be asked: " + errno.Error(), cause: errno}
+		}
+	}
+	return nil
+}
+
+// senderFault returns why the attempt that ended with err is none that its
+// receiver has a part in, or nil.
+func (f *flight) senderFault(err error) *senderFault {
+	if f.connected.Load() {
+		return nil // something may have been sent
+	}
+	if f.timedOut() {
+		return f.proxy.Load().fault()
+	}
+	if fault := localFault(err); fault != nil {
+		return fault
+	}
+	if dns, ok := errors.AsType[*net.DNSError](err); ok {
+		return resolverErrno(dns)
+	}
+	// A transport of the host's that uses a proxy.
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "proxyconnect" {
+		return &senderFault{kind: "proxy", what: "the http.Client's proxy cannot be reached: " + reasonOf(op.Err).Error(), cause: err}
+	}
+	if f.proxied && f.request.url.Scheme == "https" && !f.shaking.Load() && isPlain(err) {
+		return &senderFault{kind: "proxy", what: "the http.Client's proxy refused to connect: " + printable(err.Error(), keptError), cause: err}
+	}
+	return nil
+}
+
+// isPlain reports whether err is about neither a socket, a look-up nor a context.
+// net/http gives the status of a proxy that refuses as such, and a connection that
+// the proxy closes.
+func isPlain(err error) bool {
+	_, isNet := errors.AsType[net.Error](err)
+	return !isNet && !errors.Is(err, ErrBlockedAddress) && !errors.Is(err, errNoResponse) && !errors.Is(err, errTooManyDials) &&
+		!errors.Is(err, context.Canceled)
+}

@@ -1,0 +1,117 @@
+package webhook
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+const (
+	// unsentWaitMin and unsentWaitMax bound how long a delivery waits that could
+	// not be sent for a fault of this side: longer with each time in a row.
+	unsentWaitMin = time.Second
+	unsentWaitMax = time.Minute
+)
+
+// An unsentSpell is for how many rounds nothing could be sent to a webhook.
+// Attempts that were in flight together are one round. Its fields are guarded by
+// engine.mu.
+type unsentSpell struct {
+	rounds int
+	last   time.Time // when the last round was counted
+}
+
+// next counts a fault of an attempt that began at a time, and returns how long to
+// wait.
+func (s *unsentSpell) next(began, now time.Time) time.Duration {
+	if !began.Before(s.last) || s.rounds == 0 {
+		s.rounds++
+		s.last = now
+	}
+	return min(unsentWaitMin<<min(s.rounds-1, 10), unsentWaitMax)
+}
+
+// unsentNews tells the host, at a pace of its own for each kind of fault.
+type unsentNews struct {
+	calls chan Unsent // of Hooks.Unsent; what there is no room for is left out
+	mu    sync.Mutex
+	paces map[string]*pace
+}
+
+// pass reports whether to tell of a fault now, and how many were left out.
+func (n *unsentNews) pass(kind string) (alike int, ok bool) {
+	n.mu.Lock()
+	if n.paces == nil {
+		n.paces = make(map[string]*pace)
+	}
+	p := n.paces[kind]
+	if p == nil {
+		p = new(pace)
+		n.paces[kind] = p
+	}
+	n.mu.Unlock()
+	return p.pass()
+}
+
+// putOffUnsent puts off a delivery that this side could not send. It uses up no
+// try and tells nothing of the receiver, so there is no end to it but that it can
+// be sent, or is not wanted any more. The first such attempt in a row is logged,
+// for customers to see; the others change nothing, or the log of a long outage
+// would fill the store.
+//
+// From the second round on the webhook's other deliveries wait too. One at a time
+// goes on being tried, which costs the others nothing.
+func (e *engine) putOffUnsent(j *job, fault *senderFault) {
+	now := time.Now()
+	e.mu.Lock()
+	l := j.lane
+	wait := l.unsent.next(j.began, now)
+	var back []*job
+	if l.unsent.rounds > 1 {
+		back, l.queue = l.queue, nil
+		l.limit, l.window = 1, 1
+		if !e.once { // a single run ends when nothing is due, and this is not any more
+			l.rest = now.Add(wait)
+		}
+	}
+	e.mu.Unlock()
+
+	e.tellUnsent(j, fault, wait)
+	if j.Delivery.LastClass != ClassUnsent {
+		j.result = Result{Attempt: &j.attempt, State: StatePending, Delay: wait}
+		e.results.add(j)
+	} else {
+		back = append(back, j)
+	}
+	if len(back) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), recordGrace)
+	defer cancel()
+	if err := e.giveBack(ctx, back, wait); err != nil {
+		e.d.log.Warn("webhook: deliveries could not be given back and wait for their lease to expire", "count", len(back), "error", err)
+	}
+	e.mu.Lock()
+	if e.asleep.IsZero() || now.Add(wait).Before(e.asleep) {
+		e.signalClaim() // they are due before the claim loop meant to look again
+	}
+	e.mu.Unlock()
+}
+
+// tellUnsent writes to the host's log, and calls its hook.
+func (e *engine) tellUnsent(j *job, fault *senderFault, wait time.Duration) {
+	alike, ok := e.unsent.pass(fault.kind)
+	if !ok {
+		return
+	}
+	e.d.log.Error("webhook: nothing can be sent, and it is not the receiver's fault; deliveries wait and use up no retry",
+		"fault", fault.what, "kind", fault.kind, "webhook", j.Delivery.WebhookID, "delivery", j.Delivery.ID,
+		"again_in", wait, "alike_not_logged", alike)
+	if e.cfg.Hooks.Unsent == nil {
+		return
+	}
+	select {
+	case e.unsent.calls <- Unsent{Fault: fault.what, Kind: fault.kind, Delivery: j.Delivery, Again: e.d.now().Add(wait), Alike: alike}:
+	default:
+	}
+}

@@ -1,0 +1,224 @@
+package webhook
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// noFiles is what a dial says on a machine that is out of files.
+var noFiles = &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("socket", syscall.EMFILE)}
+
+// A fault of this side that lasts for a day: every delivery is tried again at
+// growing distances and at least once a minute, the log has one attempt of each,
+// nothing is disabled, the others are not held up, and all is delivered in the end.
+func TestUnsentForADayThenDelivered(t *testing.T) {
+	logged := &countingHandler{}
+	var told []Unsent
+	cfg := Config{
+		DisableAfter: time.Hour, Logger: slog.New(logged),
+		Hooks: Hooks{Unsent: func(u Unsent) { told = append(told, u) }},
+	}
+	inBubble(t, cfg, func(w *world) {
+		bad := w.hook("bad.example.com", func(s *WebhookSpec) { s.MaxRetries = new(0) })
+		w.hook("well.example.com")
+		w.rx.on("bad.example.com", func(int, *http.Request) (int, http.Header, error) { return 0, nil, noFiles })
+		w.start()
+		const events = 100
+		for range events {
+			w.publish()
+		}
+		w.pass(time.Second / 2)
+		if n := len(w.rx.at("well.example.com")); n != events {
+			t.Errorf("the other webhook has %d of %d events", n, events)
+		}
+		w.pass(24 * time.Hour)
+		tries := w.rx.at("bad.example.com")
+		// A round is one try from the second on: 1, 2, 4, … 60 s apart, and a minute
+		// apart for the rest of the day.
+		if n := len(tries); n < 24*60/2 || n > 24*60+2*events+100 {
+			t.Errorf("%d tries within a day", n)
+		}
+		for _, d := range w.deliveries(DeliveryQuery{WebhookID: bad.ID, Limit: 500}) {
+			if d.State != StatePending || d.Tries != 0 {
+				t.Fatalf("after a day: %+v", d)
+			}
+			if as := w.attemptsOf(d); len(as) > 1 || len(as) == 1 && as[0].Error != unsentText {
+				t.Fatalf("attempts %+v", as)
+			}
+		}
+		wh, err := w.Webhook(context.Background(), tenant, bad.ID)
+		if err != nil || !wh.Active || !wh.FailingSince.IsZero() || !wh.LastTriggeredAt.IsZero() {
+			t.Errorf("webhook %+v, %v", wh, err)
+		}
+		if n := len(told); n < 24*60/2 || n > 24*60*6 {
+			t.Errorf("the hook was called %d times within a day", n)
+		} else if u := told[0]; u.Kind != "machine" || u.Delivery.WebhookID != bad.ID || u.Again.IsZero() {
+			t.Errorf("the hook was told %+v", u)
+		}
+		if n := logged.count(); n != len(told) {
+			t.Errorf("%d warnings and errors logged, the hook was called %d times", n, len(told))
+		}
+
+		before := len(tries)
+		w.rx.status("bad.example.com", 204)
+		w.pass(3 * time.Minute)
+		if n := len(w.rx.at("bad.example.com")) - before; n != events {
+			t.Errorf("%d of %d events delivered in the end", n, events)
+		}
+		for _, d := range w.deliveries(DeliveryQuery{WebhookID: bad.ID, Limit: 500}) {
+			if d.State != StateSucceeded || d.Tries != 1 {
+				t.Fatalf("in the end: %+v", d)
+			}
+		}
+	})
+}
+
+// A fault between failures of the receiver's own: only those use up retries, and
+// the next fault is logged again.
+func TestUnsentBetweenFailures(t *testing.T) {
+	inBubble(t, Config{}, func(w *world) {
+		wh := w.hook("h.example.com", func(s *WebhookSpec) { s.MaxRetries = new(1) })
+		w.rx.on("h.example.com", func(n int, _ *http.Request) (int, http.Header, error) {
+			if n == 3 || n == 6 {
+				return 500, nil, nil
+			}
+			return 0, nil, noFiles
+		})
+		w.start()
+		w.publish()
+		w.pass(24 * time.Hour)
+		d := w.wantState(wh.ID, StateFailed, ReasonRetriesExhausted)
+		var classes []ErrorClass
+		for _, a := range w.attemptsOf(d) {
+			classes = append(classes, a.Class)
+		}
+		if d.Tries != 2 || len(classes) != 4 || classes[0] != ClassUnsent || classes[1] != ClassStatus || classes[2] != ClassUnsent || classes[3] != ClassStatus {
+			t.Errorf("tries %d, attempts %v", d.Tries, classes)
+		}
+	})
+}
+
+// What cannot be sent ends when its webhook does.
+func TestUnsentEndsWithItsWebhook(t *testing.T) {
+	inBubble(t, Config{}, func(w *world) {
+		wh := w.hook("h.example.com")
+		w.rx.on("h.example.com", func(int, *http.Request) (int, http.Header, error) { return 0, nil, noFiles })
+		w.start()
+		w.publish()
+		w.pass(time.Hour)
+		if err := w.DeleteWebhook(context.Background(), tenant, wh.ID); err != nil {
+			t.Fatal(err)
+		}
+		w.pass(2 * unsentWaitMax)
+		w.wantState(wh.ID, StateCanceled, ReasonWebhookDeleted)
+	})
+}
+
+// Errors of this machine's, through the guarded dialer and from a transport of the
+// host's, and those that look like it and are the receiver's.
+func TestFaultsOfThisMachine(t *testing.T) {
+	t.Parallel()
+	dialed := func(errs ...error) error { // one for each address, the first of which is IPv6
+		addresses := []netip.AddrPort{netip.MustParseAddrPort("[2001:db8::7]:443"), netip.MustParseAddrPort("192.0.2.7:443")}[2-len(errs):]
+		n := 0
+		_, err := race(t.Context(), "tcp", addresses, func(context.Context, string, string) (net.Conn, error) {
+			n++
+			return nil, &net.OpError{Op: "dial", Net: "tcp", Err: errs[n-1]}
+		})
+		return &net.OpError{Op: "dial", Net: "tcp", Err: withoutAddress(err)}
+	}
+	sys := func(e syscall.Errno) error { return os.NewSyscallError("connect", e) }
+	for _, row := range []struct {
+		name string
+		err  error
+		kind string // empty: the receiver's
+	}{
+		{"files", dialed(sys(syscall.EMFILE)), "machine"},
+		{"files of all", dialed(sys(syscall.ENFILE), sys(syscall.ENFILE)), "machine"},
+		{"ports", dialed(sys(syscall.EADDRNOTAVAIL)), "machine"},
+		{"buffers", dialed(sys(syscall.ENOBUFS)), "machine"},
+		{"local firewall", dialed(sys(syscall.EPERM)), "machine"},
+		{"interface", dialed(sys(syscall.ENETDOWN)), "machine"},
+		{"no IPv6 here, refused there", dialed(sys(syscall.EADDRNOTAVAIL), sys(syscall.ECONNREFUSED)), ""},
+		{"refused", dialed(sys(syscall.ECONNREFUSED)), ""},
+		{"reset", dialed(sys(syscall.ECONNRESET)), ""},
+		{"timed out", dialed(sys(syscall.ETIMEDOUT)), ""},
+		{"name server refuses", &net.DNSError{Err: "read udp 127.0.0.1:4->127.0.0.53:53: read: connection refused", Name: "receiver.test", IsTemporary: true}, "resolver"},
+		{"no socket for the name server", &net.DNSError{Err: "dial udp 127.0.0.53:53: socket: too many open files", Name: "receiver.test"}, "resolver"},
+		{"no way to the name server", &net.DNSError{Err: "dial udp 10.0.0.2:53: connect: network is unreachable", Name: "receiver.test"}, "resolver"},
+		{"no such name", &net.DNSError{Err: "no such host", Name: "receiver.test", IsNotFound: true}, ""},
+		{"the zone is broken", &net.DNSError{Err: "server misbehaving", Name: "receiver.test", IsTemporary: true}, ""},
+		{"silent name server", &net.DNSError{Err: "i/o timeout", Name: "receiver.test", IsTimeout: true}, ""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			s := hostSender(t, &http.Client{Transport: roundTrip(func(*http.Request) (*http.Response, error) { return nil, row.err })})
+			a, hint := s.do(t.Context(), post(t, "https://receiver.test/"))
+			if row.kind == "" {
+				if hint.fault != nil || a.Class == ClassUnsent {
+					t.Errorf("class %q, fault %v; want the receiver's", a.Class, hint.fault)
+				}
+				return
+			}
+			wantClass(t, a, ClassUnsent, "the sender could not send")
+			wantNothingPrivate(t, a)
+			if hint.fault == nil || hint.fault.kind != row.kind {
+				t.Errorf("fault %v, want %s", hint.fault, row.kind)
+			}
+		})
+	}
+	if dns, ok := errors.AsType[*net.DNSError](withoutServer(t.Context(), "receiver.test", &net.DNSError{Err: "read udp 10.0.0.2:53: read: connection refused"})); !ok || localFault(dns) == nil {
+		t.Error("the guard's resolver forgets that the name server refused")
+	}
+	// After a connection nobody knows what was sent.
+	p := newPeer(t, hold)
+	f := newFlight(t.Context(), post(t, p.url), time.Now(), 0)
+	defer f.end()
+	f.connected.Store(true)
+	if f.senderFault(noFiles) != nil {
+		t.Error("an attempt that may have been sent counts as none")
+	}
+}
+
+func (h *countingHandler) count() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.n
+}
+
+// A signer that fails for days is no webhook's fault either. Its deliveries do use
+// up their retries: there may be one that can never be signed.
+func TestSignerThatFailsDisablesNobody(t *testing.T) {
+	cfg := Config{
+		DisableAfter: time.Hour,
+		Signer:       signerFunc(func(http.Header, Message, []Secret) error { return errors.New("the key store is away") }),
+		Hooks: Hooks{
+			Failing:  func(Webhook, time.Time, time.Time) { t.Error("a webhook is said to fail") },
+			Disabled: func(w Webhook) { t.Errorf("disabled: %s", w.DisabledReason) },
+		},
+	}
+	inBubble(t, cfg, func(w *world) {
+		wh := w.hook("h.example.com", func(s *WebhookSpec) { s.MaxRetries = new(10) })
+		w.start()
+		for range 100 {
+			w.publish()
+			w.pass(time.Hour)
+		}
+		got, err := w.Webhook(context.Background(), tenant, wh.ID)
+		if err != nil || !got.Active || !got.FailingSince.IsZero() {
+			t.Errorf("webhook %+v, %v", got, err)
+		}
+		failed := w.deliveries(DeliveryQuery{WebhookID: wh.ID, State: StateFailed, Limit: 500})
+		if len(failed) == 0 || failed[0].Tries != 11 || failed[0].LastClass != ClassInternal {
+			t.Errorf("%d failed deliveries: %+v", len(failed), failed)
+		}
+	})
+}
