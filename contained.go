@@ -150,3 +150,29 @@ func (s *containedStore) Backlog(ctx context.Context, q BacklogQuery) (Backlog, 
 	}
 	return call(s, "Backlog", func() (Backlog, error) { return able.Backlog(ctx, q) })
 }
+
+// containedEraser is the ability of a store to delete tenants and events.
+type containedEraser struct {
+	*containedStore
+	able EraseStore
+}
+
+// eraser returns the ability if the store has it.
+func (d *Dispatcher) eraser() (EraseStore, error) {
+	s, contained := d.store.(*containedStore)
+	if contained {
+		if able, ok := s.store.(EraseStore); ok {
+			return containedEraser{s, able}, nil
+		}
+		return nil, fmt.Errorf("the store, a %T, cannot delete tenants and events: %w", s.store, errors.ErrUnsupported)
+	}
+	return nil, errors.ErrUnsupported
+}
+
+func (e containedEraser) EraseTenant(ctx context.Context, tenant string, limit int) (Erased, error) {
+	return call(e.containedStore, "EraseTenant", func() (Erased, error) { return e.able.EraseTenant(ctx, tenant, limit) })
+}
+
+func (e containedEraser) EraseEvent(ctx context.Context, tenant, eventID string, limit int) (Erased, error) {
+	return call(e.containedStore, "EraseEvent", func() (Erased, error) { return e.able.EraseEvent(ctx, tenant, eventID, limit) })
+}

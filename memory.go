@@ -101,6 +101,7 @@ type MemoryStore struct {
 var (
 	_ Store         = (*MemoryStore)(nil)
 	_ WebhookWalker = (*MemoryStore)(nil)
+	_ EraseStore    = (*MemoryStore)(nil)
 )
 
 // memTenant is what one tenant has.

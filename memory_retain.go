@@ -35,10 +35,19 @@ func (s *MemoryStore) dropOldest(delivery bool) {
 	}
 }
 
-// dropDelivery forgets a finished delivery and its attempts, but not its event.
+// dropDelivery forgets a delivery and its attempts, but not its event.
 func (s *MemoryStore) dropDelivery(d *memDelivery) {
 	e, h := d.event, d.hook
-	s.finished.remove(&d.memNode)
+	switch {
+	case d.state != StatePending:
+		s.finished.remove(&d.memNode)
+	case d.claim != nil:
+		s.unhold(d)
+		s.countPending(d, -1)
+	default:
+		h.queue.remove(&d.memNode)
+		s.countPending(d, -1)
+	}
 	delete(s.byNum, d.num)
 	e.tenant.deliveryLog.remove(d)
 	h.log.remove(d)

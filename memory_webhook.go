@@ -214,14 +214,18 @@ func (s *MemoryStore) DeleteWebhook(ctx context.Context, tenant, id string) erro
 	if err != nil {
 		return err
 	}
+	s.deleteHook(h)
+	return nil
+}
+
+func (s *MemoryStore) deleteHook(h *memHook) {
 	t := h.tenant
 	h.index(false)
 	i, _ := slices.BinarySearchFunc(t.order, h, func(a, b *memHook) int { return a.compare(b.rec.CreatedAt, b.id) })
 	t.order = slices.Delete(t.order, i, i+1)
-	delete(s.webhooks, id)
+	delete(s.webhooks, h.id)
 	h.rec, h.stale = nil, false
 	s.orphaned(h)
-	return nil
 }
 
 // orphaned looks at a deleted webhook that may have no delivery left: it is

@@ -76,3 +76,12 @@ func (c *eventCache) get(keys []int64, events map[int64]*webhook.EventRecord) (m
 	}
 	return missing
 }
+
+// forget drops events that have been deleted.
+func (c *eventCache) forget(keys []int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, k := range keys {
+		c.drop(k)
+	}
+}

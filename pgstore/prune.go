@@ -83,16 +83,18 @@ func (p *pruning) step(ctx context.Context, tx *sql.Tx) error {
 	return p.pruneEvents(ctx, tx, end)
 }
 
+// undelivered is true of an event e that has no delivery.
+const undelivered = `NOT EXISTS (SELECT 1 FROM {queue} q WHERE q.ekey = e.ekey OFFSET 0) AND NOT EXISTS (SELECT 1 FROM {deliveries} d WHERE d.ekey = ANY (ARRAY[e.ekey])` + inOrder + `)`
+
 // pruneEvents deletes events without deliveries. They are locked by one
 // statement and looked at again by the next: a replay that gave one a delivery
 // in between holds its lock, or is seen.
 func (p *pruning) pruneEvents(ctx context.Context, tx *sql.Tx, end int64) error {
-	const free = `NOT EXISTS (SELECT 1 FROM {queue} q WHERE q.ekey = e.ekey OFFSET 0) AND NOT EXISTS (SELECT 1 FROM {deliveries} d WHERE d.ekey = ANY (ARRAY[e.ekey])` + inOrder + `)`
 	var found []int64
 	var k int64
 	rows, err := tx.QueryContext(ctx, p.s.sql(`
 		SELECT e.ekey FROM {events} e
-		WHERE e.ekey > $1::bigint AND e.ekey < $2::bigint AND e.created_at < $3::bigint AND `+free+`
+		WHERE e.ekey > $1::bigint AND e.ekey < $2::bigint AND e.created_at < $3::bigint AND `+undelivered+`
 		ORDER BY e.ekey LIMIT $4::bigint FOR UPDATE SKIP LOCKED`), p.event, end, p.before, p.limit)
 	err = each(rows, err, func() error {
 		if err := rows.Scan(&k); err != nil {
@@ -114,7 +116,7 @@ func (p *pruning) pruneEvents(ctx context.Context, tx *sql.Tx, end int64) error 
 	p.events, err = affected(tx.ExecContext(ctx, p.s.sql(`
 		WITH a AS (DELETE FROM {attempts} x WHERE x.ekey = ANY ($1::bigint[])
 			AND NOT EXISTS (SELECT 1 FROM {queue} q WHERE q.ekey = x.ekey OFFSET 0))
-		DELETE FROM {events} e WHERE e.ekey = ANY ($1::bigint[]) AND `+free), ints(found)))
+		DELETE FROM {events} e WHERE e.ekey = ANY ($1::bigint[]) AND `+undelivered), ints(found)))
 	return err
 }
 

@@ -35,6 +35,7 @@ type Store struct {
 var (
 	_ webhook.Store         = (*Store)(nil)
 	_ webhook.WebhookWalker = (*Store)(nil)
+	_ webhook.EraseStore    = (*Store)(nil)
 )
 
 // New returns a Store that keeps its tables in db, which any PostgreSQL driver

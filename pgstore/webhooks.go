@@ -228,6 +228,10 @@ func (s *Store) UpdateWebhook(ctx context.Context, w webhook.WebhookRecord) erro
 	return wrap(ctx, "update webhook", err)
 }
 
+// emptied is what becomes of the row of a webhook that is deleted.
+const emptied = `name = '', url = '', description = '', events = '[]', headers = '{}', secrets = '[]', active = false,
+	disabled_reason = '', deleted_at = (extract(epoch FROM clock_timestamp()) * 1000000)::bigint`
+
 // DeleteWebhook implements [webhook.WebhookStore]. The row stays, emptied of
 // settings and secrets, until Prune finds that no delivery refers to it.
 func (s *Store) DeleteWebhook(ctx context.Context, tenant, id string) error {
@@ -239,10 +243,7 @@ func (s *Store) DeleteWebhook(ctx context.Context, tenant, id string) error {
 		if _, err := tx.ExecContext(ctx, s.sql(`DELETE FROM {subscriptions} WHERE wkey = $1::bigint`), k); err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, s.sql(`
-			UPDATE {webhooks} SET name = '', url = '', description = '', events = '[]', headers = '{}', secrets = '[]', active = false,
-				disabled_reason = '', deleted_at = (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
-			WHERE wkey = $1::bigint`), k)
+		_, err = tx.ExecContext(ctx, s.sql(`UPDATE {webhooks} SET `+emptied+` WHERE wkey = $1::bigint`), k)
 		return err
 	})
 	return wrap(ctx, "delete webhook", err)

@@ -61,3 +61,12 @@ func (c *eventCache) get(seq int64) *webhook.EventRecord {
 	defer c.mu.Unlock()
 	return c.byKey[seq]
 }
+
+// forget drops events that have been deleted.
+func (c *eventCache) forget(seqs []int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, seq := range seqs {
+		c.drop(seq)
+	}
+}

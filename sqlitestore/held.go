@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 )
 
 // lease is one delivery that a claim holds.
@@ -163,6 +164,27 @@ func (l *ledger) holder(k key) (*held, error) {
 		return nil
 	})
 	return out, err
+}
+
+// dropAll ends the leases of deliveries that are no more, whoever holds them. Like
+// holder it looks through everything that is under way.
+func (l *ledger) dropAll(gone map[key]bool) error {
+	err := l.r.query(`SELECT token, items FROM {claims}`, nil, func(v []driver.Value) error {
+		h := &held{token: integer(v[0]), stored: true}
+		if err := h.decode(blob(v[1])); err != nil {
+			return err
+		}
+		kept := slices.DeleteFunc(h.leases, func(l lease) bool { return gone[l.key] })
+		if h.changed = len(kept) < len(h.leases); h.changed {
+			h.leases = kept
+			l.byToken[h.token] = h
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return l.save()
 }
 
 // save writes what has changed.

@@ -322,14 +322,19 @@ func (s *Store) DeleteWebhook(ctx context.Context, tenant, id string) error {
 		if err != nil {
 			return err
 		}
-		if err := s.subscribe(r, wkey, tenant, "", nil, false); err != nil {
-			return err
-		}
-		if _, err := r.exec(`UPDATE {webhooks} SET name = '', url = '', description = '', events = '[]', headers = '{}', secrets = '[]',
-			active = 0, disabled_reason = '', deleted_at = ? WHERE wkey = ?`, time.Now().UnixMicro(), wkey); err != nil {
-			return err
-		}
-		_, err = r.exec(`UPDATE {lanes} SET version = version + 1 WHERE wkey = ?`, wkey)
-		return err
+		return s.remove(r, tenant, wkey)
 	}}))
+}
+
+// remove empties the row of a webhook, which stays while it has deliveries.
+func (s *Store) remove(r runner, tenant string, wkey int64) error {
+	if err := s.subscribe(r, wkey, tenant, "", nil, false); err != nil {
+		return err
+	}
+	if _, err := r.exec(`UPDATE {webhooks} SET name = '', url = '', description = '', events = '[]', headers = '{}', secrets = '[]',
+		active = 0, disabled_reason = '', deleted_at = ? WHERE wkey = ?`, time.Now().UnixMicro(), wkey); err != nil {
+		return err
+	}
+	_, err := r.exec(`UPDATE {lanes} SET version = version + 1 WHERE wkey = ?`, wkey)
+	return err
 }

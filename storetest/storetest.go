@@ -39,7 +39,7 @@ import (
 // of its own offers its tests an option to follow the time it is passed.
 //
 // Of the optional abilities those are checked that the Store has:
-// [webhook.BacklogStore].
+// [webhook.BacklogStore], [webhook.EraseStore], [webhook.WebhookWalker].
 //
 // With -short the largest checks run with fewer rows. Several goroutines use
 // the Store at once in some subtests: run it with -race.
@@ -116,6 +116,7 @@ var groups = []group{
 	{"Resend", resendChecks},
 	{"Replay", replayChecks},
 	{"Prune", pruneChecks},
+	{"Erase", eraseChecks}, // of Stores that can
 	{"Tenant", tenantChecks},
 	{"Alias", aliasChecks},
 	{"Context", contextChecks},

@@ -39,6 +39,8 @@ type twisted struct {
 	listAttempts   func(ctx context.Context, s webhook.Store, tenant, id string) ([]webhook.Attempt, error)
 	stats          func(ctx context.Context, s webhook.Store, q webhook.StatsQuery) ([]webhook.StatsBucket, error)
 	prune          func(ctx context.Context, s webhook.Store, before time.Time, limit int) (int, error)
+	eraseTenant    func(ctx context.Context, s webhook.EraseStore, tenant string, limit int) (webhook.Erased, error)
+	eraseEvent     func(ctx context.Context, s webhook.EraseStore, tenant, id string, limit int) (webhook.Erased, error)
 	backlog        func(ctx context.Context, s webhook.BacklogStore, q webhook.BacklogQuery) (webhook.Backlog, error)
 }
 
@@ -248,7 +250,7 @@ func fresh(name string) webhook.Store {
 // the broken sentence belongs to. The check that stands for it must fail and
 // quote it.
 func TestBrokenStoresFail(t *testing.T) {
-	stores := slices.Concat(brokenPublishers, brokenQueues, brokenResults, brokenWebhooks, brokenWalks, brokenLogs)
+	stores := slices.Concat(brokenPublishers, brokenQueues, brokenResults, brokenWebhooks, brokenWalks, brokenErasers, brokenLogs)
 	names := map[string]bool{}
 	eachCheck(func(name string, _ check) { names[name] = true })
 	for _, b := range stores {

@@ -1,0 +1,111 @@
+package webhook
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestDeleteTenantBesideARunningDispatcher(t *testing.T) {
+	inBubble(t, Config{MaxInFlight: 2}, func(w *world) {
+		ctx := context.Background()
+		w.rx.status("down.example.com", 500)
+		wh := w.hook("down.example.com")
+		w.start()
+		for range 50 {
+			w.publish()
+		}
+		w.pass(time.Second)
+		before := len(w.rx.at("down.example.com"))
+		if before == 0 {
+			t.Fatal("nothing was sent before")
+		}
+		done, err := w.DeleteTenant(ctx, tenant)
+		if err != nil || done != (Erased{Webhooks: 1, Events: 50, Deliveries: 50}) {
+			t.Errorf("DeleteTenant = %+v, %v", done, err)
+		}
+		w.pass(72 * time.Hour)
+		if after := len(w.rx.at("down.example.com")); after != before {
+			t.Errorf("%d attempts began after the tenant was deleted", after-before)
+		}
+		if _, err := w.Webhook(ctx, tenant, wh.ID); !errors.Is(err, ErrNotFound) {
+			t.Errorf("the webhook: %v, want ErrNotFound", err)
+		}
+		if s := w.Stats(); s.Claimed != 0 || s.InFlight != 0 {
+			t.Errorf("the dispatcher still holds something: %+v", s)
+		}
+	})
+}
+
+func TestDeleteEventKeepsTheOthers(t *testing.T) {
+	inBubble(t, Config{}, func(w *world) {
+		ctx := context.Background()
+		w.rx.status("down.example.com", 500)
+		wh := w.hook("down.example.com")
+		w.start()
+		for _, id := range []string{"e1", "e2"} {
+			if _, err := w.Publish(ctx, Event{Tenant: tenant, ID: id, Data: AgentMessage{Content: id}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.pass(time.Second)
+		if done, err := w.DeleteEvent(ctx, tenant, "e1"); err != nil || done != (Erased{Events: 1, Deliveries: 1}) {
+			t.Errorf("DeleteEvent = %+v, %v", done, err)
+		}
+		w.pass(72 * time.Hour)
+		for _, r := range w.rx.at("down.example.com") {
+			if r.header.Get("webhook-id") == "e1" && r.header.Get(headerAttempt) != "1" {
+				t.Error("a deleted event was sent again")
+			}
+		}
+		if d := w.only(wh.ID); d.EventID != "e2" || d.Attempts != 4 {
+			t.Errorf("what is left: %+v", d)
+		}
+		// The ID is free again.
+		if res, err := w.Publish(ctx, Event{Tenant: tenant, ID: "e1", Data: AgentMessage{Content: "anew"}}); err != nil || res.Duplicate || res.Deliveries != 1 {
+			t.Errorf("published anew: %+v, %v", res, err)
+		}
+		for _, id := range []string{"e3", "", "no\x00ID", strings.Repeat("e", 65)} {
+			if _, err := w.DeleteEvent(ctx, tenant, id); !errors.Is(err, ErrNotFound) {
+				t.Errorf("DeleteEvent of %q = %v, want ErrNotFound", id, err)
+			}
+		}
+		if _, err := w.DeleteEvent(ctx, "agent-2", "e2"); !errors.Is(err, ErrNotFound) {
+			t.Errorf("DeleteEvent of another tenant's = %v, want ErrNotFound", err)
+		}
+	})
+}
+
+func TestDeleteTenantNeedsAStoreThatCan(t *testing.T) {
+	d, err := New(plainStore{NewMemoryStore(MemoryConfig{})}, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := context.Background()
+	if _, _, err := d.CreateWebhook(ctx, tenant, WebhookSpec{Name: "a", URL: "https://example.com/", Events: []string{"*"}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.DeleteTenant(ctx, tenant); !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), "plainStore") {
+		t.Errorf("DeleteTenant = %v, want ErrUnsupported and the store's type", err)
+	}
+	if _, err := d.DeleteEvent(ctx, tenant, "e1"); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("DeleteEvent = %v, want ErrUnsupported", err)
+	}
+	if p, err := d.Webhooks(ctx, WebhookQuery{Tenant: tenant}); err != nil || len(p.Items) != 1 {
+		t.Errorf("webhooks afterwards: %+v, %v; nothing may be half done", p, err)
+	}
+	if _, err := d.DeleteTenant(ctx, ""); err == nil || !strings.Contains(err.Error(), "tenant") {
+		t.Errorf("DeleteTenant of no tenant = %v", err)
+	}
+	ended, stop := context.WithCancel(ctx)
+	stop()
+	d, err = New(NewMemoryStore(MemoryConfig{}), Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if done, err := d.DeleteTenant(ended, tenant); !errors.Is(err, context.Canceled) {
+		t.Errorf("DeleteTenant after the end of its context = %+v, %v", done, err)
+	}
+}

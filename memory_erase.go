@@ -1,0 +1,70 @@
+package webhook
+
+import (
+	"context"
+	"fmt"
+)
+
+// EraseTenant implements [EraseStore].
+func (s *MemoryStore) EraseTenant(ctx context.Context, tenant string, limit int) (done Erased, err error) {
+	if err := s.lock(ctx); err != nil {
+		return done, err
+	}
+	defer s.mu.Unlock()
+	t := s.tenants[tenant]
+	if t == nil {
+		return done, nil
+	}
+	for len(t.order) > 0 {
+		if done.Webhooks == limit {
+			done.More = true
+			return done, nil
+		}
+		s.deleteHook(t.order[len(t.order)-1])
+		done.Webhooks++
+	}
+	for _, e := range t.events {
+		if s.eraseEvent(e, limit, &done); done.More {
+			return done, nil
+		}
+	}
+	for _, h := range t.webhooks {
+		h.stats = nil
+		s.orphaned(h)
+	}
+	return done, nil
+}
+
+// EraseEvent implements [EraseStore].
+func (s *MemoryStore) EraseEvent(ctx context.Context, tenant, eventID string, limit int) (done Erased, err error) {
+	if err := s.lock(ctx); err != nil {
+		return done, err
+	}
+	defer s.mu.Unlock()
+	if t := s.tenants[tenant]; t != nil {
+		if e := t.events[eventID]; e != nil {
+			s.eraseEvent(e, limit, &done)
+			return done, nil
+		}
+	}
+	return done, fmt.Errorf("event %q: %w", eventID, ErrNotFound)
+}
+
+// eraseEvent deletes deliveries of an event as long as done counts less than
+// limit, then the event.
+func (s *MemoryStore) eraseEvent(e *memEvent, limit int, done *Erased) {
+	if done.Events == limit {
+		done.More = true
+		return
+	}
+	for _, d := range s.deliveriesOf(e) {
+		if done.Deliveries == limit {
+			done.More = true
+			return
+		}
+		s.dropDelivery(d)
+		done.Deliveries++
+	}
+	s.dropEvent(e)
+	done.Events++
+}

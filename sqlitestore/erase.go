@@ -1,0 +1,185 @@
+package sqlitestore
+
+import (
+	"context"
+	"database/sql/driver"
+
+	"github.com/seed68722ecd/webhook"
+)
+
+// EraseTenant implements [webhook.EraseStore].
+func (s *Store) EraseTenant(ctx context.Context, tenant string, limit int) (webhook.Erased, error) {
+	e := &erasing{s: s, tenant: tenant, limit: int64(limit)}
+	err := s.write(ctx, &op{weight: limit, other: e.tenantStep})
+	if err != nil {
+		return webhook.Erased{}, wrap(ctx, "erase tenant", err)
+	}
+	s.events.forget(e.events)
+	return e.Erased, nil
+}
+
+// EraseEvent implements [webhook.EraseStore].
+func (s *Store) EraseEvent(ctx context.Context, tenant, eventID string, limit int) (webhook.Erased, error) {
+	e := &erasing{s: s, tenant: tenant, limit: int64(limit)}
+	err := s.write(ctx, &op{weight: limit, other: func(r runner) error { return e.eventStep(r, eventID) }})
+	if err != nil {
+		return webhook.Erased{}, wrap(ctx, "erase event", err)
+	}
+	s.events.forget(e.events)
+	return e.Erased, nil
+}
+
+// erasing is one step.
+type erasing struct {
+	webhook.Erased
+	s      *Store
+	tenant string
+	limit  int64
+	events []int64 // deleted
+}
+
+func (e *erasing) begin() { e.Erased, e.events = webhook.Erased{}, nil }
+
+// column collects the numbers of a query's only column.
+func column(r runner, query string, args ...any) (out []int64, err error) {
+	err = r.query(query, args, func(v []driver.Value) error {
+		out = append(out, integer(v[0]))
+		return nil
+	})
+	return out, err
+}
+
+func (e *erasing) tenantStep(r runner) error {
+	e.begin()
+	live, err := column(r, `SELECT wkey FROM {webhooks} WHERE tenant = ? AND deleted_at = 0 ORDER BY created_at, id LIMIT ?`, e.tenant, e.limit)
+	if err != nil {
+		return err
+	}
+	for _, wkey := range live {
+		if err := e.s.remove(r, e.tenant, wkey); err != nil {
+			return err
+		}
+	}
+	if e.Webhooks = len(live); len(live) > 0 {
+		e.More = true
+		return nil
+	}
+	hooks, err := column(r, `SELECT wkey FROM {webhooks} WHERE tenant = ? ORDER BY created_at, id LIMIT 100`, e.tenant)
+	if err != nil {
+		return err
+	}
+	for _, wkey := range hooks {
+		e.More = true
+		if full, err := e.hook(r, wkey); full || err != nil {
+			return err
+		}
+	}
+	if len(hooks) > 0 {
+		return nil
+	}
+	if e.events, err = column(r, `SELECT seq FROM {events} WHERE tenant = ? ORDER BY id LIMIT ?`, e.tenant, e.limit); err != nil {
+		return err
+	}
+	e.More = int64(len(e.events)) == e.limit
+	return e.dropEvents(r)
+}
+
+// hook deletes what a deleted webhook has, and it with the last of that; full
+// means that the step has deleted as much as it may.
+func (e *erasing) hook(r runner, wkey int64) (full bool, err error) {
+	found, err := deliveryRows(r, `SELECT wkey, seq, due FROM {deliveries} WHERE wkey = ? ORDER BY seq LIMIT ?`, wkey, e.limit-int64(e.Deliveries))
+	if err != nil {
+		return false, err
+	}
+	if err := e.dropDeliveries(r, found); err != nil || int64(e.Deliveries) == e.limit {
+		return true, err
+	}
+	n, err := r.exec(`DELETE FROM {stats} WHERE wkey = ?1 AND hour IN (SELECT hour FROM {stats} WHERE wkey = ?1 ORDER BY hour LIMIT ?2)`, wkey, e.limit)
+	if err != nil || n == e.limit {
+		return true, err
+	}
+	for _, q := range []string{`DELETE FROM {lanes} WHERE wkey = ?`, `DELETE FROM {webhooks} WHERE wkey = ?`} {
+		if _, err := r.exec(q, wkey); err != nil {
+			return false, err
+		}
+	}
+	return false, nil
+}
+
+func (e *erasing) eventStep(r runner, eventID string) error {
+	e.begin()
+	events, err := column(r, `SELECT seq FROM {events} WHERE tenant = ? AND id = ?`, e.tenant, eventID)
+	if err != nil {
+		return err
+	}
+	if len(events) == 0 {
+		return refused("event %q: %w", eventID, webhook.ErrNotFound)
+	}
+	found, err := deliveryRows(r, `SELECT d.wkey, d.seq, d.due FROM {webhooks} w CROSS JOIN {deliveries} d ON d.wkey = w.wkey AND d.seq = ?1
+			WHERE w.tenant = ?2 AND d.ekey IS NULL
+		UNION ALL
+		SELECT wkey, seq, due FROM {deliveries} INDEXED BY {prefix}deliveries_ekey WHERE ekey = ?1
+		LIMIT ?3`, events[0], e.tenant, e.limit)
+	if err != nil {
+		return err
+	}
+	if err := e.dropDeliveries(r, found); err != nil {
+		return err
+	}
+	if e.More = int64(e.Deliveries) == e.limit; e.More {
+		return nil
+	}
+	e.events = events
+	return e.dropEvents(r)
+}
+
+// deliveryRow is the key of a delivery, and since when it waits if it does.
+type deliveryRow struct {
+	key
+	due any
+}
+
+// deliveryRows collects the rows of a query for keys and due times.
+func deliveryRows(r runner, query string, args ...any) (out []deliveryRow, err error) {
+	err = r.query(query, args, func(v []driver.Value) error {
+		out = append(out, deliveryRow{key{integer(v[0]), integer(v[1])}, v[2]})
+		return nil
+	})
+	return out, err
+}
+
+// dropDeliveries deletes deliveries with all that refers to them. Their leases end:
+// a result that comes later finds that there is no such delivery.
+func (e *erasing) dropDeliveries(r runner, rows []deliveryRow) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	gone := make(map[key]bool, len(rows))
+	for _, d := range rows {
+		gone[d.key] = true
+		if _, err := r.exec(`DELETE FROM {attempts} WHERE wkey = ? AND seq = ?`, d.wkey, d.seq); err != nil {
+			return err
+		}
+		if d.due != nil {
+			if _, err := r.exec(`DELETE FROM {waiting} WHERE wkey = ? AND due = ? AND seq = ?`, d.wkey, d.due, d.seq); err != nil {
+				return err
+			}
+		}
+		if _, err := r.exec(`DELETE FROM {deliveries} WHERE wkey = ? AND seq = ?`, d.wkey, d.seq); err != nil {
+			return err
+		}
+	}
+	e.Deliveries += len(rows)
+	return newLedger(r).dropAll(gone)
+}
+
+// dropEvents deletes the events of e, which have no deliveries.
+func (e *erasing) dropEvents(r runner) error {
+	for _, seq := range e.events {
+		if _, err := r.exec(`DELETE FROM {events} WHERE seq = ?`, seq); err != nil {
+			return err
+		}
+	}
+	e.Events = len(e.events)
+	return nil
+}
