@@ -221,3 +221,40 @@ func deletesTenant(t *testing.T, s webhook.Store, db *sql.DB, tables map[string]
 		t.Errorf("once more: %+v, %v", again, err)
 	}
 }
+
+// A step of a deletion costs what it deletes, whatever the server believes about
+// the tables: of one event to very many webhooks, and of a tenant with very many
+// events.
+func TestDeletionCostsWhatItDeletes(t *testing.T) {
+	const rows = 20_000
+	for _, emptied := range []bool{false, true} {
+		for _, event := range []bool{true, false} {
+			w := newWide(t, rows, event, emptied)
+			steps := func(what string, most int, step func() (webhook.Erased, error)) {
+				t.Helper()
+				for i := range 4 {
+					w.db.pages(t)
+					done, err := step()
+					w.must(err)
+					n := done.Webhooks + done.Events + done.Deliveries
+					pages, plans := w.db.pages(t)
+					if n == 0 || !done.More {
+						t.Fatalf("%s, step %d deleted %+v", what, i, done)
+					}
+					t.Logf("%s, step %d (statistics of empty tables: %v): %d pages for each of %d", what, i, emptied, pages/n, n)
+					if pages > most*n {
+						t.Errorf("%s, step %d deleted %d and touched %d pages:\n%s", what, i, n, pages, plans)
+					}
+				}
+			}
+			if event {
+				steps("a wide event", 8, func() (webhook.Erased, error) { return w.s.EraseEvent(t.Context(), tenant, "ev-1", wideProbes) })
+				continue
+			}
+			if done, err := w.s.EraseTenant(t.Context(), tenant, wideProbes); err != nil || done.Webhooks != 1 {
+				t.Fatalf("the first step: %+v, %v", done, err)
+			}
+			steps("many events", 20, func() (webhook.Erased, error) { return w.s.EraseTenant(t.Context(), tenant, wideProbes) })
+		}
+	}
+}
