@@ -30,9 +30,11 @@ type Tx interface {
 // [webhook.Dispatcher.Prepare]. It returns how many of them were stored; the
 // others were there already, with equal type and data.
 //
-// It sends one statement, and a second one only when an ID was taken. Two
-// transactions that publish do not wait for one another, unless they publish
-// the same event ID.
+// It sends one statement, and a second one only when an ID was taken; the first
+// call of a process asks before which version the tables have. All of that goes
+// over tx: PublishTx takes no connection of the Store's pool, which may be the
+// one that tx is from, and have none left. Two transactions that publish do not
+// wait for one another, unless they publish the same event ID.
 //
 // When an ID belongs to another event the error wraps
 // [webhook.ErrEventConflict]: the rest of the events is stored and the
@@ -41,7 +43,7 @@ type Tx interface {
 // Call [webhook.Dispatcher.Wake] after the commit; without it the delivery
 // begins at the next poll.
 func (s *Store) PublishTx(ctx context.Context, tx Tx, reqs ...webhook.PublishRequest) (stored int, err error) {
-	if err := s.ensure(ctx); err != nil {
+	if err := s.ensureTx(ctx, tx); err != nil {
 		return 0, wrap(ctx, "publish in transaction", err)
 	}
 	if len(reqs) == 0 {

@@ -3,7 +3,6 @@ package pgstore
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"hash/fnv"
 
@@ -115,8 +114,7 @@ func (s *Store) ensure(ctx context.Context) error {
 		return err
 	}
 	if level == "off" {
-		return errors.New(`synchronous_commit is off: what Publish acknowledged could be lost in a crash; ` +
-			`turn it on for this role: ALTER ROLE … SET synchronous_commit = on`)
+		return errNotDurable
 	}
 	s.ready.Store(true)
 	return nil

@@ -19,15 +19,17 @@ import (
 // concurrent use, and any number of processes may use one database. It starts
 // no goroutine and needs no closing; the *sql.DB stays the caller's.
 type Store struct {
-	db     *sql.DB
-	cfg    Config
-	names  *strings.Replacer
-	ready  atomic.Bool // the schema has been found to be this version's
-	walk   *walk
-	hooks  *hookKeys
-	events *eventCache
-	group  *coalesce.Group[webhook.PublishRequest, webhook.PublishResult]
-	prunes pruneCursor
+	db    *sql.DB
+	cfg   Config
+	names *strings.Replacer
+	ready atomic.Bool // the schema has been found to be this version's
+	// readyTx says it of transactions of callers, on which less can be asked.
+	readyTx atomic.Bool
+	walk    *walk
+	hooks   *hookKeys
+	events  *eventCache
+	group   *coalesce.Group[webhook.PublishRequest, webhook.PublishResult]
+	prunes  pruneCursor
 
 	publishSQL, claimSQL, completeSQL string
 }

@@ -34,6 +34,9 @@ type Tx interface {
 // [webhook.ErrEventConflict]: the rest of the events is stored, and the
 // transaction can go on. After any other error roll it back.
 //
+// It takes no connection of the Store's pool, which may be the one that tx is
+// from, and have none left: what it has to know it asks on tx.
+//
 // Call [webhook.Dispatcher.Wake] after the commit; without it the delivery
 // begins at the next poll.
 func (s *Store) PublishTx(ctx context.Context, tx Tx, reqs ...webhook.PublishRequest) (stored int, err error) {
@@ -45,6 +48,9 @@ func (s *Store) PublishTx(ctx context.Context, tx Tx, reqs ...webhook.PublishReq
 	}
 	p := newPublishing(time.Now(), reqs)
 	if err := s.publishAll(plain{ctx, s, tx}, []*publishing{p}); err != nil {
+		return 0, wrap(ctx, "publish in transaction", err)
+	}
+	if err := s.ensureTx(ctx, tx); err != nil {
 		return 0, wrap(ctx, "publish in transaction", err)
 	}
 	conflicts := 0
@@ -60,4 +66,22 @@ func (s *Store) PublishTx(ctx context.Context, tx Tx, reqs ...webhook.PublishReq
 		return stored, wrap(ctx, "publish in transaction", fmt.Errorf("%w: %d of %d events", webhook.ErrEventConflict, conflicts, len(reqs)))
 	}
 	return stored, nil
+}
+
+// ensureTx refuses tables of another version. It asks once, on the host's
+// transaction, and after that has written: a transaction that begins by reading
+// may not write any more when another has written since.
+func (s *Store) ensureTx(ctx context.Context, tx Tx) error {
+	if s.ready.Load() || s.fitsTx.Load() {
+		return nil
+	}
+	have, err := s.version(ctx, tx)
+	if err != nil {
+		return err
+	}
+	if have != schemaVersion {
+		return s.misfit(have)
+	}
+	s.fitsTx.Store(true)
+	return nil
 }

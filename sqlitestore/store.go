@@ -59,6 +59,7 @@ type Store struct {
 	names  *strings.Replacer
 	texts  sync.Map    // SQL with its names put in, by SQL without
 	ready  atomic.Bool // schema and settings have been found to fit
+	fitsTx atomic.Bool // the schema has been, in a transaction of the host's
 	events *eventCache
 	hooks  *hookCache
 	group  *coalesce.Group[*op, struct{}]
