@@ -20,8 +20,9 @@ func (d *Dispatcher) Prune(ctx context.Context) (int, error) {
 		return 0, nil
 	}
 	total := 0
+	before := d.now().Add(-d.cfg.Retention) // the same for all steps, so that a Store can go on where it was
 	for {
-		n, err := d.store.Prune(ctx, d.now().Add(-d.cfg.Retention), pruneBatch)
+		n, err := d.store.Prune(ctx, before, pruneBatch)
 		total += n
 		if err != nil {
 			return total, prefixed("prune", err)

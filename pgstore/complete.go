@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/seed68722ecd/webhook"
@@ -100,7 +101,7 @@ func (s *Store) Complete(ctx context.Context, now time.Time, results []webhook.R
 type batch struct {
 	results []webhook.Result
 	keys    []key
-	send    []int // positions of the results that are sent
+	send    []int // positions of the results that are sent, in the order of locks
 	applied []bool
 	out     []webhook.Outcome
 	due     int64 // of the earliest retry; 0: none
@@ -133,6 +134,7 @@ func newBatch(results []webhook.Result) (*batch, error) {
 		seen[name{k, r.Token}] = true
 		b.send = append(b.send, i)
 	}
+	slices.SortStableFunc(b.send, func(i, j int) int { return compareKeys(b.keys[i], b.keys[j]) })
 	return b, nil
 }
 
@@ -142,6 +144,9 @@ func (b *batch) record(ctx context.Context, tx *sql.Tx, s *Store, clock int64) e
 		return nil
 	}
 	b.applied, b.due = make([]bool, len(b.results)), 0
+	if err := b.lock(ctx, tx, s); err != nil {
+		return err
+	}
 	rows, err := tx.QueryContext(ctx, s.completeSQL, b.args(clock, b.send)...)
 	var ord, due int64
 	err = each(rows, err, func() error {
@@ -271,13 +276,17 @@ func (b *batch) late(ctx context.Context, tx *sql.Tx, s *Store) error {
 }
 
 // lateSQL logs attempts whose lease was lost; its parameters are those of
-// completeSQL.
+// completeSQL. They are numbered as they come, and inserted in the order of
+// locks: another call with the same results may be doing so.
 const lateSQL = `
+WITH r AS MATERIALIZED (
+	SELECT r.*, nextval('{record_seq}') AS ord
+	FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::smallint[], $6::text[], $7::bigint[], $8::integer[], $9::bigint[],
+		$10::bigint[], $11::smallint[], $12::text[], $13::text[], $14::text[], $15::smallint[], $17::integer[], $18::integer[])
+	AS r(ekey, wkey, token, state, reason, delay, number, started, duration, status, class, error, headers, truncated, off, len)
+	WHERE $1::bigint = 0)
 INSERT INTO {attempts} (ekey, wkey, token, ord, started_at, duration, number, status, truncated, late, class, error, headers, body)
-SELECT ekey, wkey, token, nextval('{record_seq}'), started, duration, number, status, truncated <> 0, true,
+SELECT ekey, wkey, token, ord, started, duration, number, status, truncated <> 0, true,
 	class, error, headers, CASE WHEN len > 0 THEN substring($16::bytea FROM off FOR len) END
-FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::smallint[], $6::text[], $7::bigint[], $8::integer[], $9::bigint[],
-	$10::bigint[], $11::smallint[], $12::text[], $13::text[], $14::text[], $15::smallint[], $17::integer[], $18::integer[])
-AS r(ekey, wkey, token, state, reason, delay, number, started, duration, status, class, error, headers, truncated, off, len)
-WHERE $1::bigint = 0
+FROM r ORDER BY ekey, wkey, token
 ON CONFLICT DO NOTHING`

@@ -69,11 +69,14 @@ func (e *erasing) tenantStep(ctx context.Context, tx *sql.Tx) error {
 		return err
 	}
 	rows, err := tx.QueryContext(ctx, e.s.sql(`
-		SELECT ekey FROM {events} WHERE tenant = $1::text ORDER BY tenant, id LIMIT $2::bigint FOR UPDATE`), e.tenant, min(e.limit, eraseKeys))
+		SELECT ekey FROM {events} WHERE tenant = $1::text ORDER BY tenant, id LIMIT $2::bigint`), e.tenant, min(e.limit, eraseKeys))
 	if err := e.found(rows, err); err != nil {
 		return err
 	}
 	if len(e.events) > 0 {
+		if _, err := tx.ExecContext(ctx, e.s.sql(lockEventsSQL+` UPDATE`), ints(e.events)); err != nil {
+			return err
+		}
 		err = e.eraseEvents(ctx, tx)
 		e.More = true
 		return err

@@ -3,6 +3,7 @@ package pgstore
 import (
 	"context"
 	"database/sql"
+	"slices"
 	"time"
 
 	"github.com/seed68722ecd/webhook"
@@ -33,8 +34,9 @@ func (s *Store) Extend(ctx context.Context, now time.Time, leases []webhook.Leas
 		}
 		// A lease may have become shorter: then it is looked at earlier.
 		_, err = tx.ExecContext(ctx, s.sql(`
-			UPDATE {claims} SET check_at = {now} + $3::bigint
-			WHERE token = ANY ($2::bigint[]) AND check_at > {now} + $3::bigint`), s.clock(now), tokens, d.Microseconds())
+			UPDATE {claims} c SET check_at = {now} + $3::bigint
+			FROM (SELECT DISTINCT token FROM unnest($2::bigint[]) AS token ORDER BY token) t
+			WHERE c.token = ANY (ARRAY[t.token]) AND c.check_at > {now} + $3::bigint`), s.clock(now), tokens, d.Microseconds())
 		return err
 	})
 	if err != nil {
@@ -48,64 +50,56 @@ func (s *Store) Extend(ctx context.Context, now time.Time, leases []webhook.Leas
 	return lost, nil
 }
 
-// leaseArrays encodes the leases of deliveries that can exist, and returns
-// their positions.
+// leaseArrays encodes the leases of deliveries that can exist, in the order of
+// locks, and returns their positions.
 func leaseArrays(leases []webhook.Lease) (ekeys, wkeys, tokens string, known []int) {
-	var e, w, t intArray
+	keys := make([]key, len(leases))
 	for i, l := range leases {
 		if k, ok := parseID(l.DeliveryID); ok {
-			e.add(k.event)
-			w.add(k.webhook)
-			t.add(l.Token)
+			keys[i] = k
 			known = append(known, i)
 		}
+	}
+	slices.SortFunc(known, func(i, j int) int { return compareKeys(keys[i], keys[j]) })
+	var e, w, t intArray
+	for _, i := range known {
+		e.add(keys[i].event)
+		w.add(keys[i].webhook)
+		t.add(leases[i].Token)
 	}
 	return e.String(), w.String(), t.String(), known
 }
 
 // releaseSQL gives leases back. The deliveries wait for their time, even if
 // that is now, since what waits is found by every process.
+//
+// Parameters: 1 clock; leases: 2 event, 3 webhook, 4 token; 5 tokens of which
+// all is given back; 6 delay.
 const releaseSQL = `
-UPDATE {queue} q SET token = 0, lease_until = 0, waiting = true, due = {now} + $5::bigint
-FROM unnest($2::bigint[], $3::bigint[], $4::bigint[]) AS r(ekey, wkey, token)
-WHERE ` + sameKey + ` AND q.token = r.token
-RETURNING q.due`
-
-// releaseAllSQL does it for all that tokens hold.
-const releaseAllSQL = `
-UPDATE {queue} q SET token = 0, lease_until = 0, waiting = true, due = {now} + $3::bigint
-FROM (
-	SELECT c.token, u.ekey, u.wkey FROM {claims} c CROSS JOIN LATERAL unnest(c.ekeys, c.wkeys) AS u(ekey, wkey)
-	WHERE c.token = ANY ($2::bigint[])) r
-WHERE ` + sameKey + ` AND q.token = r.token
+WITH r AS MATERIALIZED (
+	SELECT * FROM (
+		SELECT * FROM unnest($2::bigint[], $3::bigint[], $4::bigint[]) AS r(ekey, wkey, token)
+		UNION ALL
+		SELECT u.ekey, u.wkey, c.token FROM {claims} c CROSS JOIN LATERAL unnest(c.ekeys, c.wkeys) AS u(ekey, wkey)
+		WHERE c.token = ANY ($5::bigint[])) r
+	ORDER BY ekey, wkey)
+UPDATE {queue} q SET token = 0, lease_until = 0, waiting = true, due = {now} + $6::bigint
+FROM r WHERE ` + sameKey + ` AND q.token = r.token
 RETURNING q.due`
 
 // Release implements [webhook.QueueStore].
 func (s *Store) Release(ctx context.Context, now time.Time, leases []webhook.Lease, delay time.Duration) error {
-	var one []webhook.Lease
 	var all intArray
 	for _, l := range leases {
 		if l.DeliveryID == "" {
 			all.add(l.Token)
-		} else {
-			one = append(one, l)
 		}
 	}
+	ekeys, wkeys, tokens, _ := leaseArrays(leases)
 	due := int64(0)
-	note := func(rows *sql.Rows, err error) error {
-		return each(rows, err, func() error { return rows.Scan(&due) })
-	}
 	err := s.inTx(ctx, setPlans, func(tx *sql.Tx) error {
-		if len(one) > 0 {
-			ekeys, wkeys, tokens, _ := leaseArrays(one)
-			if err := note(tx.QueryContext(ctx, s.sql(releaseSQL), s.clock(now), ekeys, wkeys, tokens, delay.Microseconds())); err != nil {
-				return err
-			}
-		}
-		if len(all.b) == 0 {
-			return nil
-		}
-		return note(tx.QueryContext(ctx, s.sql(releaseAllSQL), s.clock(now), all.String(), delay.Microseconds()))
+		rows, err := tx.QueryContext(ctx, s.sql(releaseSQL), s.clock(now), ekeys, wkeys, tokens, all.String(), delay.Microseconds())
+		return each(rows, err, func() error { return rows.Scan(&due) })
 	})
 	if err == nil && due > 0 {
 		s.walk.noteWaiting(due)

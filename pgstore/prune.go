@@ -3,50 +3,39 @@ package pgstore
 import (
 	"context"
 	"database/sql"
+	"math"
 	"sync"
 	"time"
 
 	"github.com/seed68722ecd/webhook/internal/sqlstore"
 )
 
-// pruneCursor remembers how far the calls of one pruning have come, so that the
-// next does not step over what they deleted. It starts anew when a pruning is
-// done, or another one begins.
-type pruneCursor struct {
+// pruneScan is how many rows one transaction of a pruning looks at, whether they
+// can go or not.
+const pruneScan = 10_000
+
+// prunePlace is how far the calls of one pruning have come, so that the next
+// does not step over what they deleted. A pruning ends, and the next begins at
+// the first row, when all has been looked at.
+type prunePlace struct {
 	mu       sync.Mutex
-	before   int64
+	under    bool  // a pruning is under way
+	before   int64 // the earliest time that any of its calls asked for
 	delivery key
 	event    int64
 }
 
 // Prune implements [webhook.LogStore]. Both tables are walked in the order in
-// which events were published. Rows that someone else holds are left for the
-// next time. When nothing is left to delete it also removes old statistics and
-// the remains of deleted webhooks.
+// which events were published, in transactions that look at 10,000 rows at
+// most. Rows that someone else holds are left for the next time. When nothing is
+// left to delete it also removes old statistics and the remains of deleted
+// webhooks.
 func (s *Store) Prune(ctx context.Context, before time.Time, limit int) (int, error) {
 	s.prunes.mu.Lock()
 	defer s.prunes.mu.Unlock()
-	c := pruneCursor{before: sqlstore.Micros(before)}
-	if s.prunes.before == c.before {
-		c.delivery, c.event = s.prunes.delivery, s.prunes.event
-	}
-	p := &pruning{s: s, before: c.before, limit: limit}
-	err := s.inTx(ctx, setPlans, func(tx *sql.Tx) error {
-		p.deliveries, p.events = 0, 0
-		p.delivery, p.event = c.delivery, c.event
-		return p.step(ctx, tx)
-	})
-	if err != nil {
-		return 0, wrap(ctx, "prune", err)
-	}
-	s.prunes.before, s.prunes.delivery, s.prunes.event = c.before, p.delivery, p.event
-	if p.deliveries < limit && p.events < limit {
-		s.prunes.before, s.prunes.delivery, s.prunes.event = 0, key{}, 0
-		if err := s.inTx(ctx, setPlans, func(tx *sql.Tx) error { return p.remains(ctx, tx) }); err != nil {
-			return 0, wrap(ctx, "prune", err)
-		}
-	}
-	return p.deliveries + p.events, nil
+	p := &pruning{s: s, before: sqlstore.Micros(before), limit: limit}
+	n, err := p.run(ctx, &s.prunes)
+	return n, wrap(ctx, "prune", err)
 }
 
 // pruning is one call of Prune.
@@ -54,33 +43,115 @@ type pruning struct {
 	s                  *Store
 	before             int64
 	limit              int
-	delivery           key
-	event              int64
-	deliveries, events int
+	deliveries, events int // deleted
 }
 
-func (p *pruning) step(ctx context.Context, tx *sql.Tx) error {
-	// No delivery is finished before its event was published.
-	end := keyAt(p.before) + 1<<21
-	rows, err := tx.QueryContext(ctx, p.s.sql(`
-		WITH c AS MATERIALIZED (
-			SELECT ekey, wkey, ctid AS id FROM {deliveries}
-			WHERE (ekey, wkey) > ($1::bigint, $2::bigint) AND ekey < $3::bigint AND finished_at < $4::bigint
-			ORDER BY ekey, wkey LIMIT $5::bigint FOR UPDATE SKIP LOCKED),
-		d AS (DELETE FROM {deliveries} x USING c WHERE x.ctid = c.id),
-		a AS (DELETE FROM {attempts} q USING c r WHERE `+sameKey+`)
-		SELECT ekey, wkey FROM c ORDER BY ekey, wkey`), p.delivery.event, p.delivery.webhook, end, p.before, p.limit)
-	err = each(rows, err, func() error {
-		p.deliveries++
-		return rows.Scan(&p.delivery.event, &p.delivery.webhook)
+func (p *pruning) full() bool { return p.deliveries >= p.limit || p.events >= p.limit }
+
+func (p *pruning) run(ctx context.Context, at *prunePlace) (int, error) {
+	for whole := false; !whole; {
+		if !at.under {
+			at.under, at.before, at.delivery, at.event = true, p.before, key{}, 0
+		}
+		at.before = min(at.before, p.before)
+		for done := false; !done; {
+			var err error
+			if done, err = p.step(ctx, at); err != nil {
+				return 0, err
+			}
+			if p.full() {
+				return p.deliveries + p.events, nil
+			}
+		}
+		// Calls before this one may have asked for an earlier time, and left
+		// behind what this one wants.
+		whole = at.before >= p.before
+		at.under = false
+	}
+	if err := p.statistics(ctx); err != nil {
+		return 0, err
+	}
+	return p.deliveries + p.events, p.webhooks(ctx)
+}
+
+// step looks at the next rows, first deliveries, then the events up to there,
+// and reports whether there are no more.
+func (p *pruning) step(ctx context.Context, at *prunePlace) (done bool, err error) {
+	var delivery key
+	var event int64
+	var deliveries, events int
+	err = p.s.inTx(ctx, setPlans, func(tx *sql.Tx) error {
+		delivery, event, done = at.delivery, at.event, false
+		// No delivery is finished before its event was published.
+		end := keyAt(p.before) + 1<<21
+		var more bool
+		var err error
+		if deliveries, more, err = p.pruneDeliveries(ctx, tx, &delivery, end); err != nil {
+			return err
+		}
+		if more {
+			end = delivery.event // what comes after may still lose its deliveries
+		}
+		var moreEvents bool
+		events, moreEvents, err = p.pruneEvents(ctx, tx, &event, end)
+		done = !more && !moreEvents
+		return err
 	})
 	if err != nil {
-		return err
+		return false, err
 	}
-	if p.deliveries == p.limit {
-		end = p.delivery.event // what comes after may still lose its deliveries
+	at.delivery, at.event = delivery, event
+	p.deliveries, p.events = p.deliveries+deliveries, p.events+events
+	return done, nil
+}
+
+// pruneDeliveries looks at the next finished deliveries, up to the one that is
+// the last that may go, or the last that one transaction looks at: that one
+// comes whether it goes or not, to go on from there.
+func (p *pruning) pruneDeliveries(ctx context.Context, tx *sql.Tx, at *key, end int64) (deleted int, more bool, err error) {
+	if p.deliveries >= p.limit {
+		return 0, true, nil
 	}
-	return p.pruneEvents(ctx, tx, end)
+	rows, err := tx.QueryContext(ctx, p.s.sql(`
+		WITH l AS MATERIALIZED (
+			SELECT ekey, wkey, ctid AS id, finished_at < $4::bigint AS old FROM {deliveries}
+			WHERE (ekey, wkey) > ($1::bigint, $2::bigint) AND ekey < $3::bigint
+			ORDER BY ekey, wkey LIMIT $6::bigint),
+		c AS MATERIALIZED (
+			SELECT l.* FROM l CROSS JOIN LATERAL (
+				SELECT 1 FROM {deliveries} d WHERE d.ctid = l.id FOR UPDATE SKIP LOCKED) x
+			WHERE l.old LIMIT $5::bigint),
+		d AS (DELETE FROM {deliveries} x USING c WHERE x.ctid = c.id),
+		a AS (DELETE FROM {attempts} q USING c r WHERE `+sameKey+`)
+		SELECT ekey, wkey, true FROM c
+		UNION ALL
+		SELECT * FROM (SELECT ekey, wkey, false FROM l WHERE (SELECT count(*) FROM c) < $5::bigint OFFSET $6::bigint - 1) x`), at.event, at.webhook, end, p.before, p.limit-p.deliveries, pruneScan)
+	var k, last key
+	var gone bool
+	err = each(rows, err, func() error {
+		if err := rows.Scan(&k.event, &k.webhook, &gone); err != nil {
+			return err
+		}
+		if gone {
+			deleted++
+			*at = k
+		} else {
+			last = k
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, false, err
+	}
+	switch {
+	case deleted == p.limit-p.deliveries: // it looked no further than the last one
+	case last != key{}:
+		*at = last
+	default:
+		*at = key{end - 1, math.MaxInt64}
+		return deleted, false, nil
+	}
+	return deleted, true, nil
 }
 
 // undelivered is true of an event e that has no delivery.
@@ -89,55 +160,124 @@ const undelivered = `NOT EXISTS (SELECT 1 FROM {queue} q WHERE q.ekey = e.ekey O
 // pruneEvents deletes events without deliveries. They are locked by one
 // statement and looked at again by the next: a replay that gave one a delivery
 // in between holds its lock, or is seen.
-func (p *pruning) pruneEvents(ctx context.Context, tx *sql.Tx, end int64) error {
+func (p *pruning) pruneEvents(ctx context.Context, tx *sql.Tx, at *int64, end int64) (deleted int, more bool, err error) {
+	if p.events >= p.limit {
+		return 0, true, nil
+	}
 	var found []int64
-	var k int64
+	var k, last int64
+	var gone bool
 	rows, err := tx.QueryContext(ctx, p.s.sql(`
-		SELECT e.ekey FROM {events} e
-		WHERE e.ekey > $1::bigint AND e.ekey < $2::bigint AND e.created_at < $3::bigint AND `+undelivered+`
-		ORDER BY e.ekey LIMIT $4::bigint FOR UPDATE SKIP LOCKED`), p.event, end, p.before, p.limit)
+		WITH l AS MATERIALIZED (
+			SELECT ekey, ctid AS id, created_at < $3::bigint AS old FROM {events}
+			WHERE ekey > $1::bigint AND ekey < $2::bigint ORDER BY ekey LIMIT $5::bigint),
+		c AS MATERIALIZED (
+			SELECT x.ekey FROM l CROSS JOIN LATERAL (
+				SELECT e.ekey FROM {events} e WHERE e.ctid = l.id AND `+undelivered+` FOR UPDATE SKIP LOCKED) x
+			WHERE l.old LIMIT $4::bigint)
+		SELECT ekey, true FROM c
+		UNION ALL
+		SELECT * FROM (SELECT ekey, false FROM l WHERE (SELECT count(*) FROM c) < $4::bigint OFFSET $5::bigint - 1) x`), *at, end, p.before, p.limit-p.events, pruneScan)
 	err = each(rows, err, func() error {
-		if err := rows.Scan(&k); err != nil {
+		if err := rows.Scan(&k, &gone); err != nil {
 			return err
 		}
-		found = append(found, k)
+		if gone {
+			found = append(found, k)
+		} else {
+			last = k
+		}
 		return nil
 	})
 	if err != nil {
-		return err
+		return 0, false, err
 	}
-	p.event = max(p.event, end-1)
+	switch {
+	case len(found) == p.limit-p.events:
+		*at, more = found[len(found)-1], true
+	case last > 0:
+		*at, more = last, true
+	default:
+		*at = max(*at, end-1)
+	}
 	if len(found) == 0 {
-		return nil
+		return 0, more, nil
 	}
-	if len(found) == p.limit {
-		p.event = k
-	}
-	p.events, err = affected(tx.ExecContext(ctx, p.s.sql(`
+	deleted, err = affected(tx.ExecContext(ctx, p.s.sql(`
 		WITH a AS (DELETE FROM {attempts} x WHERE x.ekey = ANY ($1::bigint[])
 			AND NOT EXISTS (SELECT 1 FROM {queue} q WHERE q.ekey = x.ekey OFFSET 0))
 		DELETE FROM {events} e WHERE e.ekey = ANY ($1::bigint[]) AND `+undelivered), ints(found)))
-	return err
+	return deleted, more, err
 }
 
-// remains deletes statistics of hours that ended before, and webhooks that were
-// deleted a day ago and more, which none of their deliveries refers to.
-func (p *pruning) remains(ctx context.Context, tx *sql.Tx) error {
-	if _, err := tx.ExecContext(ctx, p.s.sql(`
-		DELETE FROM {stats} WHERE ctid = ANY (ARRAY(
-			SELECT ctid FROM {stats} WHERE hour + $1::bigint <= $2::bigint LIMIT 10000))`), microsPerHour, p.before); err != nil {
-		return err
+const (
+	// pruneHooks is how many webhooks one transaction of housekeeping looks at,
+	// and pruneHours how many hours of statistics it deletes.
+	pruneHooks = 1000
+	pruneHours = 5000
+)
+
+// statistics deletes those of hours that ended before, until there are none. It
+// goes from each webhook that has any directly to the next; the first hour of
+// each says whether there is something to do.
+func (p *pruning) statistics(ctx context.Context) error {
+	for from, more := int64(math.MinInt64), true; more; {
+		var seen, deleted int
+		var last int64
+		err := p.s.inTx(ctx, setPlans, func(tx *sql.Tx) error {
+			rows, err := tx.QueryContext(ctx, p.s.sql(`
+				WITH RECURSIVE w AS (
+					(SELECT wkey, hour, 1 AS i FROM {stats} WHERE wkey > $1::bigint ORDER BY wkey, hour LIMIT 1)
+					UNION ALL
+					SELECT x.wkey, x.hour, w.i + 1 FROM w CROSS JOIN LATERAL (
+						SELECT wkey, hour FROM {stats} t WHERE t.wkey > w.wkey ORDER BY wkey, hour LIMIT 1) x
+					WHERE w.i < $3::integer),
+				old AS MATERIALIZED (
+					SELECT x.wkey, x.hour FROM w CROSS JOIN LATERAL (
+						SELECT t.wkey, t.hour FROM {stats} t WHERE t.wkey = w.wkey AND t.hour <= $2::bigint
+						ORDER BY t.hour LIMIT $4::bigint FOR UPDATE SKIP LOCKED) x
+					WHERE w.hour <= $2::bigint LIMIT $4::bigint),
+				gone AS (
+					DELETE FROM {stats} t USING old WHERE t.wkey = ANY (ARRAY[old.wkey]) AND t.hour = old.hour RETURNING 1)
+				SELECT (SELECT count(*) FROM gone), count(*), coalesce(max(wkey), 0) FROM w`),
+				from, p.before-microsPerHour, pruneHooks, pruneHours)
+			return each(rows, err, func() error { return rows.Scan(&deleted, &seen, &last) })
+		})
+		if err != nil {
+			return err
+		}
+		if deleted < pruneHours {
+			from, more = last, seen == pruneHooks
+		}
 	}
-	_, err := tx.ExecContext(ctx, p.s.sql(`
-		WITH gone AS (
-			DELETE FROM {webhooks} WHERE wkey = ANY (ARRAY(
-				SELECT w.wkey FROM {webhooks} w
-				WHERE w.deleted_at > 0 AND w.deleted_at < (extract(epoch FROM clock_timestamp()) * 1000000)::bigint - 24 * $1::bigint
-					AND NOT EXISTS (SELECT 1 FROM {queue} q WHERE q.wkey = w.wkey AND q.created_at >= 0 OFFSET 0)
-					AND NOT EXISTS (SELECT 1 FROM {deliveries} d WHERE d.wkey = w.wkey OFFSET 0)
-				ORDER BY w.deleted_at LIMIT 1000))
-			RETURNING wkey),
-		health AS (DELETE FROM {health} h USING gone WHERE h.wkey = gone.wkey)
-		DELETE FROM {stats} t USING gone WHERE t.wkey = gone.wkey`), microsPerHour)
-	return err
+	return nil
+}
+
+// webhooks deletes those that were deleted a day ago and more, and to which
+// nothing refers.
+func (p *pruning) webhooks(ctx context.Context) error {
+	for from, seen := int64(0), pruneHooks; seen >= pruneHooks; {
+		err := p.s.inTx(ctx, setPlans, func(tx *sql.Tx) error {
+			rows, err := tx.QueryContext(ctx, p.s.sql(`
+				WITH l AS MATERIALIZED (
+					SELECT wkey, deleted_at FROM {webhooks}
+					WHERE deleted_at > $1::bigint AND deleted_at < (extract(epoch FROM clock_timestamp()) * 1000000)::bigint - 24 * $2::bigint
+					ORDER BY deleted_at FETCH FIRST ($3::bigint) ROWS WITH TIES),
+				c AS MATERIALIZED (
+					SELECT x.wkey FROM l CROSS JOIN LATERAL (
+						SELECT w.wkey FROM {webhooks} w WHERE w.wkey = l.wkey
+							AND NOT EXISTS (SELECT 1 FROM {queue} q WHERE q.wkey = w.wkey AND q.created_at >= 0 OFFSET 0)
+							AND NOT EXISTS (SELECT 1 FROM {deliveries} d WHERE d.wkey = w.wkey OFFSET 0)
+							AND NOT EXISTS (SELECT 1 FROM {stats} t WHERE t.wkey = w.wkey OFFSET 0)
+						FOR UPDATE SKIP LOCKED) x),
+				gone AS (DELETE FROM {webhooks} w USING c WHERE w.wkey = ANY (ARRAY[c.wkey]) RETURNING w.wkey),
+				health AS (DELETE FROM {health} h USING gone WHERE h.wkey = ANY (ARRAY[gone.wkey]))
+				SELECT count(*), coalesce(max(deleted_at), 0) FROM l`), from, microsPerHour, pruneHooks)
+			return each(rows, err, func() error { return rows.Scan(&seen, &from) })
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -57,6 +57,7 @@ ins AS (
 	INSERT INTO {events} (ekey, time, created_at, tenant, id, type, data, only_id, trace)
 	SELECT e.ekey, e.time, (SELECT now FROM n), g.tenant, e.id, g.type, substring($11::bytea FROM e.off FOR e.len), g.only_id, e.trace
 	FROM e JOIN g USING (g)
+	ORDER BY g.tenant COLLATE "C", e.id COLLATE "C" -- the order of locks
 	ON CONFLICT (tenant, id) DO NOTHING
 	RETURNING ekey),
 fan AS (

@@ -34,7 +34,9 @@ type Tx interface {
 // call of a process asks before which version the tables have. All of that goes
 // over tx: PublishTx takes no connection of the Store's pool, which may be the
 // one that tx is from, and have none left. Two transactions that publish do not
-// wait for one another, unless they publish the same event ID.
+// wait for one another, unless they publish the same event ID. Two that publish
+// several of the same IDs, each in several calls and in another order, can end in
+// a deadlock, which the server resolves: publish them in one call.
 //
 // When an ID belongs to another event the error wraps
 // [webhook.ErrEventConflict]: the rest of the events is stored and the

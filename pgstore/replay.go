@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"math"
+	"slices"
 
 	"github.com/seed68722ecd/webhook"
 	"github.com/seed68722ecd/webhook/internal/sqlstore"
@@ -81,25 +82,50 @@ func (r *replay) step(ctx context.Context, tx *sql.Tx) error {
 	if r.hook, r.wkey, err = r.s.getHook(ctx, tx, r.req.Tenant, r.req.WebhookID, lock); err != nil {
 		return err
 	}
+	var keys []key
+	var missing []int64
+	more := false
 	if r.kind == cursorResends {
-		more, err := r.resend(ctx, tx)
-		if err != nil || more {
+		if keys, more, err = r.finished(ctx, tx); err != nil {
 			return err
 		}
-		r.kind, r.from = cursorMissing, []int64{math.MinInt64, 0}
+		r.res.Resent = len(keys)
+		if !more {
+			r.kind, r.from = cursorMissing, []int64{math.MinInt64, 0}
+		}
 	}
-	if !r.req.Missing {
+	if !more && r.req.Missing {
+		if missing, more, err = r.missing(ctx, tx); err != nil {
+			return err
+		}
+		r.res.Created = len(missing)
+	}
+	if more {
+		r.res.Next = sqlstore.Cursor(r.kind, "", r.from...)
+	}
+	if r.req.DryRun {
 		return nil
 	}
-	return r.create(ctx, tx)
+	// In the order of locks: events, deliveries. The lock of an event keeps Prune
+	// from deleting it when it gets its first delivery just now.
+	if len(missing) > 0 {
+		if _, err := tx.ExecContext(ctx, r.s.sql(lockEventsSQL+` KEY SHARE`), ints(missing)); err != nil {
+			return err
+		}
+	}
+	if len(keys) > 0 {
+		slices.SortFunc(keys, compareKeys)
+		if r.res.Resent, r.due, err = r.s.revive(ctx, tx, r.s.clock(r.req.Now), keys); err != nil {
+			return err
+		}
+	}
+	return r.create(ctx, tx, missing)
 }
 
-func (r *replay) next() { r.res.Next = sqlstore.Cursor(r.kind, "", r.from...) }
-
-// resend makes finished deliveries pending, and reports whether there are more. It
-// looks at a bounded number of them; the last one comes whether it matches or not,
-// to go on from there.
-func (r *replay) resend(ctx context.Context, tx *sql.Tx) (more bool, err error) {
+// finished returns deliveries to make pending, and reports whether there are more.
+// It looks at a bounded number of them; the last one comes whether it matches or
+// not, to go on from there.
+func (r *replay) finished(ctx context.Context, tx *sql.Tx) (keys []key, more bool, err error) {
 	var states intArray
 	failed := ` AND d.state <> 2` // the smaller index will do
 	for _, st := range r.req.States {
@@ -111,7 +137,7 @@ func (r *replay) resend(ctx context.Context, tx *sql.Tx) (more bool, err error) 
 		}
 	}
 	if len(states.b) == 0 {
-		return false, nil
+		return nil, false, nil
 	}
 	rows, err := tx.QueryContext(ctx, r.s.sql(`
 		SELECT created_at, ekey, matches, last FROM (
@@ -124,7 +150,6 @@ func (r *replay) resend(ctx context.Context, tx *sql.Tx) (more bool, err error) 
 				LEFT JOIN {events} e ON e.ekey = CASE WHEN d.wanted THEN d.ekey END) x
 		WHERE matches OR last ORDER BY created_at, ekey LIMIT $8::bigint`),
 		r.wkey, r.from[0], r.from[1], r.since, states.String(), r.req.EventType, r.until, r.req.Limit, replayScan)
-	var keys []key
 	err = each(rows, err, func() error {
 		k := key{webhook: r.wkey}
 		var created int64
@@ -138,25 +163,12 @@ func (r *replay) resend(ctx context.Context, tx *sql.Tx) (more bool, err error) 
 		}
 		return nil
 	})
-	if err != nil {
-		return false, err
-	}
-	r.res.Resent = len(keys)
-	if !r.req.DryRun && len(keys) > 0 {
-		if r.res.Resent, r.due, err = r.s.revive(ctx, tx, r.s.clock(r.req.Now), keys); err != nil {
-			return false, err
-		}
-	}
-	if !more && len(keys) < r.req.Limit {
-		return false, nil
-	}
-	r.next()
-	return true, nil
+	return keys, more || len(keys) >= r.req.Limit, err
 }
 
-// create makes the deliveries that the webhook lacks. It looks at a bounded
-// number of events.
-func (r *replay) create(ctx context.Context, tx *sql.Tx) error {
+// missing returns events that lack a delivery to the webhook, and reports whether
+// there may be more. It looks at a bounded number of events.
+func (r *replay) missing(ctx context.Context, tx *sql.Tx) (want []int64, more bool, err error) {
 	var patterns textArray
 	for _, p := range r.hook.Events {
 		patterns.add(p)
@@ -181,7 +193,6 @@ func (r *replay) create(ctx context.Context, tx *sql.Tx) error {
 		ORDER BY e.ekey`),
 		r.req.Tenant, first, replayScan, r.since, r.until, r.req.EventType, r.hook.ID, patterns.String(), r.wkey, end)
 	left := r.req.Limit - r.res.Resent
-	var want intArray
 	seen, full := 0, false
 	var k int64
 	var missing bool
@@ -189,43 +200,30 @@ func (r *replay) create(ctx context.Context, tx *sql.Tx) error {
 		if err := rows.Scan(&k, &missing); err != nil || full {
 			return err
 		}
-		if missing && left == 0 {
+		if missing && len(want) == left {
 			full = true
 			return nil
 		}
 		if missing {
-			want.add(k)
-			left--
-			r.res.Created++
+			want = append(want, k)
 		}
 		seen++
 		r.from = []int64{0, k}
 		return nil
 	})
-	if err != nil {
-		return err
-	}
-	if full || seen == replayScan {
-		r.next()
-	}
-	if r.req.DryRun || r.res.Created == 0 {
-		return nil
-	}
-	return r.insert(ctx, tx, want.String())
+	return want, full || seen == replayScan, err
 }
 
-// insert puts the missing deliveries into the queue. The lock keeps Prune from
-// deleting an event that gets its first delivery just now.
-func (r *replay) insert(ctx context.Context, tx *sql.Tx, ekeys string) error {
-	if _, err := tx.ExecContext(ctx, r.s.sql(`
-		SELECT 1 FROM {events} WHERE ekey = ANY ($1::bigint[]) ORDER BY ekey FOR KEY SHARE`), ekeys); err != nil {
-		return err
+// create makes the missing deliveries of events, which are locked.
+func (r *replay) create(ctx context.Context, tx *sql.Tx, events []int64) error {
+	if len(events) == 0 {
+		return nil
 	}
 	rows, err := tx.QueryContext(ctx, r.s.sql(`
 		INSERT INTO {queue} (ekey, wkey, due, created_at, waiting, type, name)
 		SELECT e.ekey, $3::bigint, n.now, n.now, true, e.type, $4::text
 		FROM {events} e, (SELECT {now} AS now) n WHERE e.ekey = ANY ($2::bigint[])
-		ON CONFLICT DO NOTHING RETURNING due`), r.s.clock(r.req.Now), ekeys, r.wkey, r.hook.Name)
+		ON CONFLICT DO NOTHING RETURNING due`), r.s.clock(r.req.Now), ints(events), r.wkey, r.hook.Name)
 	r.res.Created = 0
 	return each(rows, err, func() error {
 		r.res.Created++

@@ -29,7 +29,7 @@ type Store struct {
 	hooks   *hookKeys
 	events  *eventCache
 	group   *coalesce.Group[webhook.PublishRequest, webhook.PublishResult]
-	prunes  pruneCursor
+	prunes  prunePlace
 
 	publishSQL, claimSQL, completeSQL string
 }

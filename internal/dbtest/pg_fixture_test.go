@@ -110,6 +110,34 @@ func mustPublish(t testing.TB, s *pgstore.Store, reqs ...webhook.PublishRequest)
 	}
 }
 
+// pgExecutor returns a function that runs formatted SQL.
+func pgExecutor(t testing.TB, db *sql.DB) func(q string, args ...any) {
+	return func(q string, args ...any) {
+		t.Helper()
+		if len(args) > 0 {
+			q = fmt.Sprintf(q, args...)
+		}
+		if _, err := db.Exec(q); err != nil {
+			t.Fatalf("%s: %v", q, err)
+		}
+	}
+}
+
+// pgHeld begins a transaction that may still want to see whatever is deleted
+// from now on, and returns a function that ends it.
+func pgHeld(t testing.TB, db *sql.DB, schema string) (end func()) {
+	t.Helper()
+	tx, err := db.BeginTx(t.Context(), &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var n int
+	if err := tx.QueryRow(`SELECT count(*) FROM ` + schema + `.webhook_queue`).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return func() { tx.Rollback() }
+}
+
 // within is how long a call may take that must not wait for anyone.
 func within(t testing.TB, d time.Duration) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), d)

@@ -54,18 +54,37 @@ func (e *explained) pages(t testing.TB) (total int, plans string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, p := range e.plans {
-		_, rest, _ := strings.Cut(p, " Buffers: ") // of the whole plan, which comes first
-		line, _, _ := strings.Cut(rest, "\n")
-		for f := range strings.FieldsSeq(line) {
-			kind, n, ok := strings.Cut(f, "=")
-			if pages, err := strconv.Atoi(strings.TrimSuffix(n, ",")); ok && err == nil && (kind == "hit" || kind == "read") {
-				total += pages
-			}
-		}
+		total += planPages(p)
 	}
 	plans = strings.Join(e.plans, "\n")
 	e.plans = nil
 	return total, plans
+}
+
+// most returns the statement since the last call of pages that touched the most.
+func (e *explained) most(t testing.TB) (pages int, plan string) {
+	t.Helper()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, p := range e.plans {
+		if n := planPages(p); n > pages {
+			pages, plan = n, p
+		}
+	}
+	return pages, plan
+}
+
+// planPages returns how many pages a statement touched that was explained.
+func planPages(plan string) (total int) {
+	_, rest, _ := strings.Cut(plan, " Buffers: ") // of the whole plan, which comes first
+	line, _, _ := strings.Cut(rest, "\n")
+	for f := range strings.FieldsSeq(line) {
+		kind, n, ok := strings.Cut(f, "=")
+		if pages, err := strconv.Atoi(strings.TrimSuffix(n, ",")); ok && err == nil && (kind == "hit" || kind == "read") {
+			total += pages
+		}
+	}
+	return total
 }
 
 // What waits for a dead webhook, due or later, and what is finished, costs a

@@ -83,15 +83,7 @@ func newWide(t *testing.T, rows int, event, emptied bool) *wide {
 	return w
 }
 
-func (w *wide) exec(q string, args ...any) {
-	w.t.Helper()
-	if len(args) > 0 {
-		q = fmt.Sprintf(q, args...)
-	}
-	if _, err := w.plain.Exec(q); err != nil {
-		w.t.Fatalf("%s: %v", q, err)
-	}
-}
+func (w *wide) exec(q string, args ...any) { w.t.Helper(); pgExecutor(w.t, w.plain)(q, args...) }
 
 // keys returns those of the next deliveries to be asked for, spread over all
 // there are.

@@ -1,0 +1,45 @@
+package webhook
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// slowPruning is a Store whose steps of a pruning take a second, and never end
+// before the fifth.
+type slowPruning struct {
+	Store
+	asked []time.Time
+}
+
+func (s *slowPruning) Prune(_ context.Context, before time.Time, limit int) (int, error) {
+	s.asked = append(s.asked, before)
+	time.Sleep(time.Second)
+	if len(s.asked) < 5 {
+		return limit, nil
+	}
+	return 0, nil
+}
+
+// All steps of a pruning are about the same time, however long they take: what
+// a Store remembers of the steps before is about that.
+func TestPrune_StepsAskForOneTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &slowPruning{Store: NewMemoryStore(MemoryConfig{})}
+		d, err := New(s, Config{Retention: time.Hour})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := time.Now().Add(-time.Hour)
+		if n, err := d.Prune(t.Context()); n != 4*pruneBatch || err != nil {
+			t.Errorf("deleted %d, %v", n, err)
+		}
+		for i, before := range s.asked {
+			if !before.Equal(want) {
+				t.Errorf("step %d of %d asked for what is older than %v, want %v", i, len(s.asked), before, want)
+			}
+		}
+	})
+}
