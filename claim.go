@@ -34,6 +34,9 @@ func (e *engine) claimLoop(ctx context.Context) {
 		e.reconsider()
 		e.mu.Unlock()
 		e.shed(ctx)
+		if e.overslept() {
+			e.renew(ctx) // or what is held here would be claimed here again
+		}
 		req, ok := e.claimRequest()
 		if !ok { // no room: something has to end first, or grow old
 			e.sleep(ctx, e.untilRoom())
@@ -82,7 +85,7 @@ func (e *engine) claimRequest() (ClaimRequest, bool) {
 	free := e.cfg.MaxClaimed - e.held
 	// Small claims cost as much as large ones: wait until a few fit, but not for
 	// long, as what fits may be for somebody who has nothing yet.
-	e.hungry = free < 1 || e.held > 0 && free < min(e.cfg.MaxClaimed/8, maxClaim) && time.Since(e.claimed) < claimPause
+	e.hungry = free < 1 || e.held > 0 && free < min(e.cfg.MaxClaimed/8, maxClaim) && time.Since(e.claimed.mono) < claimPause
 	if e.hungry {
 		return ClaimRequest{}, false
 	}
@@ -119,17 +122,17 @@ func (e *engine) untilRoom() time.Duration {
 	if e.held >= e.cfg.MaxClaimed {
 		return staleAfter
 	}
-	return max(claimPause-time.Since(e.claimed), 0) + time.Microsecond
+	return max(claimPause-time.Since(e.claimed.mono), 0) + time.Microsecond
 }
 
 // claim asks the store. After an error it notes the token, since the claim may
 // have succeeded and only its answer been lost.
 func (e *engine) claim(ctx context.Context, req ClaimRequest) (ClaimResult, error) {
 	e.forgetUnknown(ctx)
-	e.claimed = time.Now() // a store may have counted from here on
+	e.claimed = thisMoment() // a store may have counted from here on
 	res, err := e.d.store.Claim(ctx, req)
 	if seen := e.cfg.Observer.Claimed; seen != nil {
-		took := time.Since(e.claimed)
+		took := time.Since(e.claimed.mono)
 		e.d.observed("Claimed", func() { seen(len(res.Deliveries), took, err) })
 	}
 	if err != nil && len(e.unknown) < 16 {
@@ -166,7 +169,7 @@ func (e *engine) accept(ctx context.Context, res ClaimResult, req ClaimRequest) 
 		e.mu.Unlock()
 		return false
 	}
-	now := e.claimed
+	now, expires := e.claimed.mono, e.claimed.add(req.Lease)
 	jobs := make([]job, len(res.Deliveries))
 	var back, over, spare []*job
 	got := make(map[string]int)
@@ -176,17 +179,19 @@ func (e *engine) accept(ctx context.Context, res ClaimResult, req ClaimRequest) 
 	for i := range jobs {
 		j := &jobs[i]
 		j.ClaimedDelivery = &res.Deliveries[i]
-		if have := e.jobs[j.Delivery.ID]; have != nil && have.Delivery.Tries == j.Delivery.Tries {
+		if have := e.jobs[j.Delivery.ID]; have != nil && have.claimedAgain(&j.Delivery) {
 			// Its lease ran out here and came back here, as renewals failed but
 			// this claim did not: what is under way goes on under the new lease.
-			have.token, have.expires, have.lost = req.Token, now.Add(req.Lease), false
+			have.token, have.expires, have.lost = req.Token, expires, false
 			continue
 		} else if have != nil {
 			// What is held here was recorded, and only the answer to that was
-			// lost: this is the next attempt.
+			// lost: this is the next attempt. Should what is held here not have begun,
+			// it does not.
+			have.lost = true
 			e.release(have)
 		}
-		j.token, j.claimed, j.expires = req.Token, now, now.Add(req.Lease)
+		j.token, j.claimed, j.expires = req.Token, now, expires
 		j.lane = e.lane(&j.Delivery)
 		j.lane.held++
 		e.held++
@@ -262,6 +267,7 @@ func (e *engine) verdictWithoutAttempt(j *job) bool {
 		return false
 	}
 	j.end(StateFailed, ReasonQuarantined)
+	j.untold = true
 	return true
 }
 

@@ -131,8 +131,10 @@ type Config struct {
 	Logger *slog.Logger
 	// Now is the clock for everything that is stored or sent: times of events
 	// and attempts, signatures, when retries are due. Nil means time.Now, and
-	// anything that does not keep its pace makes retries early or late. Leases
-	// and timeouts are measured on the monotonic clock.
+	// anything that does not keep its pace makes retries early or late. Timeouts
+	// are measured on the monotonic clock, and leases on that and the machine's
+	// wall clock, whichever has come further: when the machine sleeps, the first
+	// stands still on most systems.
 	Now func() time.Time
 }
 

@@ -39,7 +39,8 @@ type engine struct {
 	tenants  map[string]flying    // of those, the ones of each tenant
 	active   map[*lane]bool       // lanes that a claim has to look at
 	paces    map[string]time.Time // what earlier runs have used of rate limits of webhooks without a lane
-	claimed  time.Time            // when the last claim was begun; the claim loop's own
+	claimed  moment               // when the last claim was begun; the claim loop's own
+	looked   moment               // when the claim loop last asked whether the machine slept
 	quiet    bool                 // nothing was held when the last claim was asked for, and nothing passed over for want of room; the claim loop's own
 	swept    time.Time            // when lanes were forgotten last
 	fault    error                // why a single run ended early
@@ -49,6 +50,8 @@ type engine struct {
 	draining bool
 	hungry   bool      // the claim loop waits for something to end
 	asleep   time.Time // until when the claim loop sleeps if nothing happens; zero while it does not
+
+	confirming sync.Mutex // one worker asks for leases that may be gone
 
 	second    atomic.Pointer[seconds]
 	results   resultQueue
@@ -71,9 +74,10 @@ type job struct {
 
 	// Guarded by engine.mu.
 	token   int64
-	expires time.Time // end of the lease as this process knows it, on the monotonic clock
-	lost    bool      // the lease is somebody else's
-	aborted bool      // its attempt was cut short and does not count
+	expires moment // end of the lease as this process knows it
+	lost    bool   // the lease is somebody else's
+	aborted bool   // its attempt was cut short and does not count
+	untold  bool   // it ended without an attempt: the counters do not show whether that is stored
 
 	result   Result
 	attempt  Attempt
@@ -91,6 +95,7 @@ func newEngine(d *Dispatcher, once bool) *engine {
 		holding:   make(map[string]int),
 		active:    make(map[*lane]bool),
 		swept:     time.Now(),
+		looked:    thisMoment(),
 		aftermath: make(chan []*job, 16),
 	}
 	e.results.arrived = make(chan struct{}, 1)

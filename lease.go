@@ -23,11 +23,11 @@ func (e *engine) renewLoop(ctx context.Context) {
 
 // renew extends what has lost a third of its lease.
 func (e *engine) renew(ctx context.Context) {
-	now := time.Now()
+	now := thisMoment()
 	var due []*job
 	e.mu.Lock()
 	for _, j := range e.jobs {
-		if !j.lost && j.expires.Sub(now) <= e.cfg.Lease*2/3 {
+		if !j.lost && j.expires.until(now) <= e.cfg.Lease*2/3 {
 			due = append(due, j)
 		}
 	}
@@ -48,7 +48,7 @@ func (e *engine) renew(ctx context.Context) {
 func (e *engine) extend(ctx context.Context, jobs []*job) error {
 	ctx, cancel := context.WithTimeout(ctx, e.cfg.Lease/3)
 	defer cancel()
-	asked := time.Now()
+	asked := thisMoment()
 	lost, err := e.d.store.Extend(ctx, e.d.now(), e.leasesOf(jobs), e.cfg.Lease)
 	if err != nil {
 		return err
@@ -69,7 +69,7 @@ func (e *engine) extend(ctx context.Context, jobs []*job) error {
 			j.lost = true
 			lostHere++
 		} else {
-			j.expires = asked.Add(e.cfg.Lease)
+			j.expires = asked.add(e.cfg.Lease)
 		}
 	}
 	e.mu.Unlock()

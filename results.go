@@ -204,9 +204,13 @@ func (e *engine) complete(ctx context.Context, batch []*job) error {
 	if len(out) != len(batch) {
 		return errors.New("the store returned another number of outcomes than there were results")
 	}
+	e.mu.Lock()
 	for i, j := range batch {
 		j.outcome = out[i]
 	}
+	strays := e.strays(batch, results)
+	e.mu.Unlock()
+	e.giveBackStrays(ctx, strays)
 	return nil
 }
 

@@ -139,7 +139,9 @@ type QueueStore interface {
 	// state: its attempt is logged with Late set and the outcome is
 	// OutcomeLate. A result that has been recorded before (same delivery and
 	// token) is acknowledged with OutcomeApplied and changes nothing, which
-	// makes Complete idempotent. When the delivery no longer exists the outcome
+	// makes Complete idempotent, also when the delivery was resent and claimed
+	// since: its counters may be what they were, and only the token tells which
+	// claim a result is of. When the delivery no longer exists the outcome
 	// is OutcomeGone. A lease that has expired but that nobody has claimed
 	// since still holds.
 	Complete(ctx context.Context, now time.Time, results []Result) ([]Outcome, error)

@@ -30,8 +30,16 @@ func (e *engine) work() {
 		// Whoever takes one sees to it that the next is taken, so that no worker
 		// is started for nothing.
 		e.startWorkers(1)
-		began := time.Now()
-		if j.lost || !began.Before(j.expires) {
+		now := thisMoment()
+		began := now.mono
+		unsure := !j.lost && began.Before(j.expires.mono) && j.expires.until(now) <= 0
+		if unsure {
+			e.mu.Unlock()
+			unsure = !e.confirm(j)
+			e.mu.Lock()
+			began = time.Now()
+		}
+		if j.lost || unsure || !began.Before(j.expires.mono) {
 			// Someone else has it by now, or may have.
 			e.landed(j, landedUnused, began)
 			e.release(j)
@@ -86,6 +94,11 @@ func (e *engine) deliver(j *job) landing {
 			return landedUnused
 		}
 		e.decide(j, t, after)
+	}
+	if j.result.Attempt == nil {
+		e.mu.Lock()
+		j.untold = true
+		e.mu.Unlock()
 	}
 	e.results.add(j)
 	switch {

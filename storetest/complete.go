@@ -10,7 +10,8 @@ import (
 const (
 	saysComplete = "in one atomic step it appends each attempt to the log, moves the delivery to its next state and ends the lease"
 	saysLate     = "A result whose Token is not the one that holds the delivery changes no state: its attempt is logged with Late set and the outcome is OutcomeLate."
-	saysBefore   = "A result that has been recorded before (same delivery and token) is acknowledged with OutcomeApplied and changes nothing, which makes Complete idempotent."
+	saysBefore   = "A result that has been recorded before (same delivery and token) is acknowledged with OutcomeApplied and changes nothing, which makes Complete idempotent"
+	saysToken    = "also when the delivery was resent and claimed since: its counters may be what they were, and only the token tells which claim a result is of."
 	saysGone     = "When the delivery no longer exists the outcome is OutcomeGone."
 	saysHolds    = "A lease that has expired but that nobody has claimed since still holds."
 	saysOnlyLog  = "the lease was lost: only the log was written"
@@ -265,6 +266,32 @@ var fenceChecks = []check{
 			r.same("the resent delivery", want, r.delivery(d.ID))
 			_, l = r.claimOne()
 			r.finish(cancel(d.ID, l.Token))
+		}
+	}},
+	{"RepeatedAfterResendAndClaim", saysToken, func(r *run) {
+		for i, result := range []func(d webhook.Delivery, tok int64) webhook.Result{
+			r.success, r.failure,
+			func(d webhook.Delivery, tok int64) webhook.Result { return r.retry(d, tok, time.Hour) },
+			func(d webhook.Delivery, tok int64) webhook.Result { return cancel(d.ID, tok) },
+		} {
+			r.create(t1, "wh_"+itoa(i), nil)
+			r.publish(target(r.request(t1, "e"+itoa(i), "a.b"), "wh_"+itoa(i)))
+			d, l := r.claimOne()
+			res := result(d, l.Token)
+			r.finish(res)
+			r.resend(d.ID)
+			again, next := r.claimOne()
+			r.same("Tries after the resend", d.Tries, again.Tries)
+			want, log := r.delivery(d.ID), len(r.attempts(d.ID))
+			st := r.stats(webhook.StatsQuery{Tenant: t1})
+			r.same("outcome of the old result", webhook.OutcomeApplied, r.complete(res)[0])
+			r.same("delivery", want, r.delivery(d.ID))
+			r.same("number of attempts", log, len(r.attempts(d.ID)))
+			r.same("statistics", st, r.stats(webhook.StatsQuery{Tenant: t1}))
+			if !r.extend(next) {
+				r.brokenf("the old result ended the lease of the claim after the resend")
+			}
+			r.finish(r.success(again, next.Token))
 		}
 	}},
 	{"RepeatedByRacers", saysBefore, func(r *run) {

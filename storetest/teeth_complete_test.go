@@ -138,6 +138,26 @@ var brokenResults = []broken{
 			},
 		}
 	}},
+	{"tells results apart by the tries", "Fence/RepeatedAfterResendAndClaim", func() *twisted {
+		x, h := noting()
+		var resent, seen sync.Map
+		x.resend = func(ctx context.Context, s webhook.Store, now time.Time, tenant, id string) (webhook.Delivery, error) {
+			resent.Store(id, true)
+			return s.Resend(ctx, now, tenant, id)
+		}
+		x.complete = func(ctx context.Context, s webhook.Store, now time.Time, results []webhook.Result) ([]webhook.Outcome, error) {
+			results = slices.Clone(results)
+			for i := range results {
+				res := &results[i]
+				_, again := seen.LoadOrStore(webhook.Lease{DeliveryID: res.DeliveryID, Token: res.Token}, true)
+				if _, ok := resent.Load(res.DeliveryID); ok && again {
+					res.Token = h.of(res.DeliveryID) // as its Tries are those of the claim
+				}
+			}
+			return s.Complete(ctx, now, results)
+		}
+		return x
+	}},
 	{"takes the result of an expired lease for late", "Fence/ExpiredUnclaimedLeaseHolds", func() *twisted {
 		x, h := noting()
 		x.complete = func(ctx context.Context, s webhook.Store, now time.Time, results []webhook.Result) ([]webhook.Outcome, error) {
