@@ -10,6 +10,8 @@ import (
 	"net/url"
 	"sync/atomic"
 	"time"
+
+	"github.com/seed68722ecd/webhook/internal/post/h1"
 )
 
 // maxBodyWait bounds reading the body of an answer. The outcome is known by
@@ -57,13 +59,14 @@ type sender struct {
 // which are unwanted here.
 type route struct {
 	transport http.RoundTripper // nil: there is none
+	direct    *h1.Client        // makes attempts over HTTP/1.1 instead; nil when the transport is the host's
 	limit     time.Duration     // 0: none beside the webhook's
 	proxied   bool              // the transport is the host's own and may use a proxy
 }
 
-func routeOf(c *http.Client) route {
+func routeOf(c *http.Client, direct *h1.Client) route {
 	t, ok := c.Transport.(*http.Transport)
-	return route{c.Transport, c.Timeout, ok && t.Proxy != nil}
+	return route{c.Transport, direct, c.Timeout, ok && t.Proxy != nil}
 }
 
 // newSender returns the sender that a Config, checked and with its defaults
@@ -79,9 +82,9 @@ func newSender(cfg *Config) *sender {
 }
 
 func senderWith(c *clients) *sender {
-	s := &sender{clients: c, verified: routeOf(c.verified)}
+	s := &sender{clients: c, verified: routeOf(c.verified, c.directOn)}
 	if c.unverified != nil {
-		s.unverified = routeOf(c.unverified)
+		s.unverified = routeOf(c.unverified, c.directOff)
 	}
 	return s
 }
@@ -113,9 +116,9 @@ func (s *sender) do(ctx context.Context, r *attemptRequest) (a Attempt, hint res
 	defer f.end()
 	f.proxied = via.proxied
 
-	resp, err := f.send(via.transport)
+	resp, err := f.send(via)
 	if err != nil && f.untouched() {
-		resp, err = f.send(via.transport)
+		resp, err = f.send(via)
 	}
 	if err == nil && f.Err() != nil {
 		// Ended just now. What looks like an answer may be the receiver's server
@@ -170,13 +173,15 @@ type flight struct {
 	request         *attemptRequest
 	body            bytes.Reader // of the first request
 	trace           httptrace.ClientTrace
-	traced          context.Context // the flight, with trace
+	traced          context.Context // the flight, with trace; nil until net/http is to send
+	direct          bool            // net/http is not to connect by itself
 
 	dials     atomic.Int32 // connections opened
 	connected atomic.Bool  // there was a connection to send on
 	reused    atomic.Bool  // it had been used before
 	begun     atomic.Bool  // the headers were written, or buffered, and the body is next
 	written   atomic.Bool  // all of the request was
+	sent      bool         // body was handed to a transport
 	resent    bool
 	proxy     atomic.Pointer[proxyWait] // until a proxy has opened its tunnel
 	proxied   bool                      // the transport is the host's and may use a proxy
@@ -196,23 +201,47 @@ func newFlight(ctx context.Context, r *attemptRequest, start time.Time, limit ti
 	f.deadline = start.Add(f.timeout)
 	f.Context, f.cancel = context.WithCancelCause(ctx)
 	f.timer = time.AfterFunc(f.timeout, func() { f.cancel(errTimedOut) })
+	return f
+}
+
+// watched returns the flight with the hooks by which net/http tells how far it got.
+func (f *flight) watched() context.Context {
+	if f.traced != nil {
+		return f.traced
+	}
 	// No hook for 1xx answers: with one set, net/http bounds them no longer.
 	f.trace.GotConn = func(info httptrace.GotConnInfo) {
 		if c, ok := info.Conn.(*frameConn); ok {
 			c.anotherAttempt()
 		}
-		if info.Reused {
-			awaitQuiet(info.Conn, f.Done())
-			f.reused.Store(true)
-		}
-		f.connected.Store(true)
+		f.Connected(info.Reused)
 	}
-	f.trace.TLSHandshakeStart = func() { f.shaking.Store(true) }
-	f.trace.WroteHeaders = func() { f.begun.Store(true) }
+	if f.proxied {
+		f.trace.TLSHandshakeStart = func() { f.shaking.Store(true) }
+	}
+	f.trace.WroteHeaders = f.Begun
 	f.trace.WroteRequest = func(info httptrace.WroteRequestInfo) { f.written.Store(info.Err == nil) }
 	f.traced = httptrace.WithClientTrace(f, &f.trace)
-	return f
+	return f.traced
 }
+
+// Connecting, Connected, Begun and Written take down how far the attempt has got.
+func (f *flight) Connecting() {
+	f.connected.Store(false)
+	f.reused.Store(false)
+}
+
+// Connected says that there is a connection to send on.
+func (f *flight) Connected(reused bool) {
+	f.reused.Store(reused)
+	f.connected.Store(true)
+}
+
+// Begun says that part of the request was written, or is about to be.
+func (f *flight) Begun() { f.begun.Store(true) }
+
+// Written says that all of the request was written.
+func (f *flight) Written() { f.written.Store(true) }
 
 // Deadline returns when the attempt times out.
 func (f *flight) Deadline() (time.Time, bool) { return f.deadline, true }
@@ -232,18 +261,44 @@ func (f *flight) end() {
 	f.cancel(nil)
 }
 
-// send sends the request, once. Without GetBody net/http cannot send a body
-// again by itself, whatever the receiver does: HTTP/2 alone has three ways to
-// ask for thousands of copies. That the body is a *bytes.Reader lets it put
-// headers and body into one packet.
-func (f *flight) send(via http.RoundTripper) (*http.Response, error) {
+// errNoConnection is what net/http gets when it would connect by itself.
+var errNoConnection = errors.New("no HTTP/2 connection")
+
+// send sends the request, once. Where the client is the library's own, it is net/http
+// that sends only if the receiver speaks HTTP/2, and on connections that were opened
+// here: of this attempt, or of those before.
+func (f *flight) send(via route) (*http.Response, error) {
 	if err := context.Cause(f); err != nil {
 		return nil, err
 	}
-	body := &f.body
-	if f.resent {
-		body = new(bytes.Reader) // the first transport may still hold the other
+	if via.direct == nil {
+		return f.sendBy(via.transport)
 	}
+	f.direct = true
+	req := h1.Request{URL: f.request.url, Header: f.request.header, Body: f.request.body}
+	for {
+		resp, err := via.direct.Do(f, &req, f)
+		if !errors.Is(err, h1.ErrHTTP2) {
+			return resp, err
+		}
+		resp, err = f.sendBy(via.transport)
+		if !errors.Is(err, errNoConnection) {
+			return resp, err
+		}
+		req.Connect = true // none, or none with room: dialContext bounds how often
+	}
+}
+
+// sendBy sends the request with a transport of net/http's kind, once. Without GetBody net/http cannot send a body
+// again by itself, whatever the receiver does: HTTP/2 alone has three ways to
+// ask for thousands of copies. That the body is a *bytes.Reader lets it put
+// headers and body into one packet.
+func (f *flight) sendBy(via http.RoundTripper) (*http.Response, error) {
+	body := &f.body
+	if f.sent {
+		body = new(bytes.Reader) // the transport may still hold the other
+	}
+	f.sent = true
 	body.Reset(f.request.body)
 	req := http.Request{
 		Method:        http.MethodPost,
@@ -256,7 +311,7 @@ func (f *flight) send(via http.RoundTripper) (*http.Response, error) {
 		Body:          io.NopCloser(body),
 		ContentLength: int64(len(f.request.body)),
 	}
-	resp, err := via.RoundTrip(req.WithContext(f.traced))
+	resp, err := via.RoundTrip(req.WithContext(f.watched()))
 	switch {
 	case err != nil:
 		return nil, err

@@ -8,18 +8,25 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"sync/atomic"
 	"time"
+
+	"github.com/seed68722ecd/webhook/internal/post/h1"
 )
 
 const (
 	// maxResponseHead bounds the status line and the headers of an answer,
 	// all 1xx answers before it included.
 	maxResponseHead = 64 << 10
-	// idleConnTimeout is below the 5 seconds after which Node.js closes an idle
-	// connection, and the 60 of common load balancers, so that it is we who
-	// close it: a POST that crosses their close is an attempt lost.
+	// idleConnTimeout, of a transport of the host's that sets none, is below the 5
+	// seconds after which Node.js closes an idle connection, so that it is we who
+	// close it: a POST that crosses a close is an attempt lost.
 	idleConnTimeout = 4 * time.Second
+	// idleHTTP2 is how long a connection of HTTP/2 is kept. Its receiver says when it
+	// is about to close it, and which requests it has not looked at.
+	idleHTTP2 = 55 * time.Second
+	// tlsSessions is how many hosts' TLS sessions are kept, each for verified and
+	// unverified connections: a host costs a full handshake only once.
+	tlsSessions = 4096
 	// longestDial bounds connecting where no attempt does: the longest timeout
 	// that a webhook can have.
 	longestDial = 300 * time.Second
@@ -56,6 +63,14 @@ type transportConfig struct {
 // the guard judges the proxy's address and never sees the targets: the proxy
 // has to filter.
 func newTransport(cfg transportConfig, verifyTLS bool) *http.Transport {
+	t, _ := newPair(cfg, verifyTLS)
+	return t
+}
+
+// newPair returns a transport, and a client for HTTP/1.1 that connects as it does
+// and hands it the connections of receivers that speak HTTP/2. Attempts go to the
+// client first.
+func newPair(cfg transportConfig, verifyTLS bool) (*http.Transport, *h1.Client) {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true) // named, because a dialer of one's own turns it off
@@ -63,8 +78,10 @@ func newTransport(cfg transportConfig, verifyTLS bool) *http.Transport {
 		MinVersion:         tls.VersionTLS12,
 		RootCAs:            cfg.rootCAs,
 		InsecureSkipVerify: !verifyTLS, //nolint:gosec // a setting of the webhook; verification is the default
-		ClientSessionCache: tls.NewLRUClientSessionCache(0),
+		ClientSessionCache: tls.NewLRUClientSessionCache(tlsSessions),
 		NextProtos:         []string{"h2", "http/1.1"},
+		// A request is written at once: small records first would only make it many.
+		DynamicRecordSizingDisabled: true,
 	}
 	t := &http.Transport{
 		Protocols:              protocols,
@@ -72,7 +89,7 @@ func newTransport(cfg transportConfig, verifyTLS bool) *http.Transport {
 		TLSHandshakeTimeout:    tunnelHandshake,
 		DisableCompression:     true, // what is stored is what was sent, and no bomb is inflated
 		MaxResponseHeaderBytes: maxResponseHead,
-		IdleConnTimeout:        idleConnTimeout,
+		IdleConnTimeout:        idleHTTP2,
 		MaxIdleConns:           positiveOr(cfg.maxIdle, defaultMaxIdle),
 		MaxIdleConnsPerHost:    positiveOr(cfg.maxIdlePerHost, defaultMaxIdlePerHost),
 		MaxConnsPerHost:        cfg.maxConnsPerHost,
@@ -102,7 +119,21 @@ func newTransport(cfg transportConfig, verifyTLS bool) *http.Transport {
 	t.DialContext = d.dial
 	t.DialTLSContext = d.dialTLS
 	filterFrames(t)
-	return t
+	return t, h1.New(h1.Config{
+		Dial: d.dial, Secure: d.secure, HTTP2: handOver(t),
+		MaxIdle: t.MaxIdleConns, MaxIdlePerHost: t.MaxIdleConnsPerHost, MaxPerHost: t.MaxConnsPerHost,
+	})
+}
+
+// handOver gives connections of HTTP/2 to a transport, which keeps them for all
+// requests to their address.
+func handOver(t *http.Transport) func(address string, conn *tls.Conn) error {
+	return func(address string, conn *tls.Conn) error {
+		if failed, ok := t.TLSNextProto["h2"](address, conn).(interface{ RoundTripErr() error }); ok {
+			return failed.RoundTripErr()
+		}
+		return nil
+	}
 }
 
 func positiveOr(n, otherwise int) int {
@@ -129,13 +160,11 @@ func portOf(u *url.URL) string {
 // A dialer connects, and shakes hands, within the time of the attempt that
 // asked for it.
 //
-// net/http cuts the connection between the two: a dial that was begun for a
-// request lives on when the request is gone, for as long as its own timeouts
-// let it. Two hundred receivers that accept and say nothing would then keep
-// two hundred goroutines and sockets long after the attempts. Here a dial ends
-// with the timeout of its attempt, or when sending is aborted, but not with an
-// attempt that was served by another connection in the meantime: the new one
-// goes to the pool.
+// Where net/http dials, a dial that was begun for a request lives on when the
+// request is gone, for as long as its own timeouts let it. Two hundred receivers
+// that accept and say nothing would then keep two hundred goroutines and sockets
+// long after the attempts. Here a dial ends with the timeout of its attempt, or
+// when sending is aborted.
 type dialer struct {
 	connect func(ctx context.Context, network, address string) (net.Conn, error)
 	tls     *tls.Config
@@ -151,10 +180,19 @@ func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 	if err != nil {
 		return nil, err
 	}
-	return newQuietConn(conn), nil
+	return conn, nil
 }
 
+// dialTLS is for net/http, which connects by itself only where it was not told to
+// leave that to the attempt.
 func (d *dialer) dialTLS(ctx context.Context, network, address string) (net.Conn, error) {
+	if f, ok := ctx.Value(flightKey{}).(*flight); ok && f.direct {
+		return nil, errNoConnection
+	}
+	name, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
 	ctx, cancel, err := dialContext(ctx)
 	if err != nil {
 		return nil, err
@@ -164,87 +202,24 @@ func (d *dialer) dialTLS(ctx context.Context, network, address string) (net.Conn
 	if err != nil {
 		return nil, err
 	}
-	cfg := d.tls.Clone()
-	if cfg.ServerName, _, err = net.SplitHostPort(address); err != nil { // the name, never what it resolved to
+	secure, err := d.secure(ctx, conn, name)
+	if err != nil {
 		conn.Close()
 		return nil, err
 	}
-	quiet := newQuietConn(conn)
-	secure := tls.Client(quiet, cfg)
-	if err := secure.HandshakeContext(ctx); err != nil {
-		conn.Close()
-		return nil, &handshakeError{err}
-	}
-	quiet.shared = secure.ConnectionState().NegotiatedProtocol == "h2"
 	return secure, nil
 }
 
-// A quietConn knows whether its reader waits for more, which is to say that
-// all that came before was consumed.
-//
-// A receiver may send more than its answer: the answer to a request that has
-// not been made. net/http drops a connection on which that happens, but not
-// when the next request takes the connection before its reading goroutine has
-// got round to it; then that request is given an answer that is not its own.
-type quietConn struct {
-	net.Conn
-	shared  bool // HTTP/2: answers say what they belong to
-	waiting atomic.Bool
-	closed  atomic.Bool
-	awaited atomic.Bool   // somebody blocks on change
-	change  chan struct{} // capacity 1
-}
-
-func newQuietConn(conn net.Conn) *quietConn {
-	return &quietConn{Conn: conn, change: make(chan struct{}, 1)}
-}
-
-func (c *quietConn) Read(p []byte) (int, error) {
-	c.waiting.Store(true)
-	c.tell()
-	n, err := c.Conn.Read(p)
-	c.waiting.Store(false)
-	return n, err
-}
-
-func (c *quietConn) Close() error {
-	c.closed.Store(true)
-	c.tell()
-	return c.Conn.Close()
-}
-
-func (c *quietConn) tell() {
-	if c.awaited.Load() {
-		select {
-		case c.change <- struct{}{}:
-		default:
-		}
+// secure shakes hands with the server of a name: that of the webhook's URL, never
+// what it resolved to.
+func (d *dialer) secure(ctx context.Context, conn net.Conn, name string) (*tls.Conn, error) {
+	cfg := d.tls.Clone()
+	cfg.ServerName = name
+	secure := tls.Client(conn, cfg)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		return nil, &handshakeError{err}
 	}
-}
-
-// awaitQuiet returns when nothing is left over on a connection that is about
-// to be used again, or it has been closed, or done is. All it takes is that
-// its reading goroutine is scheduled once, and mostly it has been.
-func awaitQuiet(conn net.Conn, done <-chan struct{}) {
-	if secure, ok := conn.(*tls.Conn); ok {
-		conn = secure.NetConn()
-	}
-	c, ok := conn.(*quietConn)
-	if !ok || c.shared {
-		return
-	}
-	if c.waiting.Load() || c.closed.Load() {
-		return
-	}
-	c.awaited.Store(true)
-	defer c.awaited.Store(false)
-	for !c.waiting.Load() && !c.closed.Load() {
-		select {
-		case <-c.change:
-		case <-done:
-			return
-		}
-	}
+	return secure, nil
 }
 
 // dialContext bounds a dial by the attempt that it is for.
@@ -277,6 +252,9 @@ type clients struct {
 	// own are the transports that were made here. Nobody else can close their
 	// connections, and a host's transport is the host's to close.
 	own []*http.Transport
+	// directOn and directOff make the attempts of verified and unverified that are
+	// not over HTTP/2; nil with a client of the host's.
+	directOn, directOff *h1.Client
 }
 
 // newClients returns the guarded clients, or ones made from the host's own.
@@ -294,11 +272,11 @@ func newClients(cfg transportConfig, host *http.Client) *clients {
 		if host != nil {
 			timeout = host.Timeout
 		}
-		on, off := newTransport(cfg, true), newTransport(cfg, false)
+		on, directOn := newPair(cfg, true)
+		off, directOff := newPair(cfg, false)
 		return &clients{
-			verified:   plainClient(on, timeout),
-			unverified: plainClient(off, timeout),
-			own:        []*http.Transport{on, off},
+			verified: plainClient(on, timeout), unverified: plainClient(off, timeout), own: []*http.Transport{on, off},
+			directOn: directOn, directOff: directOff,
 		}
 	}
 	c := &clients{verified: plainClient(host.Transport, host.Timeout)}
@@ -372,5 +350,9 @@ func plainClient(t http.RoundTripper, timeout time.Duration) *http.Client {
 func (c *clients) closeIdle() {
 	for _, t := range c.own {
 		t.CloseIdleConnections()
+	}
+	if c.directOn != nil {
+		c.directOn.CloseIdle()
+		c.directOff.CloseIdle()
 	}
 }

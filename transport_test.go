@@ -371,47 +371,6 @@ func TestDialsOfOneAttemptAreBounded(t *testing.T) {
 	}
 }
 
-// A connection is only used again when its reader has nothing left to read.
-func TestR8_AwaitQuiet(t *testing.T) {
-	t.Parallel()
-	never := make(chan struct{})
-	for name, quieten := range map[string]func(c *quietConn, cancel context.CancelFunc){
-		"reads on": func(c *quietConn, _ context.CancelFunc) { c.Read(make([]byte, 1)) },
-		"closed":   func(c *quietConn, _ context.CancelFunc) { c.Close() },
-		"given up": func(_ *quietConn, cancel context.CancelFunc) { cancel() },
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			here, there := net.Pipe()
-			defer there.Close()
-			defer here.Close()
-			c := newQuietConn(here)
-			ctx, cancel := context.WithCancel(t.Context())
-			defer cancel()
-			back := make(chan struct{})
-			go func() {
-				awaitQuiet(c, ctx.Done())
-				close(back)
-			}()
-			eventually(t, "somebody waiting", c.awaited.Load)
-			select {
-			case <-back:
-				t.Fatal("came back at once")
-			default:
-			}
-			go quieten(c, cancel)
-			<-back
-			if !c.waiting.Load() && !c.closed.Load() && ctx.Err() == nil {
-				t.Error("came back although the connection was not quiet")
-			}
-		})
-	}
-	shared := newQuietConn(nil)
-	shared.shared = true
-	awaitQuiet(shared, never)
-	awaitQuiet(&net.TCPConn{}, never) // not one of ours
-}
-
 // Headers and body leave in one packet where they fit: half the system calls,
 // and no wait for the second half on a slow network.
 func TestRequestIsOneWrite(t *testing.T) {

@@ -1,0 +1,311 @@
+package h1
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+)
+
+const (
+	// longestIdle is how long a connection may be idle where nothing says less:
+	// the idle time of common load balancers is no shorter.
+	longestIdle = 60 * time.Second
+	// closeMargin is how long before a receiver closes an idle connection we do, so
+	// that no request crosses its goodbye on the way.
+	closeMargin = time.Second
+	// sweepEvery is how often idle connections are looked at.
+	sweepEvery = time.Second
+	// A receiver that closed an idle connection is trusted with less: for
+	// firstLesson, and for twice as long each time it happens again, up to
+	// lastLesson. A receiver that was restarted once is soon forgiven.
+	firstLesson = time.Minute
+	lastLesson  = time.Hour
+	// leastTrust bounds what one early close teaches: a busy receiver that was
+	// restarted must not be given a new connection for every request.
+	leastTrust = 250 * time.Millisecond
+	// mostHosts is how many hosts are remembered of which no connection is idle.
+	mostHosts = 16 << 10
+)
+
+// A pool keeps idle connections, and what is known of the hosts that they lead to.
+type pool struct {
+	maxIdle        int
+	maxIdlePerHost int
+	maxPerHost     int
+
+	mu      sync.Mutex
+	hosts   map[string]*host
+	oldest  *conn // of those that are idle, by when that began
+	newest  *conn
+	idle    int
+	closing bool // connections are not kept until the next request
+	timer   *time.Timer
+}
+
+// A host is what is known of one scheme, host and port. Guarded by pool.mu.
+type host struct {
+	idle  []*conn // the last is the one that was used last
+	http2 bool
+	slots chan struct{} // requests under way, where they are bounded
+
+	trust   time.Duration // how long it may keep a connection idle; counts until
+	until   time.Time
+	lessons int
+}
+
+// of returns what is known of a host, making room for it. pool.mu is held.
+func (p *pool) of(key string) *host {
+	if h := p.hosts[key]; h != nil {
+		return h
+	}
+	if len(p.hosts) >= mostHosts {
+		for other, h := range p.hosts { // in no order
+			if len(h.idle) == 0 && len(h.slots) == 0 {
+				delete(p.hosts, other)
+			}
+			if len(p.hosts) < mostHosts/4*3 {
+				break
+			}
+		}
+	}
+	h := new(host)
+	if p.maxPerHost > 0 {
+		h.slots = make(chan struct{}, p.maxPerHost)
+	}
+	p.hosts[key] = h
+	return h
+}
+
+// enter waits until a request to a host may be made. leave ends it.
+func (p *pool) enter(ctx context.Context, key string) (leave func(), err error) {
+	if p.maxPerHost <= 0 {
+		return func() {}, nil
+	}
+	p.mu.Lock()
+	slots := p.of(key).slots
+	p.mu.Unlock()
+	select {
+	case slots <- struct{}{}:
+		return func() { <-slots }, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+func (p *pool) speaksHTTP2(key string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	h := p.hosts[key]
+	return h != nil && h.http2
+}
+
+func (p *pool) setHTTP2(key string, http2 bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if h := p.hosts[key]; http2 || h != nil && h.http2 {
+		p.of(key).http2 = http2
+	}
+}
+
+// take returns an idle connection that can be used, or nil.
+func (p *pool) take(key string) *conn {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closing = false
+	h := p.hosts[key]
+	if h == nil {
+		return nil
+	}
+	for len(h.idle) > 0 {
+		now := time.Now()
+		c := h.idle[len(h.idle)-1]
+		p.remove(h, c)
+		switch {
+		case !now.Before(c.expires):
+			p.retire(c)
+		case !p.alive(c):
+			h.learn(c, now)
+			c.Conn.Close()
+		default:
+			c.seen = now
+			return c
+		}
+	}
+	return nil
+}
+
+// alive reports whether a connection is still silent. pool.mu is held, but for the
+// time that it takes where there is no socket to look at.
+func (p *pool) alive(c *conn) bool {
+	if c.raw != nil {
+		return c.silent()
+	}
+	p.mu.Unlock()
+	defer p.mu.Lock()
+	return c.silent()
+}
+
+// put keeps a connection for the next request. said is how long the receiver says
+// that it keeps it; negative: it says nothing.
+func (p *pool) put(c *conn, said time.Duration) {
+	now := time.Now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	h := p.of(c.key)
+	keep := longestIdle
+	if said >= 0 {
+		keep = min(keep, lessMargin(said))
+	}
+	if now.Before(h.until) {
+		keep = min(keep, h.trust)
+	}
+	c.since, c.seen, c.expires = now, now, now.Add(keep)
+	if c.ends.Before(c.expires) {
+		c.expires = c.ends
+	}
+	if p.closing || p.maxIdle <= 0 || p.maxIdlePerHost <= 0 || !now.Before(c.expires) {
+		p.retire(c)
+		return
+	}
+	h.idle = append(h.idle, c)
+	if c.older = p.newest; c.older != nil {
+		c.older.newer = c
+	} else {
+		p.oldest = c
+	}
+	p.newest = c
+	p.idle++
+	for victim := h.idle[0]; len(h.idle) > p.maxIdlePerHost; victim = h.idle[0] {
+		p.remove(h, victim)
+		p.retire(victim)
+	}
+	for victim := p.oldest; p.idle > p.maxIdle; victim = p.oldest {
+		p.remove(p.hosts[victim.key], victim)
+		p.retire(victim)
+	}
+	if p.timer == nil {
+		p.timer = time.AfterFunc(sweepEvery, p.sweep)
+	}
+}
+
+// lessMargin is how long a connection is kept to a receiver that closes it after d.
+func lessMargin(d time.Duration) time.Duration { return d - min(closeMargin, d/2) }
+
+// remove takes a connection out of the pool. pool.mu is held.
+func (p *pool) remove(h *host, c *conn) {
+	if last := len(h.idle) - 1; h.idle[last] == c {
+		h.idle[last] = nil
+		h.idle = h.idle[:last]
+	} else if i := slices.Index(h.idle, c); i >= 0 {
+		h.idle = slices.Delete(h.idle, i, i+1)
+	}
+	if c.older != nil {
+		c.older.newer = c.newer
+	} else {
+		p.oldest = c.newer
+	}
+	if c.newer != nil {
+		c.newer.older = c.older
+	} else {
+		p.newest = c.older
+	}
+	c.older, c.newer = nil, nil
+	p.idle--
+}
+
+// retire closes a connection on which all is well.
+func (p *pool) retire(c *conn) {
+	if c.tls != nil {
+		go c.leave() // the goodbye is a write, and pool.mu is held
+		return
+	}
+	c.Conn.Close()
+}
+
+// learn remembers that the receiver closed a connection that was idle, or sent
+// something on it.
+func (h *host) learn(c *conn, now time.Time) {
+	trust := max(lessMargin(c.seen.Sub(c.since)), min(now.Sub(c.since)/2, leastTrust))
+	if now.Before(h.until) {
+		h.trust = min(h.trust, trust) // the same lesson, or a stricter one
+		return
+	}
+	h.lessons++
+	h.trust = trust
+	h.until = now.Add(min(firstLesson<<min(h.lessons-1, 10), lastLesson))
+}
+
+// closed tells the pool that a connection which it had thought alive was closed
+// before the request on it arrived.
+func (p *pool) closed(c *conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.of(c.key).learn(c, time.Now())
+}
+
+// sweep closes what is idle for too long and what the receiver has closed, and runs
+// again as long as anything is idle.
+func (p *pool) sweep() {
+	p.mu.Lock()
+	keys := make([]string, 0, len(p.hosts))
+	for key, h := range p.hosts {
+		if len(h.idle) > 0 {
+			keys = append(keys, key)
+		}
+	}
+	p.mu.Unlock()
+	for _, key := range keys {
+		p.sweepHost(key)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.idle == 0:
+		p.timer = nil
+	case p.timer != nil: // closeIdle has not stopped it meanwhile
+		p.timer.Reset(sweepEvery)
+	}
+}
+
+func (p *pool) sweepHost(key string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	h := p.hosts[key]
+	if h == nil {
+		return
+	}
+	now := time.Now()
+	for _, c := range slices.Clone(h.idle) {
+		switch {
+		case !now.Before(c.expires):
+			p.remove(h, c)
+			p.retire(c)
+		case c.raw == nil: // looking would wait
+		case c.silent():
+			c.seen = now
+		default:
+			p.remove(h, c)
+			h.learn(c, now)
+			c.Conn.Close()
+		}
+	}
+}
+
+func (p *pool) closeIdle() {
+	p.mu.Lock()
+	p.closing = true
+	all := make([]*conn, 0, p.idle)
+	for c := p.oldest; c != nil; c = p.oldest {
+		p.remove(p.hosts[c.key], c)
+		all = append(all, c)
+	}
+	if p.timer != nil {
+		p.timer.Stop()
+		p.timer = nil
+	}
+	p.mu.Unlock()
+	for _, c := range all {
+		c.leave()
+	}
+}
