@@ -22,7 +22,9 @@ type Config struct {
 	// Relaxed commits with synchronous=NORMAL, which leaves out the wait for
 	// the disk. What Publish acknowledged survives a crash of the process, but
 	// not the loss of power, nor a crash of the operating system: those may
-	// take the last moments with them. False: synchronous=FULL.
+	// take the last moments with them. It also accepts transactions of the
+	// host's that commit so, see [Store.PublishTx]. False: synchronous=FULL, and
+	// such transactions are refused.
 	Relaxed bool
 
 	// PassedClock makes the time that callers pass in decide what is due and

@@ -2,6 +2,8 @@ package sqlitestore
 
 import (
 	"context"
+	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"reflect"
@@ -19,6 +21,9 @@ var (
 	// longer than Config.BusyTimeout. Nothing was stored; try again, and look
 	// for a transaction that is left open.
 	ErrBusy = errors.New("database is locked by another connection")
+	// ErrNotDurable says that a transaction given to [Store.PublishTx] commits
+	// without waiting for the disk; the error names the option of the DSN.
+	ErrNotDurable = errors.New("the transaction would not be durable")
 	// ErrClosed says that the Store was closed.
 	ErrClosed = errors.New("store is closed")
 )
@@ -39,8 +44,10 @@ const (
 
 // code returns SQLite's result code, extended if the driver tells, or 0. Every
 // driver has an error type of its own: with a method or a field of that name.
+// Some join it with others, as when closing a statement fails as well: the first
+// that has a code counts.
 func code(err error) int {
-	for ; err != nil; err = errors.Unwrap(err) {
+	for err != nil {
 		v := reflect.ValueOf(err)
 		best := 0
 		for _, name := range []string{"ExtendedCode", "Code"} {
@@ -52,6 +59,15 @@ func code(err error) int {
 		if best != 0 {
 			return best
 		}
+		if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // this is the search
+			for _, e := range joined.Unwrap() {
+				if c := code(e); c != 0 {
+					return c
+				}
+			}
+			return 0
+		}
+		err = errors.Unwrap(err)
 	}
 	return 0
 }
@@ -84,8 +100,12 @@ func busy(err error) bool {
 
 // useless reports errors after which a connection is not to be used again: the
 // disk failed under it, or it was opened while the file could not be written,
-// and stays unable to when it can.
+// and stays unable to when it can, or database/sql or the driver have given it
+// up.
 func useless(err error) bool {
+	if errors.Is(err, sql.ErrConnDone) || errors.Is(err, driver.ErrBadConn) {
+		return true
+	}
 	switch code(err) & 0xff {
 	case codeIO, codeReadOnly, codeCantOpen:
 		return true
@@ -154,7 +174,7 @@ func wrap(ctx context.Context, op string, err error) error {
 func known(err error) bool {
 	for _, target := range []error{
 		webhook.ErrNotFound, webhook.ErrConflict, webhook.ErrExists, webhook.ErrTooManyWebhooks, webhook.ErrEventConflict,
-		webhook.ErrCursor, ErrSchema, ErrClosed,
+		webhook.ErrCursor, ErrSchema, ErrClosed, ErrNotDurable,
 	} {
 		if errors.Is(err, target) {
 			return true

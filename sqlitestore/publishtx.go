@@ -3,6 +3,7 @@ package sqlitestore
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"fmt"
 	"time"
 
@@ -30,6 +31,12 @@ type Tx interface {
 // the DSN), and set a busy_timeout there: a transaction that begins by reading
 // cannot write once another has written since.
 //
+// The transaction's commit has to wait for the disk: with the synchronous=NORMAL
+// that some drivers set for files in WAL mode, the loss of power takes the last
+// transactions, and their events, with it. PublishTx refuses such a connection
+// with an error wrapping [ErrNotDurable], before it has written anything, unless
+// Config.Relaxed accepts that.
+//
 // When an ID belongs to another event the error wraps
 // [webhook.ErrEventConflict]: the rest of the events is stored, and the
 // transaction can go on. After any other error roll it back.
@@ -47,6 +54,9 @@ func (s *Store) PublishTx(ctx context.Context, tx Tx, reqs ...webhook.PublishReq
 		return 0, nil
 	}
 	p := newPublishing(time.Now(), reqs)
+	if err := s.durable(plain{ctx, s, tx}); err != nil {
+		return 0, wrap(ctx, "publish in transaction", err)
+	}
 	if err := s.publishAll(plain{ctx, s, tx}, []*publishing{p}); err != nil {
 		return 0, wrap(ctx, "publish in transaction", err)
 	}
@@ -84,4 +94,27 @@ func (s *Store) ensureTx(ctx context.Context, tx Tx) error {
 	}
 	s.fitsTx.Store(true)
 	return nil
+}
+
+// The values of SQLite's PRAGMA synchronous.
+var synchronousNames = map[int64]string{0: "OFF", 1: "NORMAL", 2: "FULL", 3: "EXTRA"}
+
+// durable refuses a connection of the host's whose commits do not wait for the
+// disk. The PRAGMA reads the file's schema where that is not known yet, and SQLite
+// then sees that the file is in WAL mode and applies its default for that; it
+// leaves no read transaction behind, which could not write later.
+func (s *Store) durable(r runner) error {
+	if s.cfg.Relaxed {
+		return nil
+	}
+	level := int64(-1)
+	if err := r.query("PRAGMA synchronous", nil, func(v []driver.Value) error { level = integer(v[0]); return nil }); err != nil {
+		return err
+	}
+	if level >= 2 {
+		return nil
+	}
+	return fmt.Errorf("%w: its connection has synchronous=%s, so that the loss of power may take the committed transaction: "+
+		"add _pragma=synchronous(FULL) to the DSN (modernc.org/sqlite, ncruces/go-sqlite3) or _synchronous=FULL (mattn/go-sqlite3), "+
+		"or accept that with Config.Relaxed", ErrNotDurable, synchronousNames[level])
 }

@@ -44,6 +44,11 @@ func (s *Store) migrate(ctx context.Context) error {
 		return err
 	}
 	defer conn.Close()
+	// Before anything that an old library, or another database that speaks like
+	// SQLite, answers with an error of its own.
+	if err := s.library(ctx, conn); err != nil {
+		return err
+	}
 	if err := s.patiently(ctx, func() error {
 		_, err := conn.ExecContext(ctx, "PRAGMA journal_mode = WAL")
 		return err
@@ -112,17 +117,23 @@ func (s *Store) misfit(have int) error {
 	}
 }
 
-// fits refuses a library that is too old, and a database without a WAL.
-func (s *Store) fits(ctx context.Context, tx Tx) error {
-	r := plain{ctx, s, tx}
-	var library, mode string
-	if err := r.query("SELECT sqlite_version()", nil, func(v []driver.Value) error { library = text(v[0]); return nil }); err != nil {
+// library refuses an SQLite that is too old.
+func (s *Store) library(ctx context.Context, tx Tx) error {
+	var library string
+	if err := (plain{ctx, s, tx}).query("SELECT sqlite_version()", nil, func(v []driver.Value) error { library = text(v[0]); return nil }); err != nil {
 		return err
 	}
 	if older(library) {
-		return fmt.Errorf("the driver carries SQLite %s, which can lose committed transactions in WAL mode: update it to one with SQLite %d.%d.%d or newer",
+		return fmt.Errorf("the driver carries SQLite %s, which can lose committed transactions in WAL mode: update it, or take one, with SQLite %d.%d.%d or newer",
 			library, oldest[0], oldest[1], oldest[2])
 	}
+	return nil
+}
+
+// fits refuses a database without a WAL.
+func (s *Store) fits(ctx context.Context, tx Tx) error {
+	r := plain{ctx, s, tx}
+	var mode string
 	if err := r.query("PRAGMA journal_mode", nil, func(v []driver.Value) error { mode = text(v[0]); return nil }); err != nil {
 		return err
 	}
@@ -164,6 +175,9 @@ func (s *Store) ensure(ctx context.Context) error {
 	}
 	defer conn.Close()
 	err = s.patiently(ctx, func() error {
+		if err := s.library(ctx, conn); err != nil {
+			return err
+		}
 		have, err := s.version(ctx, conn)
 		if err != nil {
 			return err

@@ -53,6 +53,12 @@ func (s *Store) open(ctx context.Context) (*session, error) {
 		return nil, err
 	}
 	x := &session{s: s, conn: conn, stmts: map[string]*statement{}}
+	usable := false
+	defer func() {
+		if !usable { // also when the driver panicked
+			x.discard()
+		}
+	}()
 	err = x.use(func() error {
 		for _, set := range settings {
 			var was int64
@@ -70,11 +76,8 @@ func (s *Store) open(ctx context.Context) (*session, error) {
 		}
 		return nil
 	})
-	if err != nil {
-		x.close()
-		return nil, err
-	}
-	return x, nil
+	usable = err == nil
+	return x, err
 }
 
 // set runs a PRAGMA, which takes effect when it is prepared: so it cannot be
@@ -104,21 +107,52 @@ func (x *session) relax(lax bool) error {
 	return nil
 }
 
-// use runs f with the driver's connection at hand.
+// use runs f with the driver's connection at hand. When f panics, or the driver
+// gives the connection up, database/sql closes it: so its transaction and
+// statements end before.
 func (x *session) use(f func() error) error {
-	return x.conn.Raw(func(c any) error {
+	return x.conn.Raw(func(c any) (err error) {
 		raw, ok := c.(driver.Conn)
 		if !ok {
 			return fmt.Errorf("the driver's connection is a %T, not a driver.Conn", c)
 		}
 		x.raw = raw
-		defer func() { x.raw = nil }()
-		return f()
+		returned := false
+		defer func() {
+			if !returned || errors.Is(err, driver.ErrBadConn) {
+				x.abandon()
+			}
+			x.raw = nil
+		}()
+		err = f()
+		returned = true
+		return err
 	})
 }
 
-// close gives the connection back as it was.
+// abandon ends the transaction and every statement of a connection that is about
+// to be closed. A driver that closes with sqlite3_close closes nothing while there
+// are statements, and the file would stay locked for good.
+func (x *session) abandon() {
+	quietly := func(f func() error) {
+		defer func() { _ = recover() }() // the driver has failed already
+		_ = f()
+	}
+	quietly(func() error { _, err := x.exec("ROLLBACK"); return err })
+	for _, st := range x.stmts {
+		quietly(st.Close)
+	}
+	clear(x.stmts)
+}
+
+// close gives the connection back as it was. It may run on a timer's goroutine,
+// where nobody contains a panic of the driver's.
 func (x *session) close() {
+	defer func() {
+		if recover() != nil {
+			x.discard()
+		}
+	}()
 	err := x.use(func() error {
 		var errs []error
 		for _, q := range x.restore {
@@ -138,7 +172,7 @@ func (x *session) close() {
 
 // discard makes the pool throw the connection away.
 func (x *session) discard() {
-	discard(x.conn)
+	_ = x.use(func() error { return driver.ErrBadConn })
 	x.conn.Close()
 }
 
@@ -216,8 +250,10 @@ func (x *session) query(q string, args []any, row func(v []driver.Value) error) 
 		return err
 	}
 	defer rows.Close()
-	if st.row == nil {
-		st.row = make([]driver.Value, len(rows.Columns()))
+	// Columns is asked of every result, as database/sql does: some drivers find
+	// out only then how many there are.
+	if n := len(rows.Columns()); len(st.row) != n {
+		st.row = make([]driver.Value, n)
 	}
 	for {
 		switch err := rows.Next(st.row); {

@@ -6,9 +6,9 @@
 // it over, on a file on a local disk.
 //
 //	// modernc.org/sqlite, without cgo
-//	db, err := sql.Open("sqlite", "file:/var/lib/app/app.db?_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=foreign_keys(1)")
+//	db, err := sql.Open("sqlite", "file:/var/lib/app/app.db?_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)")
 //	// github.com/mattn/go-sqlite3
-//	db, err := sql.Open("sqlite3", "file:/var/lib/app/app.db?_txlock=immediate&_busy_timeout=10000&_foreign_keys=1")
+//	db, err := sql.Open("sqlite3", "file:/var/lib/app/app.db?_txlock=immediate&_busy_timeout=10000&_synchronous=FULL&_foreign_keys=1")
 //
 //	store, err := sqlitestore.New(db, sqlitestore.Config{})
 //	err = store.Migrate(ctx) // also switches the file to WAL

@@ -48,7 +48,14 @@ func (s *Store) serve(ctx context.Context, ops []*op) ([]struct{}, error) {
 			s.giveBack()
 		}
 	}()
-	broken := false
+	broken := true // also when a driver panics in the middle of it
+	defer func() {
+		if broken {
+			x.discard()
+			s.writer = nil
+		}
+	}()
+	var stuck error
 	err = x.use(func() error {
 		if s.nothingDue(x, ops) {
 			return nil
@@ -72,17 +79,11 @@ func (s *Store) serve(ctx context.Context, ops []*op) ([]struct{}, error) {
 		if err != nil {
 			// SQLite may have rolled back already; a connection that neither
 			// has a transaction nor can end one is of no use.
-			if _, rerr := x.exec("ROLLBACK"); rerr != nil {
-				broken = true
-			}
+			_, stuck = x.exec("ROLLBACK")
 		}
 		return err
 	})
-	if err != nil {
-		if broken || useless(err) {
-			x.discard()
-			s.writer = nil
-		}
+	if broken = stuck != nil || useless(err); err != nil {
 		return nil, err
 	}
 	for _, o := range ops {

@@ -445,7 +445,8 @@ func TestD24_SQLiteUpgradeFromVersion1(t *testing.T) {
 // never after a rollback.
 func TestD2_SQLitePublishTx(t *testing.T) {
 	sqliteEach(t, func(t *testing.T, driver string) {
-		s, db := sqliteStore(t, driver, sqlitestore.Config{})
+		db := sqliteOpen(t, driver, "file:"+filepath.Join(t.TempDir(), "webhook.db")+sqliteDSN[driver])
+		s := sqliteStoreOn(t, db, sqlitestore.Config{})
 		if err := s.CreateWebhook(t.Context(), sqliteHook("t", "wh"), 0); err != nil {
 			t.Fatal(err)
 		}

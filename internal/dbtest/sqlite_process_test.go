@@ -71,6 +71,20 @@ func TestSQLiteChildProcess(t *testing.T) {
 			}
 			fmt.Println("ack", fmt.Sprintf("e%06d", i))
 		}
+	case "publishtx": // the same, in transactions of its own
+		for i := range n {
+			tx, err := db.Begin()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.PublishTx(t.Context(), tx, sqliteRequest("t", fmt.Sprintf("e%06d", i), 300)); err != nil {
+				t.Fatal(err)
+			}
+			if err := tx.Commit(); err != nil {
+				t.Fatal(err)
+			}
+			fmt.Println("ack", fmt.Sprintf("e%06d", i))
+		}
 	case "claim": // claims until there is nothing, and says what it got
 		for empty := 0; empty < 5; {
 			res, err := s.Claim(t.Context(), webhook.ClaimRequest{Token: rand.Int64N(1<<62) + 1, Now: time.Now(), Lease: time.Hour, Limit: 7, PerWebhook: 7})
@@ -118,20 +132,25 @@ func TestD1_SQLiteFsyncBeforeAcknowledge(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}
-		raw, err := os.ReadFile(log)
-		if err != nil {
-			t.Fatal(err)
-		}
-		syncs := 0
-		for line := range strings.Lines(string(raw)) {
-			if strings.Contains(line, "sync(") && !strings.Contains(line, "resumed") {
-				syncs++
-			}
-		}
-		if acks := len(sqliteSaid(string(out), "ack")); acks != publishes || syncs < acks {
+		if acks, syncs := len(sqliteSaid(string(out), "ack")), syncsIn(t, log); acks != publishes || syncs < acks {
 			t.Errorf("%d publishes were acknowledged, %d expected, with %d fsyncs", acks, publishes, syncs)
 		}
 	})
+}
+
+// syncsIn counts the calls of fsync and fdatasync that strace has written down.
+func syncsIn(t *testing.T, log string) (syncs int) {
+	t.Helper()
+	raw, err := os.ReadFile(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(raw)) {
+		if strings.Contains(line, "sync(") && !strings.Contains(line, "resumed") {
+			syncs++
+		}
+	}
+	return syncs
 }
 
 // Two processes claim from one file: each delivery is claimed by one of them.

@@ -12,7 +12,7 @@ import (
 // The suite on two pools of one file, as two processes have them.
 func TestSuite_SQLite(t *testing.T) {
 	for driver, options := range map[string]string{
-		"sqlite": "?_txlock=immediate&_pragma=busy_timeout(10000)", "sqlite3": "?_txlock=immediate&_busy_timeout=10000",
+		"sqlite": "?_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=synchronous(FULL)", "sqlite3": "?_txlock=immediate&_busy_timeout=10000&_synchronous=FULL",
 	} {
 		t.Run(driver, func(t *testing.T) {
 			t.Parallel()

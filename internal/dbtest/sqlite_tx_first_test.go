@@ -15,7 +15,7 @@ import (
 // refused.
 func TestSQLitePublishTxFirst(t *testing.T) {
 	sqliteEach(t, func(t *testing.T, driver string) {
-		path := filepath.Join(t.TempDir(), "webhook.db")
+		path := "file:" + filepath.Join(t.TempDir(), "webhook.db") + sqliteDSN[driver]
 		migrated := sqliteStoreOn(t, sqliteOpen(t, driver, path), sqlitestore.Config{})
 		pgHook(t, migrated, "wh_1", "*")
 		db := sqliteOpen(t, driver, path)

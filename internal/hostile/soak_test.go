@@ -148,7 +148,7 @@ func TestC5_Soak(t *testing.T) {
 	}
 	c := gather(t)
 	// Every connection looks after its own settings; the store's doc says which.
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "soak.db")+"?_txlock=immediate&_pragma=busy_timeout(10000)")
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "soak.db")+"?_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=synchronous(FULL)")
 	if err != nil {
 		t.Fatal(err)
 	}

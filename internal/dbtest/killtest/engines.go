@@ -37,10 +37,10 @@ var engines = map[string]func(s *spec) (*database, error){
 	"postgres/pq":  func(s *spec) (*database, error) { return openPostgres("postgres", s) },
 	// The host's own transactions begin by taking the write lock, and wait for it.
 	"sqlite/modernc": func(s *spec) (*database, error) {
-		return openSQLite("sqlite", "file:"+s.DSN+"?_txlock=immediate&_pragma=busy_timeout(10000)", s)
+		return openSQLite("sqlite", "file:"+s.DSN+"?_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=synchronous(FULL)", s)
 	},
 	"sqlite/mattn": func(s *spec) (*database, error) {
-		return openSQLite("sqlite3", "file:"+s.DSN+"?_txlock=immediate&_busy_timeout=10000", s)
+		return openSQLite("sqlite3", "file:"+s.DSN+"?_txlock=immediate&_busy_timeout=10000&_synchronous=FULL", s)
 	},
 }
 
