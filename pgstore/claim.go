@@ -70,12 +70,14 @@ SELECT 3, now,
 // given back or resent. It is the second new row version of a retry, and keeps
 // those that wait out of the index that claims walk through. The sub-select
 // makes the time a constant, which the index can be searched by.
+//
+// Parameters: 1 clock; due times: 2 from, 3 before.
 const promoteSQL = `
 UPDATE {queue} q SET waiting = false
 FROM (
 	SELECT ctid AS id FROM {queue}
-	WHERE waiting AND due <= (SELECT {now}) AND due >= $2::bigint
-	ORDER BY due LIMIT 1000 FOR UPDATE SKIP LOCKED) p
+	WHERE waiting AND due <= (SELECT {now}) AND due >= $2::bigint AND due < $3::bigint
+	ORDER BY due LIMIT ` + promoteLimit + ` FOR UPDATE SKIP LOCKED) p
 WHERE q.ctid = p.id
 RETURNING q.wkey, q.due`
 
@@ -87,10 +89,10 @@ const reapSQL = `
 WITH n AS MATERIALIZED (SELECT {now} AS now),
 c AS MATERIALIZED (
 	SELECT id, token, remaining, ekeys, wkeys FROM {claims}
-	WHERE check_at <= (SELECT now FROM n) AND check_at >= $2::bigint
+	WHERE check_at <= (SELECT now FROM n) AND check_at >= $2::bigint AND check_at < $3::bigint
 	ORDER BY check_at LIMIT 64 FOR UPDATE SKIP LOCKED),
 m AS MATERIALIZED (
-	SELECT c.id, q.wkey, q.due, q.lease_until
+	SELECT c.id, q.ekey, q.wkey, q.due, q.lease_until
 	FROM c CROSS JOIN LATERAL unnest(c.ekeys, c.wkeys) AS r(ekey, wkey)
 	JOIN {queue} q ON ` + sameKey + ` AND q.token = c.token
 	WHERE c.remaining > 0),
@@ -100,21 +102,6 @@ later AS (
 	UPDATE {claims} x SET check_at = greatest((SELECT now FROM n) + 1000000, l.until)
 	FROM (SELECT id, min(lease_until) AS until FROM m GROUP BY id) l WHERE x.id = ANY (ARRAY[l.id]))
 SELECT wkey, min(due) FROM m WHERE lease_until <= (SELECT now FROM n) GROUP BY wkey`
-
-// sweepSQL lists the webhooks that have ready deliveries, from one webhook on,
-// with the due time of the first of each: it goes from each directly to the
-// next.
-const sweepSQL = `
-WITH RECURSIVE n AS MATERIALIZED (SELECT {now} AS now),
-w AS (
-	(SELECT q.wkey, q.due, 1 AS i FROM {queue} q
-	WHERE NOT q.waiting AND q.lease_until <= (SELECT now FROM n) AND q.wkey > $2::bigint ORDER BY q.wkey, q.due LIMIT 1)
-	UNION ALL
-	SELECT x.wkey, x.due, w.i + 1 FROM w CROSS JOIN LATERAL (
-		SELECT q.wkey, q.due FROM {queue} q
-		WHERE NOT q.waiting AND q.lease_until <= (SELECT now FROM n) AND q.wkey > w.wkey ORDER BY q.wkey, q.due LIMIT 1) x
-	WHERE w.i < $3::integer)
-SELECT wkey, due FROM w`
 
 // Claim implements [webhook.QueueStore]. Leases and due times are measured by
 // the database's clock. It is one short transaction, which does not wait for
@@ -127,7 +114,10 @@ func (s *Store) Claim(ctx context.Context, req webhook.ClaimRequest) (webhook.Cl
 	}
 	// A round finds nothing when others took what was expected; there may be
 	// more to look at. What a round made ready is claimed by the next.
-	for range claimRounds {
+	for i := range claimRounds {
+		if i == 0 || s.cfg.PassedClock { // which may have moved by any time, either way
+			c.sweep(ctx)
+		}
 		if err := s.inTx(ctx, setLeases, func(tx *sql.Tx) error { return c.round(ctx, tx) }); err != nil {
 			if len(c.all) > 0 {
 				break // what the rounds before claimed is the caller's
@@ -148,6 +138,9 @@ const (
 	// claimSpare is how many webhooks a claim looks at beyond its limit, in
 	// case others have emptied some.
 	claimSpare = 64
+	// promoteRows is how many deliveries one statement makes ready.
+	promoteRows  = 1000
+	promoteLimit = "1000"
 )
 
 // claim is one call of Claim.
@@ -211,12 +204,11 @@ func (c *claim) most(hook int64) int {
 func (c *claim) round(ctx context.Context, tx *sql.Tx) error {
 	w := c.s.walk
 	c.more, c.got, c.loaded, c.seen = false, nil, nil, nil
-	full := w.sweepDue(time.Now(), w.len() >= c.req.Limit) || c.s.cfg.PassedClock
-	if err := c.prepare(ctx, tx, full); err != nil {
+	if err := c.prepare(ctx, tx); err != nil {
 		return err
 	}
 	c.cands = w.next(c.req.Limit-len(c.all)+claimSpare, c.most)
-	if err := c.take(ctx, tx, w.horizons(full)); err != nil {
+	if err := c.take(ctx, tx, w.horizons(c.s.cfg.PassedClock)); err != nil {
 		return err
 	}
 	return c.load(ctx, tx)

@@ -3,6 +3,7 @@ package pgstore
 import (
 	"context"
 	"database/sql"
+	"math"
 	"time"
 )
 
@@ -65,86 +66,55 @@ func (w *walk) claimed(n int) {
 	w.counted = now
 }
 
-// prepare makes ready what waits and is due by now, and finds expired leases
-// and, in full, every webhook with ready deliveries.
-func (c *claim) prepare(ctx context.Context, tx *sql.Tx, full bool) error {
+// prepare makes ready what waits and is due by now, and finds expired leases, in
+// so far as that is new.
+func (c *claim) prepare(ctx context.Context, tx *sql.Tx) error {
 	w := c.s.walk
-	h := w.horizons(full)
+	h := w.horizons(c.s.cfg.PassedClock)
 	w.mu.Lock()
 	now := c.req.Now.UnixMicro() + w.ahead
-	promote := full || w.waiting > 0 && w.waiting <= now
-	reap := full || w.check > 0 && w.check <= now
-	from := w.sweepFrom
+	promote := c.s.cfg.PassedClock || w.waiting > 0 && w.waiting <= now
+	reap := c.s.cfg.PassedClock || w.check > 0 && w.check <= now
 	w.mu.Unlock()
 
 	if promote {
-		found := 0
-		err := c.hooks(ctx, tx, promoteSQL, &found, h.waiting)
+		found, due, err := c.hooks(ctx, tx, promoteSQL, h.waiting, math.MaxInt64)
 		if err != nil {
 			return err
 		}
-		c.more = c.more || found >= 1000
-		w.mu.Lock()
-		if found < 1000 {
-			w.promoted = max(w.promoted, now)
+		c.more = c.more || found >= promoteRows
+		if found >= promoteRows { // the next goes on from there
+			now = due + looksBack
 		}
+		w.mu.Lock()
+		w.promoted = max(w.promoted, now)
 		w.mu.Unlock()
 	}
 	if reap {
-		found := 0
-		if err := c.hooks(ctx, tx, reapSQL, &found, h.check); err != nil {
+		if _, _, err := c.hooks(ctx, tx, reapSQL, h.check, math.MaxInt64); err != nil {
 			return err
 		}
 		w.mu.Lock()
 		w.reaped = max(w.reaped, now)
 		w.mu.Unlock()
 	}
-	if full {
-		return c.sweep(ctx, tx, from)
-	}
 	return nil
 }
 
 // hooks runs a statement that returns webhooks and the due times of what it
-// found there, and puts them into the walk.
-func (c *claim) hooks(ctx context.Context, tx *sql.Tx, q string, found *int, from int64) error {
-	rows, err := tx.QueryContext(ctx, c.s.sql(q), c.s.clock(c.req.Now), from)
+// found there, and puts them into the walk. It returns how many rows came, and
+// the latest due time.
+func (c *claim) hooks(ctx context.Context, tx *sql.Tx, q string, from, to int64) (found int, last int64, err error) {
+	rows, err := tx.QueryContext(ctx, c.s.sql(q), c.s.clock(c.req.Now), from, to)
 	var hook, due int64
-	return each(rows, err, func() error {
-		if err := rows.Scan(&hook, &due); err != nil {
-			return err
-		}
-		*found++
-		c.s.walk.add(hook, due)
-		return nil
-	})
-}
-
-// sweep finds every webhook with ready deliveries.
-func (c *claim) sweep(ctx context.Context, tx *sql.Tx, from int64) error {
-	w := c.s.walk
-	began := time.Now()
-	var hook, due int64
-	found := 0
-	rows, err := tx.QueryContext(ctx, c.s.sql(sweepSQL), c.s.clock(c.req.Now), from, sweepHooks)
 	err = each(rows, err, func() error {
 		if err := rows.Scan(&hook, &due); err != nil {
 			return err
 		}
 		found++
-		w.add(hook, due)
+		last = max(last, due)
+		c.s.walk.add(hook, due)
 		return nil
 	})
-	if err != nil {
-		return err
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.swept = time.Now()
-	w.sweepTook = w.swept.Sub(began)
-	w.sweepFrom = 0
-	if found == sweepHooks {
-		w.sweepFrom = hook
-	}
-	return nil
+	return found, last, err
 }

@@ -16,7 +16,8 @@ import (
 // as what a transaction brought that took long to commit, but it has to step
 // over index entries of deliveries that are done and not yet vacuumed, and a
 // long transaction elsewhere keeps all of those. So it is made as often as it
-// is cheap: it may take a twentieth of the time.
+// is cheap: it may take a twentieth of the time. It is no part of a claim (see
+// sweep.go).
 type walk struct {
 	mu    sync.Mutex
 	ring  []int64 // webhooks with ready deliveries; the next to be served first
@@ -26,9 +27,13 @@ type walk struct {
 	rate     float64   // deliveries claimed per second, smoothed
 	counted  time.Time // when that was last brought up to date
 
-	swept     time.Time     // end of the last sweep
-	sweepTook time.Duration // how long it took
-	sweepFrom int64         // webhook after which it goes on
+	swept      time.Time     // end of the last sweep
+	sweepTook  time.Duration // how long it took
+	sweepFrom  int64         // webhook after which it goes on
+	unfinished bool          // it was not all
+	parts      bool          // the next one goes on in parts
+	sweeping   sync.Mutex    // held while one is made; guards narrow
+	narrow     *narrow       // nil: the next one looks at everything at once
 
 	// By the database's clock, in microseconds.
 	ahead          int64 // how far it is ahead of the caller's
@@ -44,24 +49,6 @@ type ready struct {
 }
 
 func newWalk() *walk { return &walk{known: map[int64]ready{}} }
-
-const (
-	sweepShare = 20                     // the part of the time that sweeps may take: one in so many
-	sweepMax   = 10 * time.Second       // and the longest pause between two
-	sweepBusy  = 500 * time.Millisecond // the least pause while claims are full anyway
-	sweepHooks = 20_000                 // webhooks found by one sweep
-)
-
-// sweepDue reports whether it is time for a sweep.
-func (w *walk) sweepDue(now time.Time, full bool) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	pause := min(w.sweepTook*sweepShare, sweepMax)
-	if full {
-		pause = max(pause, sweepBusy)
-	}
-	return w.swept.IsZero() || now.Sub(w.swept) >= pause
-}
 
 // add puts a webhook into the ring, to be looked at from a due time on.
 func (w *walk) add(hook, since int64) {
