@@ -86,13 +86,17 @@ const nowExpr = `COALESCE(NULLIF($1::bigint, 0), (extract(epoch FROM clock_times
 // replacer puts the names of c into SQL: {queue} becomes the table's qualified
 // name, {prefix} the start of an index's name, {now} the Store's clock.
 func (c Config) replacer() *strings.Replacer {
-	schema := ""
-	if c.Schema != "" {
-		schema = `"` + c.Schema + `".`
-	}
 	pairs := []string{"{prefix}", c.TablePrefix, "{now}", nowExpr}
 	for _, t := range tableNames {
-		pairs = append(pairs, "{"+t+"}", schema+`"`+c.TablePrefix+t+`"`)
+		pairs = append(pairs, "{"+t+"}", c.qualified(c.TablePrefix+t))
 	}
 	return strings.NewReplacer(pairs...)
+}
+
+// qualified puts the schema before a name.
+func (c Config) qualified(name string) string {
+	if c.Schema == "" {
+		return `"` + name + `"`
+	}
+	return `"` + c.Schema + `"."` + name + `"`
 }

@@ -12,6 +12,10 @@ import (
 // package: call [Store.Migrate], or update the program.
 var ErrSchema = errors.New("database schema does not fit")
 
+// ErrEncoding says that the database, or the connection to it, has another
+// encoding than UTF8. The text of the error says what to do.
+var ErrEncoding = errors.New("encoding does not fit")
+
 // sqlState returns the SQLSTATE of a server's error. The error types of pgx and
 // of lib/pq both have the method, so no driver need be imported.
 func sqlState(err error) string {
@@ -39,7 +43,7 @@ func lostToOther(err error) bool {
 // reach, out of room, or going down.
 func retryAlone(err error) bool {
 	state := sqlState(err)
-	if len(state) != 5 || errors.Is(err, ErrSchema) {
+	if len(state) != 5 || errors.Is(err, ErrSchema) || errors.Is(err, ErrEncoding) {
 		return false
 	}
 	switch state[:2] {
@@ -58,6 +62,8 @@ func advice(err error) string {
 	switch state {
 	case "42P01", "42703", "3F000", "42704":
 		return "tables are missing or of another version: call Migrate"
+	case "23505":
+		return "a number is taken: a sequence is behind its table, as after a logical replication: call Migrate, which sets it"
 	case "42501":
 		return "the role lacks a privilege on the tables"
 	case "53100":
@@ -102,7 +108,7 @@ func wrap(ctx context.Context, op string, err error) error {
 // known reports whether err is one that a caller tests for.
 func known(err error) bool {
 	for _, target := range []error{
-		webhook.ErrNotFound, webhook.ErrConflict, webhook.ErrExists, webhook.ErrTooManyWebhooks, webhook.ErrCursor, ErrSchema,
+		webhook.ErrNotFound, webhook.ErrConflict, webhook.ErrExists, webhook.ErrTooManyWebhooks, webhook.ErrCursor, ErrSchema, ErrEncoding,
 	} {
 		if errors.Is(err, target) {
 			return true

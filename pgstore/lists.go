@@ -78,16 +78,16 @@ func (s *Store) ListWebhooks(ctx context.Context, q webhook.WebhookQuery) (webho
 func (s *Store) GetEvent(ctx context.Context, tenant, id string) (webhook.EventRecord, error) {
 	ev := webhook.EventRecord{ID: id, Tenant: tenant}
 	found := false
-	err := s.ensure(ctx)
-	if err == nil {
+	err := s.inTx(ctx, setPlans, func(tx *sql.Tx) error {
 		var at int64
-		rows, qerr := s.db.QueryContext(ctx, s.sql(`SELECT type, time, data, coalesce(trace, '') FROM {events} WHERE tenant = $1::text AND id = $2::text`), tenant, id)
-		err = each(rows, qerr, func() error {
+		rows, err := tx.QueryContext(ctx, s.sql(`SELECT type, time, data, coalesce(trace, '') FROM {events} WHERE tenant = $1::text AND id = $2::text`), tenant, id)
+		err = each(rows, err, func() error {
 			found = true
 			return rows.Scan(&ev.Type, &at, &ev.Data, &ev.Trace)
 		})
 		ev.Time = sqlstore.FromMicros(at)
-	}
+		return err
+	})
 	if err == nil && !found {
 		err = fmt.Errorf("event %q: %w", id, webhook.ErrNotFound)
 	}

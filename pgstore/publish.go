@@ -31,13 +31,16 @@ const (
 //
 // Parameters: 1 clock; groups: 2 number, 3 tenant, 4 type, 5 only; patterns:
 // 6 group, 7 pattern; events: 8 group, 9 ID, 10 time, 11 data, 12 offset,
-// 13 length, 14 trace; a shorter array is continued by nulls. It returns the
+// 13 length, 14 trace; a shorter array is continued by nulls. An empty only or
+// trace is null: the literal NULL would be text where array_nulls is off, and
+// this statement runs with the settings that it finds. It returns the
 // position of each event that was stored, its key, and how many deliveries it
 // got: as many as its group has hits.
 const publishSQL = `
 WITH n AS MATERIALIZED (SELECT {now} AS now),
 g AS MATERIALIZED (
-	SELECT * FROM unnest($2::integer[], $3::text[], $4::text[], $5::text[]) AS g(g, tenant, type, only_id)),
+	SELECT g, tenant, type, nullif(only_id, '') AS only_id
+	FROM unnest($2::integer[], $3::text[], $4::text[], $5::text[]) AS g(g, tenant, type, only_id)),
 hit AS MATERIALIZED (
 	SELECT p.g, s.wkey, s.name
 	FROM unnest($6::integer[], $7::text[]) AS p(g, pattern)
@@ -49,7 +52,7 @@ hit AS MATERIALIZED (
 		WHERE w.id = g.only_id AND w.tenant = g.tenant AND w.active AND w.deleted_at = 0 LIMIT 1) w
 	WHERE g.only_id IS NOT NULL),
 e AS MATERIALIZED (
-	SELECT e.ord, e.g, e.id, e.time, e.off, e.len, e.trace,
+	SELECT e.ord, e.g, e.id, e.time, e.off, e.len, nullif(e.trace, '') AS trace,
 		((SELECT now FROM n) / 1000) << 21 | (nextval('{event_seq}') & 2097151) AS ekey
 	FROM unnest($8::integer[], $9::text[], $10::bigint[], $12::integer[], $13::integer[], $14::text[])
 		WITH ORDINALITY AS e(g, id, time, off, len, trace, ord)),
@@ -178,7 +181,7 @@ func (p *publication) args(clock int64) []any {
 			gNum.add(g)
 			gTenant.add(ev.Tenant)
 			gType.add(ev.Type)
-			gOnly.addOrNull(req.WebhookID)
+			gOnly.add(req.WebhookID)
 			if req.WebhookID == "" {
 				for _, pattern := range req.Patterns {
 					pNum.add(g)
@@ -191,7 +194,7 @@ func (p *publication) args(clock int64) []any {
 		times.add(sqlstore.Micros(ev.Time))
 		data.add(ev.Data)
 		if traced {
-			traces.addOrNull(ev.Trace)
+			traces.add(ev.Trace)
 		}
 	}
 	return []any{

@@ -4,81 +4,75 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"hash/fnv"
-
-	"github.com/seed68722ecd/webhook/internal/sqlstore"
 )
 
 // schemaVersion is the version that this package works with: the number of the
 // last migration. Migrations are never edited once released.
-const schemaVersion = 5
-
-// Migrate creates the tables, or brings them to this package's version. Call it
-// when the program starts, or from a deployment job with a role that may create
-// tables. It is one transaction: killed at any moment it has either done
-// everything or nothing. Any number of processes may call it at once: one does
-// the work while the others wait. On tables that are up to date it changes
-// nothing. Tables of a newer version are an error wrapping [ErrSchema]: there
-// is no way back.
-func (s *Store) Migrate(ctx context.Context) error {
-	steps, err := sqlstore.Migrations(migrationFiles, s.names)
-	if err != nil {
-		return wrap(ctx, "migrate", err)
-	}
-	err = retried(ctx, func() error { return s.migrate(ctx, steps) })
-	if err == nil {
-		s.ready.Store(true)
-	}
-	return wrap(ctx, "migrate", err)
-}
-
-func (s *Store) migrate(ctx context.Context, steps []sqlstore.Migration) error {
-	return s.once(ctx, `SET LOCAL client_min_messages = warning`, func(tx *sql.Tx) error {
-		h := fnv.New64a()
-		h.Write([]byte(s.sql("pgstore {schema_version}")))
-		if _, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock($1::bigint)`, int64(h.Sum64())); err != nil {
-			return err
-		}
-		if s.cfg.Schema != "" {
-			if _, err := tx.ExecContext(ctx, `CREATE SCHEMA IF NOT EXISTS "`+s.cfg.Schema+`"`); err != nil {
-				return err
-			}
-		}
-		have, err := s.version(ctx, tx)
-		if err != nil {
-			return err
-		}
-		if have > schemaVersion {
-			return s.misfit(have)
-		}
-		for _, m := range steps {
-			if m.Version <= have {
-				continue
-			}
-			if _, err := tx.ExecContext(ctx, m.SQL); err != nil {
-				return fmt.Errorf("to version %d: %w", m.Version, err)
-			}
-		}
-		return nil
-	})
-}
+const schemaVersion = 6
 
 // querier is what *sql.DB, *sql.Tx and *sql.Conn have in common.
 type querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
-// version returns the version of the tables; 0 when there are none.
-func (s *Store) version(ctx context.Context, q querier) (int, error) {
+// found is what the Store must know of a database and of its connections to it.
+type found struct {
+	version   int    // of the tables; 0: there are none
+	worksWith int    // the oldest version of programs that these tables work with; 0: only their own
+	encoding  string // of the database
+	client    string // the encoding that texts have on the connection
+	commit    string // synchronous_commit
+}
+
+// look reads it. The column works_with is read as part of the row, since tables
+// before version 6 lack it.
+func (s *Store) look(ctx context.Context, q querier) (f found, err error) {
 	var exists bool
-	rows, err := q.QueryContext(ctx, `SELECT to_regclass($1::text) IS NOT NULL`, s.sql("{schema_version}"))
-	if err := each(rows, err, func() error { return rows.Scan(&exists) }); err != nil || !exists {
-		return 0, err
+	rows, err := q.QueryContext(ctx, `SELECT to_regclass($1::text) IS NOT NULL, current_setting('server_encoding'),
+		current_setting('client_encoding'), current_setting('synchronous_commit')`, s.sql("{schema_version}"))
+	err = each(rows, err, func() error { return rows.Scan(&exists, &f.encoding, &f.client, &f.commit) })
+	if err != nil || !exists {
+		return f, err
 	}
-	var v int
-	rows, err = q.QueryContext(ctx, s.sql(`SELECT coalesce(max(version), 0)::bigint FROM {schema_version}`))
-	err = each(rows, err, func() error { return rows.Scan(&v) })
-	return v, err
+	rows, err = q.QueryContext(ctx, s.sql(`SELECT version::bigint, coalesce((to_jsonb(v) ->> 'works_with')::bigint, 0)
+		FROM {schema_version} v ORDER BY version DESC LIMIT 1`))
+	err = each(rows, err, func() error { return rows.Scan(&f.version, &f.worksWith) })
+	return f, err
+}
+
+// encodes refuses a database that cannot hold every text, or a connection that
+// takes texts for what they are not. What a receiver sends back goes into the
+// log: a character that the database has not got would make the result of an
+// attempt impossible to record, and the attempt would be made again and again.
+func (f found) encodes() error {
+	switch {
+	case f.encoding != "UTF8":
+		return fmt.Errorf("%w: the database's encoding is %s, and UTF8 is needed: create one with "+
+			"CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0 and keep the tables there", ErrEncoding, f.encoding)
+	case f.client != "UTF8":
+		return fmt.Errorf("%w: client_encoding is %s, and UTF8 is needed: add client_encoding=UTF8 to the DSN, "+
+			"or ALTER ROLE … SET client_encoding = 'UTF8'", ErrEncoding, f.client)
+	}
+	return nil
+}
+
+// serves reports whether this program works with the tables.
+func (f found) serves() bool {
+	return f.version == schemaVersion || f.version > schemaVersion && f.worksWith > 0 && f.worksWith <= schemaVersion
+}
+
+// fits refuses what this program cannot work with.
+func (s *Store) fits(f found) error {
+	if err := f.encodes(); err != nil {
+		return err
+	}
+	if !f.serves() {
+		return s.misfit(f.version)
+	}
+	if f.commit == "off" {
+		return errNotDurable
+	}
+	return nil
 }
 
 // misfit says what to do about tables of another version.
@@ -93,8 +87,8 @@ func (s *Store) misfit(have int) error {
 	}
 }
 
-// ensure refuses tables that do not fit, before anything is done to them. It
-// asks once.
+// ensure refuses a database that does not fit, before anything is done to it.
+// It asks once.
 func (s *Store) ensure(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -102,29 +96,15 @@ func (s *Store) ensure(ctx context.Context) error {
 	if s.ready.Load() {
 		return nil
 	}
-	have, err := s.version(ctx, s.db)
-	if err != nil {
+	err := s.onConn(ctx, func(l *lent) error {
+		f, err := s.look(ctx, l)
+		if err == nil {
+			err = s.fits(f)
+		}
 		return err
+	})
+	if err == nil {
+		s.ready.Store(true)
 	}
-	if have != schemaVersion {
-		return s.misfit(have)
-	}
-	level, err := s.durability(ctx)
-	if err != nil {
-		return err
-	}
-	if level == "off" {
-		return errNotDurable
-	}
-	s.ready.Store(true)
-	return nil
-}
-
-// durability returns the setting that decides whether a commit is on the disk
-// when it is acknowledged.
-func (s *Store) durability(ctx context.Context) (string, error) {
-	var level string
-	rows, err := s.db.QueryContext(ctx, `SELECT current_setting('synchronous_commit')`)
-	err = each(rows, err, func() error { return rows.Scan(&level) })
-	return level, err
+	return err
 }

@@ -81,13 +81,16 @@ func (s *Store) clock(now time.Time) int64 {
 // Settings of every transaction. The queue swings between empty and millions
 // of rows faster than statistics follow, and a plan made for an empty table
 // would scan, or sort, a full one. Here it is always right to walk along an
-// index. A plan that cannot do without what is switched off looks so dear that
-// the server would compile it, for a second: jit is off for that reason. The
-// time-out ends a transaction whose process was stopped in the middle of it.
+// index, which a role may have switched off for work of another kind. A plan that
+// cannot do without what is switched off looks so dear that the server would
+// compile it, for a second: jit is off for that reason. The time-out ends a
+// transaction whose process was stopped in the middle of it. array_nulls and
+// bytea_output say what the texts mean that parameters and results travel as.
 const (
 	setPlans = `SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; ` +
 		`SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off; SET LOCAL enable_incremental_sort = off; ` +
-		`SET LOCAL jit = off; SET LOCAL idle_in_transaction_session_timeout = '30s'`
+		`SET LOCAL enable_indexscan = on; SET LOCAL enable_indexonlyscan = on; SET LOCAL enable_nestloop = on; SET LOCAL enable_tidscan = on; ` +
+		`SET LOCAL array_nulls = on; SET LOCAL bytea_output = hex; SET LOCAL jit = off; SET LOCAL idle_in_transaction_session_timeout = '30s'`
 	// sameKey finds the rows of the table q by the keys of r, one probe of the
 	// primary key for each, whatever the server believes about the table. With
 	// an equality of the first column the server could start from q instead, and

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -12,9 +13,11 @@ import (
 	"github.com/seed68722ecd/webhook/internal/sqlstore"
 )
 
-// hookColumns are those of a webhook and its health, as scanHook reads them.
+// hookColumns are those of a webhook and its health, as scanHook reads them. The
+// rate limit comes as its bits: in the text that lib/pq asks for it would have as
+// many digits as extra_float_digits says.
 const hookColumns = `w.wkey, w.id, w.tenant, w.name, w.url, w.description, w.events, w.headers, w.secrets, w.active, w.verify_tls,
-	w.timeout, w.max_retries, w.rate_limit, w.disabled_reason, w.disabled_at, w.created_at, w.updated_at, w.version, w.deleted_at,
+	w.timeout, w.max_retries, ('x' || encode(float8send(w.rate_limit), 'hex'))::bit(64)::bigint, w.disabled_reason, w.disabled_at, w.created_at, w.updated_at, w.version, w.deleted_at,
 	coalesce(h.last_triggered, 0), coalesce(h.last_success, 0), coalesce(h.failing_since, 0)`
 
 // secret is how a SecretRecord is written in the column secrets.
@@ -37,13 +40,13 @@ func settings(w *webhook.WebhookRecord) (events, headers, secrets string) {
 func scanHook(rows *sql.Rows) (k int64, w *webhook.WebhookRecord, deleted bool, err error) {
 	w = new(webhook.WebhookRecord)
 	var events, headers, secrets string
-	var timeout, disabled, created, updated, gone, triggered, success, failing int64
+	var timeout, rate, disabled, created, updated, gone, triggered, success, failing int64
 	err = rows.Scan(&k, &w.ID, &w.Tenant, &w.Name, &w.URL, &w.Description, &events, &headers, &secrets, &w.Active, &w.VerifyTLS,
-		&timeout, &w.MaxRetries, &w.RateLimit, &w.DisabledReason, &disabled, &created, &updated, &w.Version, &gone, &triggered, &success, &failing)
+		&timeout, &w.MaxRetries, &rate, &w.DisabledReason, &disabled, &created, &updated, &w.Version, &gone, &triggered, &success, &failing)
 	if err != nil {
 		return 0, nil, false, err
 	}
-	w.Timeout = time.Duration(timeout) * time.Microsecond
+	w.Timeout, w.RateLimit = time.Duration(timeout)*time.Microsecond, math.Float64frombits(uint64(rate)) //nolint:gosec // bits
 	w.DisabledAt, w.CreatedAt, w.UpdatedAt = sqlstore.FromMicros(disabled), sqlstore.FromMicros(created), sqlstore.FromMicros(updated)
 	w.LastTriggeredAt, w.LastSuccessAt, w.FailingSince = sqlstore.FromMicros(triggered), sqlstore.FromMicros(success), sqlstore.FromMicros(failing)
 	var ss []secret
@@ -150,7 +153,10 @@ func (s *Store) GetWebhook(ctx context.Context, tenant, id string) (webhook.Webh
 	var out *webhook.WebhookRecord
 	err := s.ensure(ctx)
 	if err == nil {
-		out, _, err = s.getHook(ctx, s.db, tenant, id, "")
+		err = s.onConn(ctx, func(l *lent) (err error) {
+			out, _, err = s.getHook(ctx, l, tenant, id, "")
+			return err
+		})
 	}
 	if err != nil {
 		return webhook.WebhookRecord{}, wrap(ctx, "get webhook", err)
@@ -163,16 +169,17 @@ func (s *Store) WalkWebhooks(ctx context.Context, after string, limit int) ([]we
 	var out []webhook.WebhookRecord
 	err := s.ensure(ctx)
 	if err == nil {
-		var rows *sql.Rows
-		rows, err = s.db.QueryContext(ctx, s.sql(`
-			SELECT `+hookColumns+` FROM {webhooks} w LEFT JOIN {health} h ON h.wkey = w.wkey
-			WHERE w.deleted_at = 0 AND w.id > $1::text ORDER BY w.id LIMIT $2::bigint`), after, limit)
-		err = each(rows, err, func() error {
-			_, w, _, err := scanHook(rows)
-			if err == nil {
-				out = append(out, *w)
-			}
-			return err
+		err = s.onConn(ctx, func(l *lent) error {
+			rows, err := l.QueryContext(ctx, s.sql(`
+				SELECT `+hookColumns+` FROM {webhooks} w LEFT JOIN {health} h ON h.wkey = w.wkey
+				WHERE w.deleted_at = 0 AND w.id > $1::text ORDER BY w.id LIMIT $2::bigint`), after, limit)
+			return each(rows, err, func() error {
+				_, w, _, err := scanHook(rows)
+				if err == nil {
+					out = append(out, *w)
+				}
+				return err
+			})
 		})
 	}
 	if err != nil {

@@ -34,9 +34,23 @@ func TestD24_MigrateRace(t *testing.T) {
 	}
 	racers.Wait()
 	var n int
-	if err := pgOpen(t, "pgx", "").QueryRow(`SELECT count(*) FROM ` + schema + `.webhook_schema_version`).Scan(&n); err != nil || n != 5 {
-		t.Errorf("%d versions recorded, want 5: %v", n, err)
+	if err := pgOpen(t, "pgx", "").QueryRow(`SELECT count(*) FROM ` + schema + `.webhook_schema_version`).Scan(&n); err != nil || n != pgVersion(t) {
+		t.Errorf("%d versions recorded, want %d: %v", n, pgVersion(t), err)
 	}
+}
+
+// pgVersion is the version of the tables: the number of migrations.
+func pgVersion(t *testing.T) int {
+	t.Helper()
+	files, err := pgstore.Migrations(pgstore.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	names, err := fs.Glob(files, "*.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(names)
 }
 
 // firstMigration is the text of the oldest.
