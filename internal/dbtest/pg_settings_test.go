@@ -262,4 +262,17 @@ func refusedEncoding(t *testing.T, db *sql.DB, advice string) {
 	if err := db.QueryRow(`SELECT count(*) FROM pg_class WHERE relname LIKE 'webhook%'`).Scan(&n); err != nil || n != 0 {
 		t.Errorf("%d tables and indexes were made, %v", n, err)
 	}
+	// The same where another tool made the tables.
+	s, err = pgstore.New(db, pgstore.Config{Schema: oldTables(t, db, pgVersion(t))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tx, err := db.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback()
+	if _, err := s.PublishTx(t.Context(), tx, pgEvent("e1")); !errors.Is(err, pgstore.ErrEncoding) || !strings.Contains(fmt.Sprint(err), advice) {
+		t.Errorf("the first call in a transaction: got error %v, want ErrEncoding that says %q", err, advice)
+	}
 }
