@@ -64,6 +64,12 @@ func advice(err error) string {
 		return "tables are missing or of another version: call Migrate"
 	case "23505":
 		return "a number is taken: a sequence is behind its table, as after a logical replication: call Migrate, which sets it"
+	case "42P02":
+		return "the statement came without its parameters, as a transaction that formats queries by itself sends it: " +
+			"pass the *sql.Tx inside (tx.Tx of a bun.Tx)"
+	case "08P01", "42P05", "26000":
+		return "something between this program and the server shares its sessions, as PgBouncer in transaction mode does: " +
+			"add default_query_exec_mode=simple_protocol to pgx's DSN, binary_parameters=yes to that of lib/pq"
 	case "42501":
 		return "the role lacks a privilege on the tables"
 	case "53100":

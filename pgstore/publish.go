@@ -124,6 +124,10 @@ func (s *Store) publishAll(ctx context.Context, now time.Time, reqs []webhook.Pu
 	return p.out, nil
 }
 
+// onPrimary keeps pgpool-II from sending a query to a standby, which may not have
+// got what the statement before has met on the primary.
+const onPrimary = `/*NO LOAD BALANCE*/ `
+
 // publication is one call's events on their way.
 type publication struct {
 	reqs []webhook.PublishRequest
@@ -235,7 +239,7 @@ func (p *publication) compare(ctx context.Context, s *Store, q querier) error {
 	if len(rest) == 0 {
 		return nil
 	}
-	rows, err := q.QueryContext(ctx, s.sql(sameSQL), p.sameArgs(rest)...)
+	rows, err := q.QueryContext(ctx, s.sql(onPrimary+sameSQL), p.sameArgs(rest)...)
 	var ord int
 	return each(rows, err, func() error {
 		if err := rows.Scan(&ord); err != nil {
