@@ -156,7 +156,7 @@ func (s *sender) do(ctx context.Context, r *attemptRequest) (a Attempt, hint res
 	}
 	a.ResponseBody, a.ResponseTruncated = f.readBody(resp, &m)
 	if !a.Succeeded() {
-		a.Class, a.Error = ClassStatus, statusText(resp.StatusCode, target, r.url)
+		a.Class, a.Error = ClassStatus, statusText(resp.StatusCode, target, r.url)+f.statusHint(resp.StatusCode, a.ResponseBody)
 	}
 	a.Duration = time.Since(start)
 	return a, hint
@@ -186,6 +186,9 @@ type flight struct {
 	proxy     atomic.Pointer[proxyWait] // until a proxy has opened its tunnel
 	proxied   bool                      // the transport is the host's and may use a proxy
 	shaking   atomic.Bool               // a TLS handshake of such a transport's was begun
+	shake     atomic.Pointer[heardConn] // the connection of the last handshake that was begun
+	// systemRoots: the receiver's certificate is judged by the roots of the machine.
+	systemRoots atomic.Bool
 }
 
 type flightKey struct{}

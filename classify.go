@@ -2,8 +2,6 @@ package webhook
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -59,12 +57,12 @@ func (f *flight) explain(err error) (ErrorClass, string) {
 		// A bound of the host's own: a Guard's, or one of its client's.
 		return ClassTimeout, f.timeoutText()
 	}
-	if text := tlsText(err); text != "" {
+	if text := f.tlsText(err); text != "" {
 		return ClassTLS, text
 	}
 	if text := brokenText(err); text != "" {
 		if handshake {
-			text += " during the TLS handshake"
+			text += " during the TLS handshake" + f.handshakeHint()
 		} else if f.connected.Load() {
 			text += " before there was an answer"
 		}
@@ -75,6 +73,8 @@ func (f *flight) explain(err error) (ErrorClass, string) {
 		return ClassTLS, "the TLS handshake failed"
 	case !f.connected.Load():
 		return ClassConnect, "no connection: " + f.quoted(err)
+	case f.request.url.Scheme == "http" && isTLSRecord(err):
+		return ClassProtocol, "the receiver speaks TLS on this port: use an https URL"
 	default:
 		return ClassProtocol, "the answer is not valid HTTP: " + f.quoted(err)
 	}
@@ -85,7 +85,7 @@ func (f *flight) timeoutText() string {
 	stage := "waiting for the answer"
 	switch {
 	case !f.connected.Load():
-		stage = "connecting"
+		stage = "connecting" + f.handshakeStage()
 	case !f.written.Load():
 		stage = "sending the request"
 	}
@@ -106,52 +106,6 @@ func dnsText(err *net.DNSError) string {
 func isHandshake(err error) bool {
 	_, ok := errors.AsType[*handshakeError](err)
 	return ok
-}
-
-const oldTLS = "the receiver offers no TLS version from 1.2 on"
-
-// tlsText explains what TLS refused, and is empty when it was not TLS. Nothing
-// out of the certificate is repeated: it is the peer's to choose.
-func tlsText(err error) string {
-	if _, ok := errors.AsType[x509.HostnameError](err); ok {
-		return "the certificate is not valid for the webhook's host"
-	}
-	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
-		return "the certificate is not signed by a known authority"
-	}
-	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok {
-		if invalid.Reason == x509.Expired {
-			return "the certificate has expired or is not yet valid"
-		}
-		return "the certificate is not valid"
-	}
-	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return "the certificate is not valid"
-	}
-	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
-		return "the receiver does not speak TLS on this port"
-	}
-	if strings.Contains(err.Error(), "protocol version not supported") {
-		return oldTLS
-	}
-	if alert, ok := errors.AsType[tls.AlertError](err); ok {
-		return "the receiver refused the TLS handshake: " + strings.TrimPrefix(alert.Error(), "tls: ")
-	}
-	if op, ok := errors.AsType[*net.OpError](err); ok && (op.Op == "remote error" || op.Op == "local error") {
-		return "the TLS handshake failed: " + strings.TrimPrefix(op.Err.Error(), "tls: ")
-	}
-	// The rest of crypto/tls's errors are texts only; those of net.Conn that
-	// come through a handshake have an errno, or are an EOF.
-	for e := err; e != nil; e = errors.Unwrap(e) {
-		text := e.Error()
-		if strings.Contains(text, "unsupported protocol version") {
-			return oldTLS
-		}
-		if strings.HasPrefix(text, "tls: ") || strings.HasPrefix(text, "x509: ") {
-			return "the TLS handshake failed"
-		}
-	}
-	return ""
 }
 
 // brokenText explains a connection that was not made or did not last, and is

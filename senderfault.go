@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"io"
 	"net"
@@ -189,6 +190,9 @@ func (f *flight) senderFault(err error) *senderFault {
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {
 		return resolverErrno(dns)
 	}
+	if _, unknown := errors.AsType[x509.UnknownAuthorityError](err); f.systemRoots.Load() && (unknown || isSystemRoots(err)) && rootless() {
+		return &senderFault{kind: "machine", what: "this machine has no root certificates, so that it trusts no receiver: install them (ca-certificates)", cause: err}
+	}
 	// A transport of the host's that uses a proxy.
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "proxyconnect" {
 		return &senderFault{kind: "proxy", what: "the http.Client's proxy cannot be reached: " + reasonOf(op.Err).Error(), cause: err}
@@ -197,6 +201,11 @@ func (f *flight) senderFault(err error) *senderFault {
 		return &senderFault{kind: "proxy", what: "the http.Client's proxy refused to connect: " + printable(err.Error(), keptError), cause: err}
 	}
 	return nil
+}
+
+func isSystemRoots(err error) bool {
+	_, ok := errors.AsType[x509.SystemRootsError](err)
+	return ok
 }
 
 // isPlain reports whether err is about neither a socket, a look-up nor a context.

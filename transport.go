@@ -215,6 +215,9 @@ func (d *dialer) dialTLS(ctx context.Context, network, address string) (net.Conn
 func (d *dialer) secure(ctx context.Context, conn net.Conn, name string) (*tls.Conn, error) {
 	cfg := d.tls.Clone()
 	cfg.ServerName = name
+	if f, ok := ctx.Value(flightKey{}).(*flight); ok {
+		conn = f.watchHandshake(cfg, conn)
+	}
 	secure := tls.Client(conn, cfg)
 	if err := secure.HandshakeContext(ctx); err != nil {
 		return nil, &handshakeError{err}
