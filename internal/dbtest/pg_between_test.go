@@ -116,7 +116,9 @@ func TestBehindPgpoolWithAStandbyThatLags(t *testing.T) {
 				}
 			}
 		}
-		_, err = s.GetEvent(t.Context(), tenant, fmt.Sprintf("e-%v-0", follows))
+		id := fmt.Sprintf("wh_new_%v", follows)
+		pgHook(t, s, id, "other")
+		_, err = s.GetWebhook(t.Context(), tenant, id)
 		if follows && err != nil {
 			t.Errorf("%q: a read of what was just stored: %v", settings, err)
 		}
