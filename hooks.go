@@ -9,7 +9,7 @@ type Unsent struct {
 	Fault string
 	// Kind is one of "proxy", "network" (there is no way out of this machine),
 	// "resolver" (its name server cannot be asked) and "machine" (out of files or
-	// ports, or a local firewall).
+	// ports, a local firewall, or no root certificates).
 	Kind string
 	// Delivery is the one that could not be sent, as it was claimed.
 	Delivery Delivery
