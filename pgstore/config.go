@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // Config says where a [Store] keeps its tables. Its zero value works.
@@ -27,12 +28,21 @@ type Config struct {
 	// Store keeps in memory, in bytes, so that a process which delivers what it
 	// published need not read it back. 0: 16 MiB; negative: none.
 	EventCache int
+
+	// PublishTimeout bounds a Publish of one event: such calls share transactions,
+	// and neither a transaction elsewhere that has taken the event's ID and stays
+	// open, nor a connection that has gone silent, may hold them for ever. The
+	// error says whether anything may have been stored. It holds whatever deadline
+	// the caller's context has. 0: 30 s; negative: no bound.
+	PublishTimeout time.Duration
 }
 
 // Defaults of Config.
 const (
 	DefaultTablePrefix = "webhook_"
 	DefaultEventCache  = 16 << 20 // bytes
+
+	DefaultPublishTimeout = 30 * time.Second
 )
 
 // filled returns c with the defaults in place.
@@ -42,6 +52,9 @@ func (c Config) filled() Config {
 	}
 	if c.EventCache == 0 {
 		c.EventCache = DefaultEventCache
+	}
+	if c.PublishTimeout == 0 {
+		c.PublishTimeout = DefaultPublishTimeout
 	}
 	return c
 }

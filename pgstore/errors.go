@@ -47,7 +47,7 @@ func retryAlone(err error) bool {
 		return false
 	}
 	switch state[:2] {
-	case "08", "53", "57", "58", "25", "28", "40", "42":
+	case "08", "53", "55", "57", "58", "25", "28", "40", "42":
 		return false
 	}
 	return true

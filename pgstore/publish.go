@@ -5,24 +5,18 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/seed68722ecd/webhook"
 	"github.com/seed68722ecd/webhook/internal/sqlstore"
 )
 
-// How far single publishes are joined: one batch runs while the next waits for
-// the disk.
-const (
-	groupEvents   = 256
-	groupBytes    = 4 << 20
-	groupParallel = 2
-)
-
 // publishSQL stores events and fans them out. It takes no lock that two
 // publishers could share: it inserts rows of its own and only reads the
 // subscriptions. Nothing but the unique index on the events' IDs can make it
-// wait, for a publisher of the same ID.
+// wait, for a publisher of the same ID, and no longer than parameter 15 says, if it
+// says anything.
 //
 // Events that share tenant and type share a group, so that who receives them
 // is looked up once. ekey is the millisecond and a counter. The webhook of events
@@ -33,11 +27,12 @@ const (
 // 6 group, 7 pattern; events: 8 group, 9 ID, 10 time, 11 data, 12 offset,
 // 13 length, 14 trace; a shorter array is continued by nulls. An empty only or
 // trace is null: the literal NULL would be text where array_nulls is off, and
-// this statement runs with the settings that it finds. It returns the
+// this statement runs with the settings that it finds. 15 is the lock_timeout,
+// and empty for that which it finds. It returns the
 // position of each event that was stored, its key, and how many deliveries it
 // got: as many as its group has hits.
 const publishSQL = `
-WITH n AS MATERIALIZED (SELECT {now} AS now),
+WITH n AS MATERIALIZED (SELECT {now} AS now, CASE WHEN $15::text <> '' THEN set_config('lock_timeout', $15::text, true) END),
 g AS MATERIALIZED (
 	SELECT g, tenant, type, nullif(only_id, '') AS only_id
 	FROM unnest($2::integer[], $3::text[], $4::text[], $5::text[]) AS g(g, tenant, type, only_id)),
@@ -87,24 +82,22 @@ func (s *Store) Publish(ctx context.Context, now time.Time, reqs []webhook.Publi
 		req := reqs[0]
 		// It may outlive this call: Do returns when ctx ends, its batch goes on.
 		req.Event.Data = bytes.Clone(req.Event.Data)
-		res, err := s.group.Do(ctx, req)
+		res, err := s.joined.publish(ctx, req)
 		if err != nil {
 			return nil, wrap(ctx, "publish", err)
 		}
 		return []webhook.PublishResult{res}, nil
 	}
-	res, err := s.publishAll(ctx, now, reqs)
+	res, err := s.publishAll(ctx, now, reqs, 0)
 	return res, wrap(ctx, "publish", err)
 }
 
-// publishGroup stores one batch of joined calls. The database's clock says what
-// time it is, so the calls' own times do not matter.
-func (s *Store) publishGroup(ctx context.Context, reqs []webhook.PublishRequest) ([]webhook.PublishResult, error) {
-	return s.publishAll(ctx, time.Time{}, reqs)
-}
-
-func (s *Store) publishAll(ctx context.Context, now time.Time, reqs []webhook.PublishRequest) (out []webhook.PublishResult, err error) {
+// publishAll stores events in one transaction, which waits for no other one for
+// longer than lock; 0: for as long as the session's settings say. The database's
+// clock says what time it is, so the callers' own times do not matter.
+func (s *Store) publishAll(ctx context.Context, now time.Time, reqs []webhook.PublishRequest, lock time.Duration) (out []webhook.PublishResult, err error) {
 	p := newPublication(reqs)
+	p.lock = lock
 	err = retried(ctx, func() error {
 		return s.onConn(ctx, func(l *lent) error {
 			if err := p.insert(ctx, s, l, now); err != nil {
@@ -134,6 +127,7 @@ type publication struct {
 	send []int   // positions in reqs of those that are sent: the first of each ID
 	keys []int64 // of the events that this call stored, by position in reqs
 	now  int64   // the time of the publication, from the Store's clock
+	lock time.Duration
 	out  []webhook.PublishResult
 }
 
@@ -173,6 +167,10 @@ func (p *publication) args(clock int64) []any {
 	var gTenant, gType, gOnly, patterns, ids, traces textArray
 	traced := slices.ContainsFunc(p.reqs, func(r webhook.PublishRequest) bool { return r.Event.Trace != "" })
 	var data blobs
+	lock := ""
+	if p.lock > 0 {
+		lock = strconv.FormatInt(p.lock.Milliseconds(), 10)
+	}
 	groups := make(map[groupKey]int64)
 	for _, i := range p.send {
 		req := &p.reqs[i]
@@ -203,7 +201,7 @@ func (p *publication) args(clock int64) []any {
 	}
 	return []any{
 		clock, gNum.String(), gTenant.String(), gType.String(), gOnly.String(), pNum.String(), patterns.String(),
-		eNum.String(), ids.String(), times.String(), data.bytes(), data.offs.String(), data.len.String(), traces.String(),
+		eNum.String(), ids.String(), times.String(), data.bytes(), data.offs.String(), data.len.String(), traces.String(), lock,
 	}
 }
 

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/seed68722ecd/webhook"
-	"github.com/seed68722ecd/webhook/internal/coalesce"
 	"github.com/seed68722ecd/webhook/internal/sqlstore"
 )
 
@@ -28,7 +27,7 @@ type Store struct {
 	walk    *walk
 	hooks   *hookKeys
 	events  *eventCache
-	group   *coalesce.Group[webhook.PublishRequest, webhook.PublishResult]
+	joined  *joined
 	prunes  prunePlace
 
 	publishSQL, claimSQL, completeSQL string
@@ -59,11 +58,7 @@ func New(db *sql.DB, cfg Config) (*Store, error) {
 	s.publishSQL = s.sql(publishSQL)
 	s.claimSQL = s.sql(claimSQL)
 	s.completeSQL = s.sql(completeSQL)
-	s.group = coalesce.New(coalesce.Config[webhook.PublishRequest]{
-		MaxItems: groupEvents, MaxWeight: groupBytes, Parallel: groupParallel,
-		Weight:     func(r webhook.PublishRequest) int { return len(r.Event.Data) + 256 },
-		RetryAlone: retryAlone,
-	}, s.publishGroup)
+	s.joined = newJoined(s)
 	return s, nil
 }
 

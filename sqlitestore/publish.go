@@ -40,9 +40,10 @@ func newPublishing(now time.Time, reqs []webhook.PublishRequest) *publishing {
 // while it is being stored, the error says that the outcome is unknown.
 func (s *Store) Publish(ctx context.Context, now time.Time, reqs []webhook.PublishRequest) ([]webhook.PublishResult, error) {
 	p := newPublishing(now, append([]webhook.PublishRequest(nil), reqs...))
-	err := s.write(ctx, &op{weight: len(reqs), publish: p, after: func() {
+	err := s.write(ctx, &op{weight: s.weigh(reqs), publish: p, after: func() {
 		for i, seq := range p.seqs {
 			if seq != 0 {
+				s.fanouts.Note(audienceOf(&p.reqs[i]), p.out[i].Deliveries)
 				s.events.put(seq, p.events[i])
 			}
 		}
@@ -51,6 +52,22 @@ func (s *Store) Publish(ctx context.Context, now time.Time, reqs []webhook.Publi
 		return nil, wrap(ctx, "publish", err)
 	}
 	return p.out, nil
+}
+
+// weigh returns about how many rows events are with their deliveries, as far as
+// that is known from earlier ones: what many share a transaction with waits for
+// all of it.
+func (s *Store) weigh(reqs []webhook.PublishRequest) int {
+	w := len(reqs)
+	for i := range reqs {
+		n, _ := s.fanouts.Of(audienceOf(&reqs[i]))
+		w += n
+	}
+	return w
+}
+
+func audienceOf(r *webhook.PublishRequest) sqlstore.Audience {
+	return sqlstore.Audience{Tenant: r.Event.Tenant, Type: r.Event.Type, Only: r.WebhookID}
 }
 
 // item is one event of a group of calls.

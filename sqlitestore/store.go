@@ -38,6 +38,7 @@ import (
 
 	"github.com/seed68722ecd/webhook"
 	"github.com/seed68722ecd/webhook/internal/coalesce"
+	"github.com/seed68722ecd/webhook/internal/sqlstore"
 )
 
 // Store is a [webhook.Store] on SQLite. It is safe for concurrent use, and
@@ -54,17 +55,18 @@ import (
 // publication are those that callers pass in; they never go back, even if a
 // clock does.
 type Store struct {
-	db     *sql.DB
-	cfg    Config
-	names  *strings.Replacer
-	texts  sync.Map    // SQL with its names put in, by SQL without
-	ready  atomic.Bool // schema and settings have been found to fit
-	fitsTx atomic.Bool // the schema has been, in a transaction of the host's
-	events *eventCache
-	hooks  *hookCache
-	group  *coalesce.Group[*op, struct{}]
-	prunes prunePlace
-	made   time.Time
+	db      *sql.DB
+	cfg     Config
+	names   *strings.Replacer
+	texts   sync.Map    // SQL with its names put in, by SQL without
+	ready   atomic.Bool // schema and settings have been found to fit
+	fitsTx  atomic.Bool // the schema has been, in a transaction of the host's
+	events  *eventCache
+	hooks   *hookCache
+	group   *coalesce.Group[*op, struct{}]
+	prunes  prunePlace
+	fanouts sqlstore.Fanouts
+	made    time.Time
 
 	mu     sync.Mutex // guards what follows; held during a transaction
 	writer *session   // nil: not borrowed
@@ -100,8 +102,13 @@ func New(db *sql.DB, cfg Config) (*Store, error) {
 	}
 	s.group = coalesce.New(coalesce.Config[*op]{
 		MaxItems: 1024, MaxWeight: 4096, Parallel: 1,
-		Weight:     func(o *op) int { return o.weight },
-		RetryAlone: func(err error) bool { return !blameless(err) },
+		Weight: func(o *op) int { return o.weight },
+		Divide: func(err error, ops []*op) [][]int {
+			if blameless(err) {
+				return nil
+			}
+			return coalesce.Parts(len(ops), 1)
+		},
 	}, s.serve)
 	return s, nil
 }

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"sync"
+	"time"
 )
 
 // Config bounds a Group's batches.
@@ -17,10 +18,37 @@ type Config[Req any] struct {
 	MaxWeight int           // sum of weights per batch, unless one request alone is heavier; 0: no bound
 	Parallel  int           // batches at once; at least 1
 	Weight    func(Req) int // nil: every request weighs 1
-	// RetryAlone reports whether the error of a batch may be the fault of one
-	// of its members and leaves no doubt that nothing of it was stored: each
-	// member is then run again in a batch of its own. Nil: never.
-	RetryAlone func(error) bool
+	// Slow is how long a batch may take before it no longer counts as one of
+	// Parallel, so that what came after it need not wait for it. That holds for
+	// Spare batches at a time. 0: never.
+	Slow  time.Duration
+	Spare int
+	// Timeout ends a batch, whatever deadlines its members have: the outcome is
+	// unknown then. 0: never.
+	Timeout time.Duration
+	// Divide says how to go on after an error of a batch of several that leaves no
+	// doubt that nothing of it was stored: it returns the positions to be tried
+	// again, in batches each smaller than this one. Members that it leaves out get
+	// the error, which then wraps [ErrApart]. Where it returns nil, or is nil, all
+	// members get the error as it is.
+	Divide func(err error, reqs []Req) [][]int
+}
+
+// ErrApart is wrapped by the error of a member that was left out of further
+// batches: nothing of it was stored, and it is to be tried by itself.
+var ErrApart = errors.New("to be stored by itself")
+
+// Parts divides a batch of n into parts of size at most.
+func Parts(n, size int) [][]int {
+	parts := make([][]int, 0, (n+size-1)/size)
+	for i := range n {
+		if i%size == 0 {
+			parts = append(parts, make([]int, 0, min(size, n-i)))
+		}
+		last := len(parts) - 1
+		parts[last] = append(parts[last], i)
+	}
+	return parts
 }
 
 // Run serves a batch and returns one result per request, in order.
@@ -30,15 +58,17 @@ type Run[Req, Res any] func(ctx context.Context, reqs []Req) ([]Res, error)
 // served at once, alone: there is no waiting for company. What arrives while as
 // many batches as allowed are under way forms the next ones.
 //
-// Batches run on goroutines of their own, at most Parallel, which end when the
-// queue is empty: a caller may then give up before its batch has been served.
+// Batches run on goroutines of their own, at most Parallel and Spare, which end
+// when the queue is empty: a caller may then give up before its batch has been
+// served.
 type Group[Req, Res any] struct {
 	cfg Config[Req]
 	run Run[Req, Res]
 
 	mu      sync.Mutex
 	queue   []*member[Req, Res]
-	running int
+	running int // workers whose batch is not slow
+	slow    int // workers whose batch is
 }
 
 // member is one call of Do.
@@ -119,8 +149,46 @@ func (g *Group[Req, Res]) work() {
 		if batch == nil {
 			return
 		}
-		g.serve(batch)
+		if g.cfg.Slow <= 0 || g.cfg.Spare <= 0 {
+			g.serve(batch)
+		} else if !g.serveWatched(batch) {
+			return
+		}
 	}
+}
+
+// serveWatched serves a batch, lets another worker take this one's place when
+// that takes long, and reports whether this one has a place still.
+func (g *Group[Req, Res]) serveWatched(batch []*member[Req, Res]) bool {
+	done, slow := false, false // guarded by mu
+	watch := time.AfterFunc(g.cfg.Slow, func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if done || g.slow >= g.cfg.Spare {
+			return
+		}
+		slow = true
+		g.slow++
+		g.running--
+		if len(g.queue) > 0 {
+			g.running++
+			go g.work()
+		}
+	})
+	g.serve(batch)
+	watch.Stop()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	done = true
+	if !slow {
+		return true
+	}
+	g.slow--
+	if g.running >= g.cfg.Parallel {
+		return false
+	}
+	g.running++
+	return true
 }
 
 // take cuts the next batch off the queue; nil ends the worker.
@@ -150,13 +218,16 @@ func (g *Group[Req, Res]) take() []*member[Req, Res] {
 
 // serve runs one batch and gives every member its result.
 func (g *Group[Req, Res]) serve(batch []*member[Req, Res]) {
-	err := g.try(batch)
-	if err != nil && len(batch) > 1 && g.cfg.RetryAlone != nil && g.cfg.RetryAlone(err) {
-		for _, m := range batch {
-			m.err = g.try([]*member[Req, Res]{m})
-			close(m.done)
+	reqs := make([]Req, len(batch))
+	for i, m := range batch {
+		reqs[i] = m.req
+	}
+	err := g.try(batch, reqs)
+	if err != nil && len(batch) > 1 && g.cfg.Divide != nil {
+		if parts := g.cfg.Divide(err, reqs); parts != nil {
+			g.serveParts(batch, parts, fmt.Errorf("%w: %w", ErrApart, err))
+			return
 		}
-		return
 	}
 	for _, m := range batch {
 		m.err = err
@@ -164,15 +235,43 @@ func (g *Group[Req, Res]) serve(batch []*member[Req, Res]) {
 	}
 }
 
+// serveParts serves the parts of a batch one after the other, and gives members
+// of none of them the error.
+func (g *Group[Req, Res]) serveParts(batch []*member[Req, Res], parts [][]int, apart error) {
+	again := make([]bool, len(batch))
+	for _, part := range parts {
+		for _, i := range part {
+			again[i] = true
+		}
+	}
+	for i, m := range batch {
+		if !again[i] {
+			m.err = apart
+			close(m.done)
+		}
+	}
+	for _, part := range parts {
+		members := make([]*member[Req, Res], len(part))
+		for i, at := range part {
+			members[i] = batch[at]
+		}
+		g.serve(members)
+	}
+}
+
 // try runs the members once.
-func (g *Group[Req, Res]) try(batch []*member[Req, Res]) error {
+func (g *Group[Req, Res]) try(batch []*member[Req, Res], reqs []Req) error {
 	ctx, stop := together(batch)
 	defer stop()
-	reqs := make([]Req, len(batch))
-	for i, m := range batch {
-		reqs[i] = m.req
+	if g.cfg.Timeout > 0 {
+		var end context.CancelFunc
+		ctx, end = context.WithTimeoutCause(ctx, g.cfg.Timeout, errTimeout)
+		defer end()
 	}
 	res, err := g.contained(ctx, reqs)
+	if err != nil && errors.Is(context.Cause(ctx), errTimeout) {
+		return fmt.Errorf("%w of %v while it was being stored: the outcome is unknown, repeat it: %w", errTimeout, g.cfg.Timeout, err)
+	}
 	if err == nil && len(res) != len(batch) {
 		err = fmt.Errorf("%d results for %d requests", len(res), len(batch))
 	}
@@ -184,6 +283,9 @@ func (g *Group[Req, Res]) try(batch []*member[Req, Res]) error {
 	}
 	return nil
 }
+
+// errTimeout is why a batch ended that took longer than Config.Timeout.
+var errTimeout = fmt.Errorf("it passed the time limit (%w)", context.DeadlineExceeded)
 
 // ErrPanic is wrapped by the error that members get when serving them panicked.
 var ErrPanic = errors.New("panic")

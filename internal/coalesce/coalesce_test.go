@@ -123,8 +123,8 @@ func TestErrorGoesToAllMembers(t *testing.T) {
 func TestPoisonFailsAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &recorder{}
-		alone := func(err error) bool { return errors.Is(err, errPoison) }
-		g := New(Config[int]{MaxItems: 10, Parallel: 1, RetryAlone: alone}, r.run)
+		alone := func(err error, reqs []int) [][]int { return Parts(len(reqs), 1) }
+		g := New(Config[int]{MaxItems: 10, Parallel: 1, Divide: alone}, r.run)
 		if failed := failures(t, g, 1, 2, -1, 3); failed != 1 {
 			t.Errorf("%d calls failed, want only the poison", failed)
 		}
@@ -236,4 +236,106 @@ func TestPanicBecomesAnError(t *testing.T) {
 	if _, err := short.Do(t.Context(), 1); err == nil {
 		t.Error("a batch without results was acknowledged")
 	}
+}
+
+// A batch that fails is divided as Divide says; what it leaves out is told so.
+func TestDividedBatches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &recorder{}
+		g := New(Config[int]{MaxItems: 16, Parallel: 1, Divide: func(_ error, reqs []int) [][]int {
+			if len(reqs) > 4 {
+				return Parts(len(reqs), 4)
+			}
+			return [][]int{}
+		}}, r.run)
+		var mu sync.Mutex
+		apart := []int{}
+		var all sync.WaitGroup
+		for _, n := range []int{100, 1, 2, 3, 4, 5, -6, 7, 8, 9} {
+			all.Go(func() {
+				res, err := g.Do(t.Context(), n)
+				if errors.Is(err, ErrApart) && errors.Is(err, errPoison) {
+					mu.Lock()
+					defer mu.Unlock()
+					apart = append(apart, n)
+				} else if err != nil || res != n*10 {
+					t.Errorf("request %d: got %d, %v", n, res, err)
+				}
+			})
+			synctest.Wait()
+		}
+		all.Wait()
+		slices.Sort(apart)
+		if want := []int{-6, 5, 7, 8}; !slices.Equal(apart, want) {
+			t.Errorf("left out were %v, want %v", apart, want)
+		}
+		if _, err := g.Do(t.Context(), -1); errors.Is(err, ErrApart) || !errors.Is(err, errPoison) {
+			t.Errorf("alone in its batch: %v, want its own error", err)
+		}
+	})
+}
+
+// Batches that take long leave their places to others, as many as may.
+func TestSlowBatchesLeaveTheirPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stuck := make(chan struct{})
+		g := New(Config[int]{MaxItems: 1, Parallel: 2, Slow: time.Second, Spare: 2}, func(_ context.Context, reqs []int) ([]int, error) {
+			if reqs[0] < 0 {
+				<-stuck
+			}
+			return reqs, nil
+		})
+		var all sync.WaitGroup
+		do := func(n int) {
+			all.Go(func() {
+				if _, err := g.Do(context.Background(), n); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		do(-1)
+		do(-2)
+		synctest.Wait()
+		began := time.Now()
+		for range 10 {
+			if _, err := g.Do(t.Context(), 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if took := time.Since(began); took != time.Second {
+			t.Errorf("ten others took %v beside two that hang, want a second", took)
+		}
+		do(-3)
+		do(-4) // these two keep their places: two have left theirs already
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		if _, err := g.Do(ctx, 1); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("beside four that hang: %v, want that there is no place", err)
+		}
+		close(stuck)
+		all.Wait()
+		synctest.Wait()
+		if g.running != 0 || g.slow != 0 {
+			t.Errorf("%d workers and %d slow ones are left", g.running, g.slow)
+		}
+		if _, err := g.Do(t.Context(), 1); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A batch has a time limit of its own, whatever its members have.
+func TestBatchesHaveATimeLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := New(Config[int]{MaxItems: 4, Parallel: 1, Timeout: time.Minute}, func(ctx context.Context, _ []int) ([]int, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		})
+		began := time.Now()
+		_, err := g.Do(context.Background(), 1)
+		if took := time.Since(began); !errors.Is(err, context.DeadlineExceeded) || took != time.Minute {
+			t.Errorf("%v after %v, want DeadlineExceeded after a minute", err, took)
+		}
+	})
 }
