@@ -2,6 +2,7 @@ package sqlitestore
 
 import (
 	"database/sql/driver"
+	"math"
 	"time"
 
 	"github.com/seed68722ecd/webhook/internal/machineclock"
@@ -11,7 +12,7 @@ import (
 // may be set by hours while they run. Leases must not end then, nor last for
 // hours, and what waits for a time must go on waiting for as long as it was to.
 // So the queue has a time of its own: that of the wall clock, less what it has
-// jumped. Each process compares the clock with its monotonic one in every
+// jumped. Each process compares the clock with one that nobody sets in every
 // transaction, and the first to see a jump writes it down for all, in
 // counters.shift. What is due, waits, or is leased is stored in the queue's
 // time; all other times are those of the wall clock.
@@ -24,13 +25,13 @@ const leastJump = 500 * time.Millisecond
 type moment struct {
 	known bool          // false: nothing yet
 	wall  int64         // microseconds
-	mono  time.Duration // since the Store was made
+	mono  time.Duration // goes on while the machine sleeps, if it can tell
 	shift int64         // microseconds, as the tables have it
 }
 
 // moment reads both clocks.
 func (s *Store) moment() moment {
-	return moment{known: true, wall: machineclock.Now().UnixMicro(), mono: time.Since(s.made)}
+	return moment{known: true, wall: machineclock.Now().UnixMicro(), mono: machineclock.Elapsed()}
 }
 
 // jumped is by how much the wall clock has been set between two moments, in
@@ -87,4 +88,17 @@ func (s *Store) wallTime(passed time.Time) int64 {
 		return passed.UnixMicro()
 	}
 	return s.now.wall
+}
+
+// maxAhead is how far the time of a publication may be ahead of the machine's
+// clock: further than clocks differ that anybody keeps.
+const maxAhead = 24 * time.Hour
+
+// future is from when on a stored time cannot be right: what a clock that was
+// wrong has left.
+func (s *Store) future() int64 {
+	if s.cfg.PassedClock {
+		return math.MaxInt64
+	}
+	return machineclock.Now().Add(maxAhead).UnixMicro()
 }

@@ -159,16 +159,17 @@ func (s *Store) hooksOf(r runner, tenant, id string) (out []tenantHook, err erro
 }
 
 // numberAt returns the first number that an event published at or after a time
-// may have: numbers and times of publication have one order.
+// may have: numbers and times of publication have one order. What a clock that
+// was wrong has left is passed over.
 func (s *Store) numberAt(r runner, at int64) (int64, error) {
-	low, high := int64(1), int64(1)
+	low, high, future := int64(1), int64(1), s.future()
 	if err := r.query(`SELECT seq + 1 FROM {counters}`, nil, func(v []driver.Value) error { high = integer(v[0]); return nil }); err != nil {
 		return 0, err
 	}
 	for low < high {
 		mid := low + (high-low)/2
 		before := int64(0) // number of an event from mid on that is too early
-		err := r.query(`SELECT seq, published FROM {events} WHERE seq >= ? ORDER BY seq LIMIT 1`, []any{mid}, func(v []driver.Value) error {
+		err := r.query(`SELECT seq, published FROM {events} WHERE seq >= ? AND published <= ? ORDER BY seq LIMIT 1`, []any{mid, future}, func(v []driver.Value) error {
 			if integer(v[1]) < at {
 				before = integer(v[0])
 			}

@@ -20,7 +20,7 @@ type prunePlace struct {
 // write, and deletes it in two short transactions: deliveries, then events. A
 // webhook that was deleted is forgotten with its last delivery.
 func (s *Store) Prune(ctx context.Context, before time.Time, limit int) (int, error) {
-	p := &pruning{s: s, before: before.UnixMicro(), limit: limit}
+	p := &pruning{s: s, before: before.UnixMicro(), future: s.future(), limit: limit}
 	s.prunes.mu.Lock()
 	if s.prunes.before == p.before {
 		p.at, p.event = s.prunes.at, s.prunes.event
@@ -43,6 +43,7 @@ func (s *Store) Prune(ctx context.Context, before time.Time, limit int) (int, er
 type pruning struct {
 	s      *Store
 	before int64
+	future int64 // what finished from here on finished by a clock that was wrong, and is as old as its event
 	limit  int
 	top    int64 // numbers from here on are too young
 	at     key
@@ -71,7 +72,7 @@ func (p *pruning) run(ctx context.Context) (int, error) {
 	err = p.write(ctx, len(gone), func(r runner) error {
 		deleted = 0
 		for _, k := range gone {
-			n, err := r.exec(`DELETE FROM {deliveries} WHERE wkey = ? AND seq = ? AND state > 1 AND finished < ?`, k.wkey, k.seq, p.before)
+			n, err := r.exec(`DELETE FROM {deliveries} WHERE wkey = ? AND seq = ? AND state > 1 AND (finished < ? OR finished > ?)`, k.wkey, k.seq, p.before, p.future)
 			if err != nil || n == 0 {
 				if err != nil {
 					return err
@@ -123,8 +124,8 @@ func (p *pruning) deliveries(r runner) (gone []key, err error) {
 		if wkey == p.at.wkey {
 			after = p.at.seq
 		}
-		if err := r.query(`SELECT seq FROM {deliveries} WHERE wkey = ? AND seq > ? AND seq < ? AND state > 1 AND finished < ? ORDER BY seq LIMIT ?`,
-			[]any{wkey, after, p.top, p.before, int64(p.limit - len(gone))}, func(v []driver.Value) error {
+		if err := r.query(`SELECT seq FROM {deliveries} WHERE wkey = ? AND seq > ? AND seq < ? AND state > 1 AND (finished < ? OR finished > ?) ORDER BY seq LIMIT ?`,
+			[]any{wkey, after, p.top, p.before, p.future, int64(p.limit - len(gone))}, func(v []driver.Value) error {
 				gone = append(gone, key{wkey, integer(v[0])})
 				return nil
 			}); err != nil {
@@ -174,7 +175,7 @@ func (p *pruning) events(ctx context.Context) (deleted int, err error) {
 
 // rest deletes statistics, and deleted webhooks to which nothing refers.
 func (p *pruning) rest(r runner) error {
-	if _, err := r.exec(`DELETE FROM {stats} WHERE hour < ?`, hourOf(p.before)); err != nil {
+	if _, err := r.exec(`DELETE FROM {stats} WHERE hour < ? OR hour > ?`, hourOf(p.before), p.future); err != nil {
 		return err
 	}
 	for _, q := range []string{

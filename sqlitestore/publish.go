@@ -165,9 +165,19 @@ func (s *Store) publishAll(r runner, pubs []*publishing) error {
 }
 
 // number takes n numbers in a row and returns the first of them, and the time
-// of the publication, which is not before that of any earlier one.
+// of the publication, which is not before that of any earlier one: except when
+// that was published by a clock which was wrong by more than maxAhead. It is this
+// clock that is wrong when it is before the first event that is kept: a machine
+// that has just been switched on, say.
 func (s *Store) number(r runner, now int64, n int) (seq, clock int64, err error) {
-	err = r.query(`UPDATE {counters} SET seq = seq + ?, clock = max(clock, ?) RETURNING seq, clock`, []any{int64(n), now},
+	future := s.future()
+	if now > future {
+		now = future - maxAhead.Microseconds()
+	}
+	err = r.query(`UPDATE {counters} SET seq = seq + ?, clock = CASE
+			WHEN clock > ? AND coalesce((SELECT published FROM {events} ORDER BY seq LIMIT 1), 0) <= ? THEN ?
+			ELSE max(clock, ?) END
+		RETURNING seq, clock`, []any{int64(n), future, now, now, now},
 		func(v []driver.Value) error {
 			seq, clock = integer(v[0])-int64(n)+1, integer(v[1])
 			return nil

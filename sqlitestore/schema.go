@@ -14,7 +14,7 @@ import (
 
 // schemaVersion is the version that this package works with: the number of
 // migrations.
-const schemaVersion = 5
+const schemaVersion = 6
 
 // oldest is the first SQLite without the bug by which a checkpoint and a writer
 // that restarts the WAL could lose what was committed.
@@ -25,7 +25,8 @@ var oldest = [3]int{3, 51, 3}
 // transaction: killed at any moment it has either done everything or nothing.
 // Any number of processes may call it at once: one does the work while the
 // others wait. On tables that are up to date it changes nothing. Tables of a
-// newer version are an error wrapping [ErrSchema]: there is no way back.
+// newer version are left as they are, if they work with this program, and are
+// otherwise an error wrapping [ErrSchema]: there is no way back.
 func (s *Store) Migrate(ctx context.Context) error {
 	err := s.migrate(ctx)
 	if err == nil {
@@ -46,7 +47,7 @@ func (s *Store) migrate(ctx context.Context) error {
 	defer conn.Close()
 	// Before anything that an old library, or another database that speaks like
 	// SQLite, answers with an error of its own.
-	if err := s.library(ctx, conn); err != nil {
+	if err := s.patiently(ctx, func() error { return s.library(ctx, conn) }); err != nil {
 		return err
 	}
 	if err := s.patiently(ctx, func() error {
@@ -55,7 +56,7 @@ func (s *Store) migrate(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	if err := s.fits(ctx, conn); err != nil {
+	if err := s.patiently(ctx, func() error { return s.fits(ctx, conn) }); err != nil {
 		return err
 	}
 	if err := s.patiently(ctx, func() error {
@@ -92,7 +93,8 @@ func (s *Store) apply(ctx context.Context, conn *sql.Conn, steps []sqlstore.Migr
 	return nil
 }
 
-// version returns the version of the tables; 0 when there are none.
+// version returns the version of the tables; 0 when there are none, and this
+// program's when they are newer and work with it.
 func (s *Store) version(ctx context.Context, tx Tx) (int, error) {
 	r := plain{ctx, s, tx}
 	have := int64(0)
@@ -101,7 +103,17 @@ func (s *Store) version(ctx context.Context, tx Tx) (int, error) {
 	if err != nil || have == 0 {
 		return 0, err
 	}
-	err = r.query("SELECT max(version) FROM {schema_version}", nil, func(v []driver.Value) error { have = integer(v[0]); return nil })
+	if err = r.query("SELECT max(version) FROM {schema_version}", nil, func(v []driver.Value) error { have = integer(v[0]); return nil }); err != nil {
+		return 0, err
+	}
+	if have > schemaVersion {
+		err = r.query("SELECT works_with FROM {schema_version} WHERE version = ?", []any{have}, func(v []driver.Value) error {
+			if works := integer(v[0]); works > 0 && works <= schemaVersion {
+				have = schemaVersion
+			}
+			return nil
+		})
+	}
 	return int(have), err
 }
 

@@ -66,7 +66,6 @@ type Store struct {
 	group   *coalesce.Group[*op, struct{}]
 	prunes  prunePlace
 	fanouts sqlstore.Fanouts
-	made    time.Time
 
 	mu     sync.Mutex // guards what follows; held during a transaction
 	writer *session   // nil: not borrowed
@@ -98,7 +97,7 @@ func New(db *sql.DB, cfg Config) (*Store, error) {
 	}
 	s := &Store{
 		db: db, cfg: cfg, names: cfg.replacer(),
-		events: newEventCache(cfg.EventCache), hooks: newHookCache(), made: time.Now(),
+		events: newEventCache(cfg.EventCache), hooks: newHookCache(),
 	}
 	s.group = coalesce.New(coalesce.Config[*op]{
 		MaxItems: 1024, MaxWeight: 4096, Parallel: 1,

@@ -1,8 +1,10 @@
 package dbtest
 
 import (
+	"context"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -117,5 +119,128 @@ func TestD16_SQLiteClockThatJumps(t *testing.T) {
 				t.Errorf("left: %+v, %v", b, err)
 			}
 		})
+	}
+}
+
+// One publish while the machine's clock is ten years ahead leaves what is
+// published afterwards in its own time, and all of it can be listed by time and
+// is pruned.
+func TestD16_SQLiteClockThatWasYearsAhead(t *testing.T) {
+	sqliteEach(t, func(t *testing.T, driver string) {
+		var set time.Duration
+		machineclock.Set(func() time.Time { return time.Now().Add(set) })
+		defer machineclock.Set(nil)
+		path := filepath.Join(t.TempDir(), "webhook.db")
+		s := sqliteStoreOn(t, sqliteOpen(t, driver, path), sqlitestore.Config{})
+		if err := s.CreateWebhook(t.Context(), sqliteHook("t", "wh"), 0); err != nil {
+			t.Fatal(err)
+		}
+		const year = 365 * 24 * time.Hour
+		began := time.Now().Add(-time.Minute)
+		for i, ahead := range []time.Duration{0, 10 * year, 0, 0} {
+			set = ahead
+			now := machineclock.Now()
+			id := eventID(i)
+			reqs := []webhook.PublishRequest{{Event: webhook.EventRecord{ID: id, Tenant: "t", Type: "a.b", Time: now, Data: []byte(`{}`)}, Patterns: []string{"*"}}}
+			if _, err := s.Publish(t.Context(), now, reqs); err != nil {
+				t.Fatal(err)
+			}
+			res, err := s.Claim(t.Context(), webhook.ClaimRequest{Token: int64(i + 1), Now: now, Lease: time.Minute, Limit: 10, PerWebhook: 10})
+			if err != nil || len(res.Deliveries) != 1 {
+				t.Fatalf("claimed %d deliveries, %v", len(res.Deliveries), err)
+			}
+			if _, err := s.Complete(t.Context(), now, []webhook.Result{{DeliveryID: res.Deliveries[0].Delivery.ID, Token: int64(i + 1), State: webhook.StateSucceeded,
+				Attempt: &webhook.Attempt{Number: 1, StartedAt: now, Status: 200}}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		soon := time.Now().Add(time.Minute)
+		page, err := s.ListDeliveries(t.Context(), webhook.DeliveryQuery{Tenant: "t", Since: began, Until: soon, Limit: 10})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var ids []string
+		for _, d := range page.Items {
+			ids = append(ids, d.EventID)
+		}
+		if want := []string{eventID(3), eventID(2), eventID(0)}; !slices.Equal(ids, want) {
+			t.Errorf("of this hour are %v, want %v", ids, want)
+		}
+		for n := 1; n > 0; {
+			if n, err = s.Prune(t.Context(), soon, 100); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if page, err = s.ListDeliveries(t.Context(), webhook.DeliveryQuery{Tenant: "t", Limit: 10}); err != nil || len(page.Items) != 0 {
+			t.Errorf("%d deliveries are not pruned, %v", len(page.Items), err)
+		}
+		if hours, err := s.Stats(t.Context(), webhook.StatsQuery{Tenant: "t", Since: soon.Add(time.Hour)}); err != nil || len(hours) != 0 {
+			t.Errorf("statistics of %d hours to come are left, %v", len(hours), err)
+		}
+		// A machine that does not know the time yet does not make the log's go back.
+		if err := sqlitePublish(s, "t", "before", 10); err != nil {
+			t.Fatal(err)
+		}
+		set = -50 * year
+		if err := sqlitePublishAt(s, "t", "after", machineclock.Now()); err != nil {
+			t.Fatal(err)
+		}
+		set = 0
+		if page, err = s.ListDeliveries(t.Context(), webhook.DeliveryQuery{Tenant: "t", Since: began, Limit: 10}); err != nil || len(page.Items) != 2 {
+			t.Errorf("%d deliveries are of this hour, want 2, %v", len(page.Items), err)
+		}
+	})
+}
+
+func sqlitePublishAt(s *sqlitestore.Store, tenant, id string, now time.Time) error {
+	_, err := s.Publish(context.Background(), now, []webhook.PublishRequest{{
+		Event:    webhook.EventRecord{ID: id, Tenant: tenant, Type: "a.b", Time: now, Data: []byte(`{}`)},
+		Patterns: []string{"*"},
+	}})
+	return err
+}
+
+// A machine sleeps for eight hours: what was to be tried again in ten minutes is
+// due when it wakes, and leases from before have ended.
+func TestD16_SQLiteMachineThatSleeps(t *testing.T) {
+	var slept time.Duration
+	machineclock.Set(func() time.Time { return time.Now().Add(slept) })
+	defer machineclock.Set(nil)
+	began := time.Now()
+	machineclock.SetElapsed(func() time.Duration { return time.Since(began) + slept })
+	defer machineclock.SetElapsed(nil)
+	s := sqliteStoreOn(t, sqliteOpen(t, "sqlite", filepath.Join(t.TempDir(), "webhook.db")), sqlitestore.Config{})
+	if err := s.CreateWebhook(t.Context(), sqliteHook("t", "wh"), 0); err != nil {
+		t.Fatal(err)
+	}
+	claim := func(token int64) []webhook.ClaimedDelivery {
+		t.Helper()
+		res, err := s.Claim(t.Context(), webhook.ClaimRequest{Token: token, Now: machineclock.Now(), Lease: time.Minute, Limit: 10, PerWebhook: 10})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res.Deliveries
+	}
+	for i, id := range []string{"retried", "leased"} {
+		if err := sqlitePublish(s, "t", id, 10); err != nil {
+			t.Fatal(err)
+		}
+		ds := claim(int64(i + 1))
+		if len(ds) != 1 {
+			t.Fatalf("claimed %d, want 1", len(ds))
+		}
+		if id == "retried" {
+			retry := webhook.Result{DeliveryID: ds[0].Delivery.ID, Token: 1, State: webhook.StatePending, Delay: 10 * time.Minute}
+			if _, err := s.Complete(t.Context(), time.Now(), []webhook.Result{retry}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if ds := claim(3); len(ds) != 0 {
+		t.Errorf("claimed %d before the machine slept, want none", len(ds))
+	}
+	slept = 8 * time.Hour
+	if ds := claim(4); len(ds) != 2 {
+		t.Errorf("claimed %d after the machine woke, want 2", len(ds))
 	}
 }
