@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"context"
+	"slices"
 	"strconv"
 )
 
@@ -103,4 +104,20 @@ func checkState(bad *ValidationError, field string, s State) {
 	default:
 		bad.add(field, "must be one of pending, succeeded, failed, canceled, got %s", quoted(string(s)))
 	}
+}
+
+// checkStates returns the states without repetitions, or refuses the first one
+// that is none: there may be any number of them.
+func checkStates(bad *ValidationError, states []State) []State {
+	var out []State
+	for _, s := range states {
+		if refused := len(bad.Fields); !slices.Contains(out, s) {
+			checkState(bad, "states", s)
+			if len(bad.Fields) > refused {
+				return nil
+			}
+			out = append(out, s)
+		}
+	}
+	return out
 }

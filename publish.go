@@ -214,9 +214,7 @@ func (d *Dispatcher) replay(ctx context.Context, req ReplayRequest) (ReplayResul
 	checkTenant(&bad, req.Tenant)
 	checkFilterType(&bad, "eventType", req.EventType)
 	checkLimit(&bad, &req.Limit, 500, 1000)
-	for _, s := range req.States {
-		checkState(&bad, "states", s)
-	}
+	req.States = checkStates(&bad, req.States)
 	if err := bad.err(); err != nil {
 		return ReplayResult{}, err
 	}

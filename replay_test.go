@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -281,5 +282,29 @@ func TestPruneByHand(t *testing.T) {
 	d, _ := newIdle(t, Config{Retention: -1})
 	if n, err := d.Prune(t.Context()); n != 0 || err != nil {
 		t.Errorf("kept for ever, yet pruned %d, %v", n, err)
+	}
+}
+
+// However many states a replay names, the store gets each once, and a refusal
+// names one.
+func TestReplay_NamesEachStateOnce(t *testing.T) {
+	d, err := New(NewMemoryStore(MemoryConfig{}), Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	many := make([]State, 0, 10_002)
+	for range 5000 {
+		many = append(many, StateFailed, StateCanceled)
+	}
+	var bad ValidationError
+	if got := checkStates(&bad, many); len(got) != 2 || len(bad.Fields) > 0 {
+		t.Errorf("%v, %v", got, bad)
+	}
+	for i := range many {
+		many[i] = State("odd" + strings.Repeat("x", i%7))
+	}
+	_, err = d.Replay(t.Context(), ReplayRequest{Tenant: tenant, WebhookID: "wh_1", States: many})
+	if v, ok := errors.AsType[*ValidationError](err); !ok || len(v.Fields) != 1 || v.Fields[0].Field != "states" {
+		t.Errorf("%v", err)
 	}
 }

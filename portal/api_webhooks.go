@@ -46,7 +46,7 @@ func (s *server) apiCreateWebhook(w http.ResponseWriter, r *http.Request, a Acce
 		}
 	}
 	if spec.Headers, err = keepHeaders(spec.Headers, nil); err != nil {
-		o.bad.Fields = append(o.bad.Fields, err.(*webhook.ValidationError).Fields...) //nolint:errorlint,forcetypeassert // it returns nothing else
+		o.add(err)
 	}
 	if err := o.done(readOnlySettings...); err != nil {
 		return err

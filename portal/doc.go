@@ -13,8 +13,10 @@
 //	})
 //	mux.Handle("/webhooks/", h)
 //
-// It works under any path, with http.StripPrefix and without. The page is at
-// the root of the mount, the API under api/, described by api/openapi.json.
+// It works under any path, with wildcards and without, with http.StripPrefix and
+// without; routers that do not say the path in Request.Pattern need it in
+// Config.BasePath. The page is at the root of the mount, the API under api/,
+// described by api/openapi.json.
 //
 // # Who may do what
 //

@@ -1,8 +1,8 @@
 package portal
 
 import (
-	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/seed68722ecd/webhook"
@@ -55,15 +55,11 @@ func given(fields map[string]bool) []string {
 	return out
 }
 
-// invalidField refuses one field in the way the dispatcher does.
-func invalidField(field, format string, args ...any) error {
-	return &webhook.ValidationError{Fields: []webhook.FieldError{{Field: field, Reason: fmt.Sprintf(format, args...)}}}
-}
-
 // cut bounds what is quoted in an error.
 func cut(s string) string {
-	if len(s) > 80 {
-		return s[:80] + "…"
+	const longest = 80
+	if len(s) > longest+len("…") { // what was cut once stays as it is
+		return strings.ToValidUTF8(s[:longest], "") + "…"
 	}
 	return s
 }

@@ -1,7 +1,6 @@
 package portal
 
 import (
-	"bufio"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -58,7 +57,9 @@ func (g *guard) protect(h http.Header) {
 		h.Set("X-Frame-Options", g.framing)
 	}
 	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer")
+	// With no-referrer browsers would say "Origin: null" with forms, which is what
+	// other sites' pages can make them say too.
+	h.Set("Referrer-Policy", "same-origin")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Cache-Control", "no-store")
@@ -72,10 +73,14 @@ func (s *server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	s.guard.protect(w.Header())
 	w.Header().Set("X-Request-Id", id)
 
-	path, below := mountedPath(r)
+	at, below := s.locate(r)
+	path := at.path
 	rt, values, allowed, k := s.match(r.Method, path)
+	body := shareBody(rw, r)
 	original := r
-	r = r.Clone(context.WithValue(r.Context(), requestIDKey{}, id))
+	original.Body = body.reader()
+	r = r.Clone(withRoot(context.WithValue(r.Context(), requestIDKey{}, id), at.root))
+	r.Body = body.reader()
 	r.URL.Path, r.URL.RawPath = "/"+path, ""
 	if p, err := url.PathUnescape(path); err == nil {
 		r.URL.Path, r.URL.RawPath = "/"+p, "/"+path
@@ -110,6 +115,11 @@ func (s *server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		r.SetPathValue(name, v)
 	}
 	if err := s.guard.admit(rt, r); err != nil {
+		if errors.Is(err, errCrossOrigin) {
+			s.log.WarnContext(r.Context(), "portal: a write was refused: the browser names another origin than the Host that it was sent to; "+
+				"if that is the portal's public one, behind a proxy that replaces Host, name it in Config.TrustedOrigins",
+				"request_id", id, "origin", cut(r.Header.Get("Origin")), "host", cut(r.Host), "sec_fetch_site", cut(r.Header.Get("Sec-Fetch-Site")))
+		}
 		s.fail(w, r, k, err)
 		return
 	}
@@ -117,11 +127,13 @@ func (s *server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	if rt.need != needNothing {
 		var err error
 		if a, err = s.access(original, rt.need); err != nil {
+			if body.tooLarge() {
+				err = errTooLarge // which is why Access did not find what it looked for
+			}
 			s.fail(w, r, k, err)
 			return
 		}
 	}
-	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 	rt.handler(w, r, a)
 }
 
@@ -145,8 +157,8 @@ func (g *guard) admit(rt *route, r *http.Request) error {
 	if rt.method == http.MethodGet {
 		return nil // changes nothing
 	}
-	if err := g.origins.Check(r); err != nil {
-		return refuse(http.StatusForbidden, codeCrossOrigin, "This request comes from a page of another origin.")
+	if !g.own(r) {
+		return errCrossOrigin
 	}
 	if rt.kind == kindAPI && emptyBody(r) {
 		return nil // nothing to misread
@@ -167,17 +179,54 @@ func (g *guard) admit(rt *route, r *http.Request) error {
 	return nil
 }
 
+// errCrossOrigin is the answer to what a page of another origin sends.
+var errCrossOrigin error = &problemError{newProblem(http.StatusForbidden, codeCrossOrigin, "This request comes from a page of another origin.")}
+
+// own reports whether a write comes from a page of the portal's origin or of a
+// trusted one, or from no page at all. Where the browser says by itself whose
+// page it was, in Sec-Fetch-Site, that decides; browsers do so over https and on
+// localhost. Elsewhere, and in old ones, Origin is compared with Host, and
+// where even that is missing, Referer.
+func (g *guard) own(r *http.Request) bool {
+	if g.origins.Check(r) != nil {
+		return r.Header.Get("Sec-Fetch-Site") == "" && ofHost(r.Header.Get("Origin"), r.Host)
+	}
+	if r.Header.Get("Sec-Fetch-Site") != "" || r.Header.Get("Origin") != "" || r.Header.Get("Referer") == "" {
+		return true
+	}
+	u, err := url.Parse(r.Header.Get("Referer"))
+	if err != nil {
+		return false
+	}
+	origin := u.Scheme + "://" + u.Host
+	asked := &http.Request{Method: r.Method, URL: r.URL, Host: r.Host, Header: http.Header{"Origin": {origin}}}
+	return g.origins.Check(asked) == nil || ofHost(origin, r.Host)
+}
+
+// ofHost reports whether an origin is that of a Host header: browsers leave out
+// the port of the scheme, which proxies may have added.
+func ofHost(origin, host string) bool {
+	o, err := url.Parse(origin)
+	if err != nil || o.Host == "" || origin != o.Scheme+"://"+o.Host {
+		return false
+	}
+	port, known := map[string]string{"https": ":443", "http": ":80"}[o.Scheme]
+	if !known {
+		return false
+	}
+	return strings.EqualFold(strings.TrimSuffix(o.Host, port), strings.TrimSuffix(host, port))
+}
+
 // emptyBody reports whether a request has no body, also where its length was not given.
 func emptyBody(r *http.Request) bool {
 	if r.ContentLength >= 0 {
 		return r.ContentLength == 0
 	}
-	body := bufio.NewReader(r.Body)
-	r.Body = struct {
-		io.Reader
-		io.Closer
-	}{body, r.Body}
-	_, err := body.Peek(1)
+	body, ok := r.Body.(*bodyReader)
+	if !ok {
+		return false
+	}
+	_, err := io.ReadFull(body.body.reader(), make([]byte, 1))
 	return errors.Is(err, io.EOF)
 }
 

@@ -27,24 +27,22 @@ func keepHeaders(given, stored map[string]string) (map[string]string, error) {
 	if given == nil {
 		return nil, nil
 	}
-	var bad webhook.ValidationError
+	var bad refusals
 	out := make(map[string]string, len(given))
-	for name, value := range given {
+	for _, name := range sortedKeys(given) { // the same request gets the same answer
+		value := given[name]
 		if value == webhook.HiddenValue {
 			old, ok := stored[textproto.CanonicalMIMEHeaderKey(name)]
 			if !ok {
-				bad.Fields = append(bad.Fields, webhook.FieldError{
-					Field:  fmt.Sprintf("headers[%q]", cut(name)),
-					Reason: "has no value yet: null, or what is shown in place of a value, keeps the one that is stored",
-				})
+				bad.refuse(fmt.Sprintf("headers[%q]", cut(name)), "has no value yet: null, or what is shown in place of a value, keeps the one that is stored")
 				continue
 			}
 			value = old
 		}
 		out[name] = value
 	}
-	if len(bad.Fields) > 0 {
-		return nil, &bad
+	if err := bad.err(); err != nil {
+		return nil, err
 	}
 	return out, nil
 }

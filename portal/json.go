@@ -2,6 +2,7 @@ package portal
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,7 +27,7 @@ const maxDepth = 8
 type object struct {
 	fields map[string]any
 	taken  []string
-	bad    webhook.ValidationError
+	refusals
 }
 
 // readObject reads a body that is one JSON object, or nothing at all if it may
@@ -37,9 +38,12 @@ func readObject(r *http.Request, mayBeEmpty bool) (*object, error) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			return nil, refuse(http.StatusRequestEntityTooLarge, codeTooLarge, "The body is larger than %d bytes.", maxBody)
+			return nil, errTooLarge
 		}
 		return nil, refuse(http.StatusBadRequest, codeMalformed, "The body broke off.")
+	}
+	if err := consumed(r); err != nil {
+		return nil, err
 	}
 	if len(body) == 0 && mayBeEmpty {
 		return &object{}, nil
@@ -52,7 +56,10 @@ func readObject(r *http.Request, mayBeEmpty bool) (*object, error) {
 	}
 	dec := json.NewDecoder(bytes.NewReader(body))
 	dec.UseNumber()
-	v, err := readValue(dec, "", 0)
+	v, err := readValue(r.Context(), dec, 0)
+	if twice, ok := errors.AsType[*fieldTwice](err); ok {
+		return nil, invalidField(strings.TrimPrefix(twice.path, "."), "is there twice")
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -63,8 +70,23 @@ func readObject(r *http.Request, mayBeEmpty bool) (*object, error) {
 	return &object{fields: fields}, nil
 }
 
-// readValue reads the next value of a body that is known to be valid JSON.
-func readValue(dec *json.Decoder, at string, depth int) (any, error) {
+// fieldTwice is the refusal of a name that an object holds twice.
+type fieldTwice struct{ path string }
+
+func (e *fieldTwice) Error() string { return e.path + " is there twice" }
+
+// within says that the value, in which a name is there twice, is at a place of
+// another. The path is put together only where there is something to refuse.
+func within(at string, err error) error {
+	if twice, ok := errors.AsType[*fieldTwice](err); ok {
+		return &fieldTwice{at + twice.path}
+	}
+	return err
+}
+
+// readValue reads the next value of a body that is known to be valid JSON. It
+// ends early when the client has gone.
+func readValue(ctx context.Context, dec *json.Decoder, depth int) (any, error) {
 	tok, err := dec.Token()
 	if err != nil {
 		return nil, refuse(http.StatusBadRequest, codeMalformed, "The body is not one valid JSON value.")
@@ -76,12 +98,15 @@ func readValue(dec *json.Decoder, at string, depth int) (any, error) {
 	if depth == maxDepth {
 		return nil, refuse(http.StatusBadRequest, codeMalformed, "The body is nested more than %d deep.", maxDepth)
 	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	if open == '[' {
 		list := []any{}
 		for dec.More() {
-			v, err := readValue(dec, at+"["+strconv.Itoa(len(list))+"]", depth+1)
+			v, err := readValue(ctx, dec, depth+1)
 			if err != nil {
-				return nil, err
+				return nil, within("["+strconv.Itoa(len(list))+"]", err)
 			}
 			list = append(list, v)
 		}
@@ -92,22 +117,17 @@ func readValue(dec *json.Decoder, at string, depth int) (any, error) {
 	for dec.More() {
 		tok, _ := dec.Token()
 		name, _ := tok.(string)
-		path := strings.TrimPrefix(at+"."+cut(name), ".")
 		if _, twice := fields[name]; twice {
-			return nil, invalidField(path, "is there twice")
+			return nil, &fieldTwice{"." + cut(name)}
 		}
-		v, err := readValue(dec, path, depth+1)
+		v, err := readValue(ctx, dec, depth+1)
 		if err != nil {
-			return nil, err
+			return nil, within("."+cut(name), err)
 		}
 		fields[name] = v
 	}
 	_, _ = dec.Token()
 	return fields, nil
-}
-
-func (o *object) refuse(field, format string, args ...any) {
-	o.bad.Fields = append(o.bad.Fields, webhook.FieldError{Field: field, Reason: fmt.Sprintf(format, args...)})
 }
 
 // take returns the value of a field; ok is false when it is not there, or null,
@@ -233,8 +253,8 @@ func (o *object) headers(name string) map[string]string {
 		return nil
 	}
 	out := make(map[string]string, len(*fields))
-	for header, v := range *fields {
-		switch v := v.(type) {
+	for _, header := range sortedKeys(*fields) { // the same request gets the same answer
+		switch v := (*fields)[header].(type) {
 		case string:
 			out[header] = v
 		case nil:
@@ -255,17 +275,15 @@ func (o *object) done(readOnly ...string) error {
 		}
 	}
 	slices.Sort(odd)
+	known := strings.Join(o.taken, ", ")
 	for _, name := range odd {
 		if slices.Contains(readOnly, name) {
 			o.refuse(name, "can be read and not written: leave it out")
 		} else {
-			o.refuse(cut(name), "is unknown here: known are %s", strings.Join(o.taken, ", "))
+			o.refuse(name, "is unknown here: known are %s", known)
 		}
 	}
-	if len(o.bad.Fields) > 0 {
-		return &o.bad
-	}
-	return nil
+	return o.err()
 }
 
 func kindOfJSON(v any) string {

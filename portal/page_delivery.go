@@ -149,11 +149,10 @@ func (s *server) tryView(a *webhook.Attempt, i int) tryView {
 func (s *server) requestOf(r *http.Request, a Access, d *webhook.Delivery, attempts []webhook.Attempt, v *runView) error {
 	var numbers []int
 	for i := range attempts {
-		if n := attempts[i].Number; !slices.Contains(numbers, n) {
-			numbers = append(numbers, n)
-		}
+		numbers = append(numbers, attempts[i].Number)
 	}
 	slices.Sort(numbers)
+	numbers = slices.Compact(numbers)
 	number := 0
 	if len(numbers) > 0 {
 		number = numbers[len(numbers)-1]

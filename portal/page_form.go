@@ -34,7 +34,7 @@ func (s *server) createPage(w http.ResponseWriter, r *http.Request, a Access) {
 	}
 	set := f.settings()
 	spec := webhook.WebhookSpec{
-		Name: f.Name, URL: f.URL, Description: f.Description, Events: f.chosen(), Headers: set.headers, Active: new(!f.Inactive),
+		Name: f.Name, URL: f.URL, Description: f.Description, Events: f.chosen, Headers: set.headers, Active: new(!f.Inactive),
 		VerifyTLS: &set.verify, Timeout: &set.timeout, MaxRetries: &set.retries, RateLimit: set.rateLimit, Secret: f.Secret,
 	}
 	if len(f.Errors) > 0 {
@@ -86,7 +86,7 @@ func (s *server) savePage(w http.ResponseWriter, r *http.Request, a Access) {
 	if len(f.Errors) > 0 {
 		set.retries = refuseIt
 	}
-	u := webhook.WebhookUpdate{Events: f.chosen(), Headers: set.headers, VerifyTLS: &set.verify, MaxRetries: &set.retries}
+	u := webhook.WebhookUpdate{Events: f.chosen, Headers: set.headers, VerifyTLS: &set.verify, MaxRetries: &set.retries}
 	u.Name, u.URL, u.Description = sent(r, "name", f.Name), sent(r, "url", f.URL), sent(r, "description", f.Description)
 	u.Timeout, u.RateLimit = sent(r, "timeout", set.timeout), sent(r, "rateLimit", set.rateLimit)
 	if !r.PostForm.Has("maxRetries") && len(f.Errors) == 0 {
@@ -129,7 +129,7 @@ func (s *server) showConflict(w http.ResponseWriter, r *http.Request, a Access, 
 		{"Name", now.Name, f.Name},
 		{"URL", now.URL, f.URL},
 		{"Description", now.Description, f.Description},
-		{"Events", strings.Join(hook.Events, ", "), strings.Join(f.chosen(), ", ")},
+		{"Events", strings.Join(hook.Events, ", "), strings.Join(f.chosen, ", ")},
 		{"Timeout", now.Timeout + " s", f.Timeout + " s"},
 		{"Retries", now.MaxRetries, f.MaxRetries},
 		{"Rate limit", now.RateLimit, f.RateLimit},
@@ -173,6 +173,9 @@ func (s *server) refuseForm(w http.ResponseWriter, r *http.Request, a Access, f 
 				f.Errors = append(f.Errors, e)
 			}
 		}
+		if p.more > 0 {
+			f.Errors = append(f.Errors, problemField{"", "and " + count(p.more) + " more"})
+		}
 	case p.Code == codeTooMany:
 		f.Errors = append(f.Errors, problemField{"", p.Detail})
 	default:
@@ -207,17 +210,31 @@ func (s *server) showForm(w http.ResponseWriter, r *http.Request, a Access, stat
 	s.show(w, r, status, "form", p)
 }
 
-// parseForm reads the fields of a form. One that is too large or malformed is
-// refused.
+// parseForm reads the fields of a form, where no handler in front of the portal
+// has. One that is too large or malformed is refused.
 func parseForm(r *http.Request) error {
-	err := r.ParseForm()
-	if err == nil {
-		return nil
+	parsed := r.PostForm != nil
+	if err := r.ParseForm(); err != nil {
+		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+			return errTooLarge
+		}
+		return refuse(http.StatusBadRequest, codeMalformed, "What was sent is not a form.")
 	}
-	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return refuse(http.StatusRequestEntityTooLarge, codeTooLarge, "What was sent is larger than %s.", bytesSize(maxBody))
+	if !parsed {
+		if err := consumed(r); err != nil {
+			return err
+		}
 	}
-	return refuse(http.StatusBadRequest, codeMalformed, "What was sent is not a form.")
+	size := 0
+	for name, values := range r.PostForm {
+		for _, v := range values {
+			size += len(name) + len(v)
+		}
+	}
+	if size > maxBody { // read by somebody with another bound
+		return errTooLarge
+	}
+	return r.Context().Err()
 }
 
 // HeaderLimit is how many headers a webhook can have, for the template.

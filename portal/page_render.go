@@ -68,10 +68,6 @@ type crumb struct {
 	Href, Text string
 }
 
-// rootOf returns the relative reference from a request's page to the mount. It
-// goes by the path as browsers see it: a slash that is escaped leads nowhere.
-func rootOf(r *http.Request) string { return toMount(strings.TrimPrefix(r.URL.EscapedPath(), "/")) }
-
 // page begins the view of a page.
 func (s *server) page(r *http.Request, a Access, title string, crumbs ...crumb) frameView {
 	p := frameView{

@@ -38,6 +38,16 @@ type Config struct {
 	// Limits bounds what makes traffic: tests, resends, replays.
 	Limits Limits
 
+	// BasePath is the path of the portal where a router that is not net/http's (or
+	// chi, which says it in Request.Pattern too) leads to it and leaves the path
+	// as it is, such as "/settings/webhooks/", or "/accounts/{account}/webhooks/",
+	// in which {account} stands for any one segment. The notation of routers is
+	// taken as well: {account:[0-9]+}, :account, and * or {rest...} at the end. What
+	// does not lie below it is answered with 404. Empty, the default, means the
+	// pattern in Request.Pattern, and without one that the path begins below the
+	// portal, as it does behind http.StripPrefix.
+	BasePath string
+
 	// Title heads the pages. Empty means "Webhooks".
 	Title string
 	// TrustedOrigins are other origins, such as "https://app.example.com", whose
@@ -99,6 +109,7 @@ type server struct {
 	guard   guard
 	budgets budgets
 	routes  []route
+	base    mount // of Config.BasePath; nil where it is not set
 }
 
 // eventType is an entry of the catalogue, checked and encoded.
@@ -113,7 +124,7 @@ type eventType struct {
 // cfg is not a name that can be published or its sample no JSON object, or an
 // origin is not one. It wraps nothing that a program could act on.
 //
-// Mount it at a path that ends with a slash. Requests have a body of 1 MiB at
+// Mount it at a path that ends with a slash; see Config.BasePath. Requests have a body of 1 MiB at
 // most. The API describes itself at api/openapi.json, below that path.
 //
 // The handler is safe for concurrent use and starts no goroutines of its own.
@@ -157,6 +168,9 @@ func newServer(d *webhook.Dispatcher, cfg Config) (*server, error) {
 		errs = append(errs, err)
 	}
 	if s.guard, err = newGuard(cfg.TrustedOrigins, cfg.FrameAncestors); err != nil {
+		errs = append(errs, err)
+	}
+	if s.base, err = parseBasePath(cfg.BasePath); err != nil {
 		errs = append(errs, err)
 	}
 	if err := errors.Join(errs...); err != nil {

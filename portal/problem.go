@@ -25,6 +25,7 @@ type problem struct {
 
 	retryAfter time.Duration // sent as Retry-After
 	allow      []string      // sent as Allow
+	more       int           // refused fields that Errors leaves out
 }
 
 // problemField is one refused field.
@@ -79,12 +80,9 @@ func problemOf(err error) problem {
 	if p, ok := errors.AsType[*problemError](err); ok {
 		return p.problem
 	}
-	if v, ok := errors.AsType[*webhook.ValidationError](err); ok {
-		p := newProblem(http.StatusBadRequest, codeInvalid, "Some fields were refused; each says why.")
-		for _, f := range v.Fields {
-			p.Errors = append(p.Errors, problemField{f.Field, f.Reason})
-		}
-		return p
+	var refused refusals
+	if refused.add(err) {
+		return refused.problem()
 	}
 	switch {
 	case errors.Is(err, ErrUnauthenticated):
@@ -103,9 +101,8 @@ func problemOf(err error) problem {
 	case errors.Is(err, webhook.ErrTooManyWebhooks):
 		return newProblem(http.StatusConflict, codeTooMany, "You have as many webhooks as you can have. Delete one first.")
 	case errors.Is(err, webhook.ErrCursor):
-		p := newProblem(http.StatusBadRequest, codeInvalid, "Some fields were refused; each says why.")
-		p.Errors = []problemField{{"cursor", "was not issued by this list: start again without one"}}
-		return p
+		refused.refuse("cursor", "was not issued by this list: start again without one")
+		return refused.problem()
 	case errors.Is(err, webhook.ErrBacklogFull):
 		p := newProblem(http.StatusServiceUnavailable, codeBusy, "Too much is waiting to be delivered. Try again later.")
 		p.retryAfter = 5 * time.Second

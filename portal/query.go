@@ -7,8 +7,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/seed68722ecd/webhook"
 )
 
 // maxPage is the most items of a page of the API.
@@ -18,7 +16,7 @@ const maxPage = 500
 type query struct {
 	values url.Values
 	taken  []string
-	bad    webhook.ValidationError
+	refusals
 }
 
 func readQuery(r *http.Request) *query {
@@ -28,10 +26,6 @@ func readQuery(r *http.Request) *query {
 		q.refuse("query", "is not a valid query string")
 	}
 	return q
-}
-
-func (q *query) refuse(field, reason string) {
-	q.bad.Fields = append(q.bad.Fields, webhook.FieldError{Field: field, Reason: reason})
 }
 
 func (q *query) text(name string) string {
@@ -50,7 +44,7 @@ func (q *query) integer(name string, low, high int) int {
 	}
 	n, err := strconv.Atoi(s)
 	if err != nil || n < low || n > high {
-		q.refuse(name, "must be a whole number, "+strconv.Itoa(low)+"–"+strconv.Itoa(high)+", got "+strconv.QuoteToASCII(cut(s)))
+		q.refuse(name, "must be a whole number, %d–%d, got %+q", low, high, cut(s))
 	}
 	return n
 }
@@ -66,7 +60,7 @@ func (q *query) moment(name string) time.Time {
 	// A plus sign that was not escaped is a space by now.
 	t, err := parseTime(strings.Replace(s, " ", "+", 1))
 	if err != nil {
-		q.refuse(name, err.Error())
+		q.refuse(name, "%v", err)
 	}
 	return t
 }
@@ -85,10 +79,7 @@ func (q *query) done() error {
 		if len(q.taken) > 0 {
 			reason = "is unknown here: known are " + strings.Join(q.taken, ", ")
 		}
-		q.refuse(cut(name), reason)
+		q.refuse(name, "%s", reason)
 	}
-	if len(q.bad.Fields) > 0 {
-		return &q.bad
-	}
-	return nil
+	return q.err()
 }

@@ -86,34 +86,3 @@ func (rt *route) matches(segments []string) (map[string]string, bool) {
 	}
 	return values, true
 }
-
-// mountedPath returns the escaped path of a request below the mount, without a
-// leading slash, and whether there is one: "api/webhooks" for a portal at
-// /hooks/ that is asked for /hooks/api/webhooks, whether http.StripPrefix has
-// taken the prefix off or an http.ServeMux has left it there.
-func mountedPath(r *http.Request) (string, bool) {
-	path := r.URL.EscapedPath()
-	mount := r.Pattern
-	if i := strings.IndexByte(mount, '/'); i >= 0 { // after method and host
-		mount = mount[i:]
-	}
-	if len(mount) > 1 && strings.HasSuffix(mount, "/") && !strings.Contains(mount, "{") && strings.HasPrefix(path, mount) {
-		// Unless what was asked for shows that the prefix has been taken off
-		// already, and the path just begins like it.
-		asked, _, _ := strings.Cut(r.RequestURI, "?")
-		if !strings.HasSuffix(asked, strings.TrimSuffix(mount, "/")+path) {
-			return path[len(mount):], true
-		}
-	}
-	return strings.CutPrefix(path, "/")
-}
-
-// toMount returns the relative reference from the page at a path below the
-// mount to the mount itself: "./" at the top, "../" one level down. Links
-// made with it work under every prefix.
-func toMount(path string) string {
-	if n := strings.Count(path, "/"); n > 0 {
-		return strings.Repeat("../", n)
-	}
-	return "./"
-}

@@ -3,7 +3,6 @@ package portal
 import (
 	"fmt"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -32,7 +31,8 @@ type formView struct {
 	ConfirmedOff  bool
 	All           bool // "*" is chosen
 	Groups        []typeGroup
-	Patterns      string // free ones, one a line
+	Patterns      string   // free ones, one a line
+	chosen        []string // all selections, in the order in which they are sent on
 	Headers       []headerRow
 	hasHeaders    bool // the form mentions headers at all
 	emptyRows     int  // rows of headers that were left empty
@@ -98,8 +98,8 @@ func (f formView) Err(field string) []string {
 			continue
 		}
 		if field == "events" && rest != "" {
-			if i, err := strconv.Atoi(strings.Trim(rest, "[]")); err == nil && i < len(f.chosen()) {
-				out = append(out, fmt.Sprintf("%q: %s", line(f.chosen()[i]), e.Reason))
+			if i, err := strconv.Atoi(strings.Trim(rest, "[]")); err == nil && i < len(f.chosen) {
+				out = append(out, fmt.Sprintf("%q: %s", cut(f.chosen[i]), e.Reason))
 				continue
 			}
 		}
@@ -150,8 +150,8 @@ func (f formView) Summary() []summaryLine {
 	return out
 }
 
-// chosen returns the selections in the order in which they are sent on.
-func (f formView) chosen() []string {
+// collect gathers the selections, each once.
+func (f *formView) collect() {
 	var out []string
 	if f.All {
 		out = append(out, "*")
@@ -166,40 +166,43 @@ func (f formView) chosen() []string {
 			}
 		}
 	}
-	for _, p := range strings.FieldsFunc(f.Patterns, func(r rune) bool { return strings.ContainsRune("\r\n\t ,;", r) }) {
-		if !slices.Contains(out, p) {
+	typed := strings.FieldsFunc(f.Patterns, func(r rune) bool { return strings.ContainsRune("\r\n\t ,;", r) })
+	seen := make(map[string]bool, len(out)+len(typed))
+	for _, p := range out {
+		seen[p] = true
+	}
+	for _, p := range typed {
+		if !seen[p] {
+			seen[p] = true
 			out = append(out, p)
 		}
 	}
-	return out
+	f.chosen = out
 }
 
 // choose sets the selections: those of the catalogue as ticks, the rest as text.
 func (f *formView) choose(types []eventType, selected []string) {
 	f.Groups = groupTypes(types)
+	ticks := map[string]*bool{"*": &f.All}
+	for gi := range f.Groups {
+		g := &f.Groups[gi]
+		if g.Pattern != "" {
+			ticks[g.Pattern] = &g.Chosen
+		}
+		for ti := range g.Types {
+			ticks[g.Types[ti].Name] = &g.Types[ti].Chosen
+		}
+	}
 	var free []string
 	for _, p := range selected {
-		if p == "*" {
-			f.All = true
-			continue
-		}
-		known := false
-		for gi := range f.Groups {
-			g := &f.Groups[gi]
-			if g.Pattern == p {
-				g.Chosen, known = true, true
-			}
-			for ti := range g.Types {
-				if g.Types[ti].Name == p {
-					g.Types[ti].Chosen, known = true, true
-				}
-			}
-		}
-		if !known {
+		if tick := ticks[p]; tick != nil {
+			*tick = true
+		} else {
 			free = append(free, p)
 		}
 	}
 	f.Patterns = strings.Join(free, "\n")
+	f.collect()
 }
 
 // groupTypes sorts the catalogue by the first part of the names, in the order of
@@ -284,6 +287,7 @@ func (s *server) readForm(v url.Values) formView {
 	f.Version, _ = strconv.ParseInt(v.Get("version"), 10, 64) // 0 is no version: the save is then refused
 	f.choose(s.types, v["events"])
 	f.Patterns = strings.TrimSpace(f.Patterns + "\n" + strings.ReplaceAll(v.Get("patterns"), "\r\n", "\n"))
+	f.collect()
 	for i := range headerRows {
 		n := strconv.Itoa(i)
 		if !v.Has("headerName." + n) {

@@ -204,13 +204,42 @@ const maxColoured = 64 << 10
 // as it is.
 func prettyJSON(text []byte) []token {
 	var b bytes.Buffer
-	if json.Indent(&b, text, "", "  ") != nil {
+	if indented(text) > maxIndented || json.Indent(&b, text, "", "  ") != nil {
 		return []token{{"", visible(string(text))}}
 	}
 	if b.Len() > maxColoured {
 		return []token{{"", visible(b.String())}}
 	}
 	return tokens(b.String())
+}
+
+// maxIndented bounds the text that indenting makes: what is nested deep would
+// be made of spaces.
+const maxIndented = 2 << 20
+
+// indented returns about how long JSON becomes when it is indented.
+func indented(text []byte) int {
+	n, depth, quoted := len(text), 0, false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case quoted:
+			if c == '\\' {
+				i++
+			}
+			quoted = c != '"'
+		case c == '"':
+			quoted = true
+		case c == '{' || c == '[':
+			depth++
+			n += 1 + 2*depth
+		case c == '}' || c == ']':
+			depth--
+			n += 1 + 2*depth
+		case c == ',':
+			n += 1 + 2*depth
+		}
+	}
+	return n
 }
 
 // tokens cuts JSON, which is known to be valid, into runs.

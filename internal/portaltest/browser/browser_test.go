@@ -5,6 +5,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"html/template"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -37,9 +42,11 @@ func (w *world) drive(t *testing.T, file string, axe bool) {
 	if *shots == "" {
 		dir = ""
 	}
-	cfg, err := json.Marshal(map[string]any{
+	values := map[string]any{
 		"chromium": chromium(t), "origin": w.host.URL, "mount": mount, "receiver": w.receiver.url(), "shots": dir, "axe": axe, "short": testing.Short(),
-	})
+	}
+	maps.Copy(values, w.more)
+	cfg, err := json.Marshal(values)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,6 +112,32 @@ func TestCustomer(t *testing.T) {
 			newWorld(t, open(t), false).drive(t, "customer.mjs", name == "SQLite")
 		})
 	}
+}
+
+// foreignPage is a page of another site that sends a form to the portal.
+var foreignPage = template.Must(template.New("").Parse(`<!doctype html><meta name="referrer" content="{{.policy}}">
+<form method="post" action="{{.to}}"><input name="name" value="x"><input name="url" value="https://a.example.com"><input name="events" value="*"><button>Win</button></form>`))
+
+// Over plain http at a name, browsers say less of where a form comes from: the
+// portal's own forms are taken, and those of another site are not.
+func TestPlainHTTP(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, sqliteStore(t), false)
+	foreign := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		foreignPage.Execute(rw, map[string]string{"policy": r.FormValue("policy"), "to": r.FormValue("to")})
+	}))
+	t.Cleanup(foreign.Close)
+	at := func(name, raw string) string {
+		u, err := url.Parse(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return "http://" + name + ":" + u.Port()
+	}
+	w.more = map[string]any{
+		"site": at("app.test", w.host.URL), "foreign": at("evil.test", foreign.URL), "args": []string{"--host-resolver-rules=MAP *.test 127.0.0.1"},
+	}
+	w.drive(t, "plainhttp.mjs", false)
 }
 
 // P2: whatever names, payloads and answers hold, it is shown as text, no script

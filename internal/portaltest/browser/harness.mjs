@@ -6,7 +6,8 @@ import { chromium } from 'playwright-core';
 
 const axeSource = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 export const config = JSON.parse(process.argv[2]);
-export const home = config.origin + config.mount;
+config.site ??= config.origin; // as the browser calls it
+export const home = config.site + config.mount;
 
 export function assert(ok, message) {
   if (!ok) throw new Error(message);
@@ -50,8 +51,8 @@ class World {
       isMobile: width < 600, hasTouch: width < 600,
     });
     this.contexts.push(context);
-    await context.addCookies([{ name: 'login', value: `${tenant}|${role}`, url: config.origin }]);
-    await context.grantPermissions(['clipboard-read', 'clipboard-write'], { origin: config.origin });
+    await context.addCookies([{ name: 'login', value: `${tenant}|${role}`, url: config.site }]);
+    if (config.site === config.origin) await context.grantPermissions(['clipboard-read', 'clipboard-write'], { origin: config.site });
     if (clock) await context.clock.install(); // time goes by as ever, and can be sped up
     const page = await context.newPage();
     page.setDefaultTimeout(15000);
@@ -65,12 +66,13 @@ class World {
     page.on('pageerror', (err) => this.faults.push('script error: ' + err.message));
     page.on('console', (message) => {
       const status = /status of (\d+)/.exec(message.text())?.[1];
+      if (config.site !== config.origin && message.text().includes('Cross-Origin-Opener-Policy')) return; // browsers heed it over https only
       if (message.type() === 'error' && !(status && tolerate.includes(Number(status)))) this.faults.push('console: ' + message.text());
     });
     page.on('dialog', (dialog) => { this.faults.push('dialog: ' + dialog.message()); dialog.dismiss(); });
     page.on('request', (request) => {
       const url = request.url();
-      if (!url.startsWith(config.origin + '/') && !url.startsWith('data:') && !url.startsWith('about:')) this.faults.push('asked another host: ' + url);
+      if (!url.startsWith(config.site + '/') && !url.startsWith('data:') && !url.startsWith('about:')) this.faults.push('asked another host: ' + url);
     });
     await page.goto(home + path);
     return page;
@@ -100,7 +102,7 @@ class World {
 
 // run runs scenarios one after the other and reports a line about each.
 export async function run(scenarios) {
-  const browser = await chromium.launch({ executablePath: config.chromium, args: ['--no-sandbox', '--disable-dev-shm-usage', '--font-render-hinting=none'] });
+  const browser = await chromium.launch({ executablePath: config.chromium, args: ['--no-sandbox', '--disable-dev-shm-usage', '--font-render-hinting=none', ...config.args ?? []] });
   const only = process.env.ONLY;
   let count = 0;
   for (const [name, scenario] of Object.entries(scenarios)) {

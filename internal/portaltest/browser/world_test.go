@@ -39,6 +39,7 @@ type world struct {
 	host     *httptest.Server
 	receiver *receiver
 	seeded   map[string]string // IDs of what seed has made
+	more     map[string]any    // what scenarios are told beside the usual
 
 	mu   sync.Mutex
 	logs strings.Builder
@@ -75,6 +76,7 @@ func newWorld(t testing.TB, store webhook.Store, withPast bool) *world {
 	}
 	mux := http.NewServeMux()
 	mux.Handle(mount, http.StripPrefix(strings.TrimSuffix(mount, "/"), h))
+	mux.Handle("/strict/hooks/", noReferrer(http.StripPrefix("/strict/hooks", h)))
 	mux.HandleFunc("/control/", w.control)
 	w.host = httptest.NewServer(mux)
 	t.Cleanup(w.host.Close)
@@ -95,6 +97,18 @@ func newWorld(t testing.TB, store webhook.Store, withPast bool) *world {
 		}
 	})
 	return w
+}
+
+// noReferrer adds a header to every answer, as proxies are often made to.
+func noReferrer(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.ServeHTTP(addsHeader{w}, r) })
+}
+
+type addsHeader struct{ http.ResponseWriter }
+
+func (w addsHeader) WriteHeader(status int) {
+	w.Header().Add("Referrer-Policy", "no-referrer")
+	w.ResponseWriter.WriteHeader(status)
 }
 
 // access is the host's login: a cookie says who somebody is.
