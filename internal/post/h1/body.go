@@ -99,7 +99,7 @@ func (r *reader) line(most int) (string, error) {
 			return text, nil
 		}
 		at = r.buffered()
-		if at > most {
+		if at > most+1 { // a CR may be among it
 			return "", errChunk
 		}
 		if err := r.fill(); err != nil {

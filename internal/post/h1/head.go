@@ -155,7 +155,9 @@ func parseHead(head string) (status, minor int, header http.Header, err error) {
 		}
 		name, value, ok := strings.Cut(line, ":")
 		value = strings.Trim(value, " \t")
-		if !ok || !isToken(name) || !isFieldValue(value) {
+		// A name with a space in it is none, but is seen. It is kept as it is, so that it
+		// means nothing: neither a length nor anything else.
+		if !ok || !isToken(strings.ReplaceAll(name, " ", "")) || !isFieldValue(value) {
 			return 0, 0, nil, fmt.Errorf("malformed header line %q", line)
 		}
 		last = textproto.CanonicalMIMEHeaderKey(name)
@@ -174,6 +176,9 @@ func (x *exchange) frame(status, minor int, header http.Header) error {
 	length, err := contentLength(header["Content-Length"])
 	if err != nil {
 		return err
+	}
+	if all := header["Content-Length"]; len(all) > 1 {
+		header["Content-Length"] = all[:1]
 	}
 	x.keep = minor == 1 && !hasToken(header["Connection"], "close") || minor == 0 && hasToken(header["Connection"], "keep-alive")
 	x.said = keepAlive(header["Keep-Alive"])

@@ -21,7 +21,7 @@ const (
 	// lastLesson. A receiver that was restarted once is soon forgiven.
 	firstLesson = time.Minute
 	lastLesson  = time.Hour
-	// leastTrust bounds what one early close teaches: a busy receiver that was
+	// leastTrust bounds what the first lesson takes: a busy receiver that was
 	// restarted must not be given a new connection for every request.
 	leastTrust = 250 * time.Millisecond
 	// mostHosts is how many hosts are remembered of which no connection is idle.
@@ -51,6 +51,7 @@ type host struct {
 
 	trust   time.Duration // how long it may keep a connection idle; counts until
 	until   time.Time
+	learned time.Time // when it last was too much
 	lessons int
 }
 
@@ -226,14 +227,18 @@ func (p *pool) retire(c *conn) {
 // learn remembers that the receiver closed a connection that was idle, or sent
 // something on it.
 func (h *host) learn(c *conn, now time.Time) {
-	trust := max(lessMargin(c.seen.Sub(c.since)), min(now.Sub(c.since)/2, leastTrust))
-	if now.Before(h.until) {
-		h.trust = min(h.trust, trust) // the same lesson, or a stricter one
+	trust := max(lessMargin(c.seen.Sub(c.since)), leastTrust)
+	switch {
+	case !now.Before(h.until):
+		h.lessons++
+		h.trust, h.until = trust, now.Add(min(firstLesson<<min(h.lessons-1, 10), lastLesson))
+	case c.since.Before(h.learned):
+		h.trust = min(h.trust, trust) // one event: the receiver has closed all that it had
 		return
+	default:
+		h.trust = min(trust, h.trust/2) // it was still too much
 	}
-	h.lessons++
-	h.trust = trust
-	h.until = now.Add(min(firstLesson<<min(h.lessons-1, 10), lastLesson))
+	h.learned = now
 }
 
 // closed tells the pool that a connection which it had thought alive was closed
