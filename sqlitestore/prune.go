@@ -3,187 +3,287 @@ package sqlitestore
 import (
 	"context"
 	"database/sql/driver"
+	"math"
 	"sync"
 	"time"
 )
 
-// prunePlace is where the last call of Prune ended, so that the next with the
-// same time need not step over what that left.
+const (
+	// pruneRows is how many rows one transaction of a pruning deletes, beside
+	// the attempts of deliveries. Others who write wait for no more than that.
+	pruneRows = 250
+	// pruneHooks is how many webhooks, and pruneEvents how many events, are
+	// looked at while others write.
+	pruneHooks  = 1000
+	pruneEvents = 1000
+)
+
+// prunePlace is how far the calls of one pruning have come, so that the next
+// need not step over what was left. A pruning ends, and the next begins at the
+// first row, when all has been looked at.
 type prunePlace struct {
 	mu     sync.Mutex
-	before int64
+	under  bool  // a pruning is under way
+	before int64 // the earliest time that any of its calls asked for
 	at     key   // the last delivery
 	event  int64 // the last event
 }
 
 // Prune implements [webhook.LogStore]. It looks for what can go while others
-// write, and deletes it in two short transactions: deliveries, then events. A
+// write, and deletes that in short transactions of some hundred rows each. A
 // webhook that was deleted is forgotten with its last delivery.
 func (s *Store) Prune(ctx context.Context, before time.Time, limit int) (int, error) {
-	p := &pruning{s: s, before: before.UnixMicro(), future: s.future(), limit: limit}
-	s.prunes.mu.Lock()
-	if s.prunes.before == p.before {
-		p.at, p.event = s.prunes.at, s.prunes.event
-	}
-	s.prunes.mu.Unlock()
-	n, err := p.run(ctx)
-	if err != nil {
-		return 0, wrap(ctx, "prune", err)
-	}
 	s.prunes.mu.Lock()
 	defer s.prunes.mu.Unlock()
-	if s.prunes.before = p.before; n < limit {
-		s.prunes.before = 0
+	p := &pruning{s: s, before: before.UnixMicro(), future: s.future(), limit: limit}
+	if err := p.run(ctx, &s.prunes); err != nil {
+		return 0, wrap(ctx, "prune", err)
 	}
-	s.prunes.at, s.prunes.event = p.at, p.event
-	return n, nil
+	return p.deliveries + p.events, nil
 }
 
 // pruning is one call of Prune.
 type pruning struct {
-	s      *Store
-	before int64
-	future int64 // what finished from here on finished by a clock that was wrong, and is as old as its event
-	limit  int
-	top    int64 // numbers from here on are too young
-	at     key
-	event  int64
+	s                  *Store
+	before             int64
+	future             int64 // what finished from here on finished by a clock that was wrong, and is as old as its event
+	limit              int
+	top                int64 // numbers from here on are too young
+	deliveries, events int   // deleted
 }
 
-func (p *pruning) run(ctx context.Context) (int, error) {
-	var gone []key
+func (p *pruning) full() bool { return p.deliveries >= p.limit || p.events >= p.limit }
+
+func (p *pruning) run(ctx context.Context, at *prunePlace) error {
 	err := p.s.read(ctx, func(r runner) (err error) {
-		gone = nil
 		if p.top, err = p.s.numberAt(r, p.before); err != nil {
 			return err
 		}
 		// Deliveries that a replay made have numbers between those of events.
-		if err := r.query(`SELECT coalesce((SELECT min(seq) FROM {events} WHERE seq >= ?), 9223372036854775807)`, []any{p.top},
-			func(v []driver.Value) error { p.top = integer(v[0]); return nil }); err != nil {
-			return err
-		}
-		gone, err = p.deliveries(r)
-		return err
+		return r.query(`SELECT coalesce((SELECT min(seq) FROM {events} WHERE seq >= ?), 9223372036854775807)`, []any{p.top},
+			func(v []driver.Value) error { p.top = integer(v[0]); return nil })
 	})
 	if err != nil {
-		return 0, err
+		return err
 	}
-	deleted := 0
-	err = p.write(ctx, len(gone), func(r runner) error {
-		deleted = 0
-		for _, k := range gone {
-			n, err := r.exec(`DELETE FROM {deliveries} WHERE wkey = ? AND seq = ? AND state > 1 AND (finished < ? OR finished > ?)`, k.wkey, k.seq, p.before, p.future)
-			if err != nil || n == 0 {
-				if err != nil {
+	for whole := false; !whole; {
+		if !at.under {
+			at.under, at.before, at.at, at.event = true, p.before, key{}, 0
+		}
+		at.before = min(at.before, p.before)
+		for _, step := range []func(context.Context, *prunePlace) (bool, error){p.pruneDeliveries, p.pruneEvents} {
+			for more := true; more; {
+				if more, err = step(ctx, at); err != nil || p.full() {
 					return err
 				}
-				continue
-			}
-			deleted++
-			if _, err := r.exec(`DELETE FROM {attempts} WHERE wkey = ? AND seq = ?`, k.wkey, k.seq); err != nil {
-				return err
 			}
 		}
-		return nil
-	})
-	if err != nil {
-		return 0, err
+		// Calls before this one may have asked for an earlier time, and left
+		// behind what this one wants.
+		whole = at.before >= p.before
+		at.under = false
 	}
-	if len(gone) == p.limit {
-		return deleted, nil // the events of those that are left have to wait
+	if err := p.statistics(ctx); err != nil {
+		return err
 	}
-	events, err := p.events(ctx)
-	if err != nil {
-		return 0, err
-	}
-	if deleted += events; deleted < p.limit {
-		err = p.write(ctx, 1, p.rest)
-	}
-	return deleted, err
+	return p.webhooks(ctx)
 }
 
-// write runs a transaction unless there is nothing to do in it.
-func (p *pruning) write(ctx context.Context, rows int, fn func(r runner) error) error {
-	if rows == 0 {
-		return nil
+// inSteps deletes n rows, some in each transaction; one deletes the i-th.
+func (p *pruning) inSteps(ctx context.Context, n int, one func(r runner, i int) error) error {
+	for from := 0; from < n; from += pruneRows {
+		to := min(from+pruneRows, n)
+		err := p.s.write(ctx, &op{weight: to - from, other: func(r runner) error {
+			for i := from; i < to; i++ {
+				if err := one(r, i); err != nil {
+					return err
+				}
+			}
+			return nil
+		}})
+		if err != nil {
+			return err
+		}
 	}
-	return p.s.write(ctx, &op{weight: rows, other: fn})
+	return nil
 }
 
-// deliveries finds finished ones, webhook by webhook, the oldest first.
-func (p *pruning) deliveries(r runner) (gone []key, err error) {
-	var hooks []int64
-	if err := r.query(`SELECT wkey FROM {webhooks} WHERE wkey >= ? ORDER BY wkey`, []any{p.at.wkey}, func(v []driver.Value) error {
-		hooks = append(hooks, integer(v[0]))
-		return nil
-	}); err != nil {
-		return nil, err
-	}
-	for _, wkey := range hooks {
-		after := int64(0)
-		if wkey == p.at.wkey {
-			after = p.at.seq
-		}
-		if err := r.query(`SELECT seq FROM {deliveries} WHERE wkey = ? AND seq > ? AND seq < ? AND state > 1 AND (finished < ? OR finished > ?) ORDER BY seq LIMIT ?`,
-			[]any{wkey, after, p.top, p.before, p.future, int64(p.limit - len(gone))}, func(v []driver.Value) error {
-				gone = append(gone, key{wkey, integer(v[0])})
-				return nil
-			}); err != nil {
-			return nil, err
-		}
-		if len(gone) == p.limit {
-			p.at = gone[len(gone)-1]
-			return gone, nil
-		}
-		p.at = key{wkey, p.top}
-	}
-	return gone, nil
-}
-
-// unsent is true of an event e that has no delivery.
-const unsent = `NOT EXISTS (SELECT 1 FROM {webhooks} w CROSS JOIN {deliveries} d ON d.wkey = w.wkey AND d.seq = e.seq WHERE w.tenant = e.tenant)
-	AND NOT EXISTS (SELECT 1 FROM {deliveries} d INDEXED BY {prefix}deliveries_ekey WHERE d.ekey = e.seq)`
-
-// events deletes those without a delivery.
-func (p *pruning) events(ctx context.Context) (deleted int, err error) {
-	var gone []int64
+// pruneDeliveries deletes finished ones of the next webhooks, the oldest first,
+// and reports whether there are more webhooks.
+func (p *pruning) pruneDeliveries(ctx context.Context, at *prunePlace) (more bool, err error) {
+	var gone []key
+	end := key{}
 	err = p.s.read(ctx, func(r runner) error {
 		gone = nil
-		return r.query(`SELECT e.seq FROM {events} e WHERE e.seq > ? AND e.seq < ? AND `+unsent+` ORDER BY e.seq LIMIT ?`,
-			[]any{p.event, p.top, int64(p.limit)}, func(v []driver.Value) error {
-				gone = append(gone, integer(v[0]))
+		hooks, err := column(r, `SELECT wkey FROM {webhooks} WHERE wkey >= ? ORDER BY wkey LIMIT ?`, at.at.wkey, int64(pruneHooks))
+		if err != nil {
+			return err
+		}
+		more, end = len(hooks) == pruneHooks, key{wkey: math.MaxInt64}
+		for _, wkey := range hooks {
+			after := int64(0)
+			if wkey == at.at.wkey {
+				after = at.at.seq
+			}
+			found, err := column(r, `SELECT seq FROM {deliveries} WHERE wkey = ? AND seq > ? AND seq < ? AND state > 1 AND (finished < ? OR finished > ?) ORDER BY seq LIMIT ?`,
+				wkey, after, p.top, p.before, p.future, int64(p.limit-p.deliveries-len(gone)))
+			if err != nil {
+				return err
+			}
+			for _, seq := range found {
+				gone = append(gone, key{wkey, seq})
+			}
+			if len(gone) == p.limit-p.deliveries {
+				more, end = true, gone[len(gone)-1]
 				return nil
-			})
+			}
+			if more {
+				end = key{wkey, p.top}
+			}
+		}
+		return nil
 	})
 	if err != nil {
-		return 0, err
+		return false, err
 	}
-	if p.event = p.top; len(gone) == p.limit && p.limit > 0 {
-		p.event = gone[len(gone)-1]
-	}
-	list, err := jsonNumbers(gone)
-	if err != nil {
-		return 0, err
-	}
-	err = p.write(ctx, len(gone), func(r runner) error {
-		n, err := r.exec(`DELETE FROM {events} AS e WHERE e.seq IN (SELECT value FROM json_each(?)) AND `+unsent, list)
-		deleted = int(n)
+	deleted := make([]bool, len(gone)) // a transaction may run twice
+	err = p.inSteps(ctx, len(gone), func(r runner, i int) error {
+		k := gone[i]
+		n, err := r.exec(`DELETE FROM {deliveries} WHERE wkey = ? AND seq = ? AND state > 1 AND (finished < ? OR finished > ?)`, k.wkey, k.seq, p.before, p.future)
+		if deleted[i] = n > 0; err != nil || n == 0 {
+			return err
+		}
+		_, err = r.exec(`DELETE FROM {attempts} WHERE wkey = ? AND seq = ?`, k.wkey, k.seq)
 		return err
 	})
-	return deleted, err
+	if err != nil {
+		return false, err
+	}
+	at.at = end
+	p.deliveries += count(deleted)
+	return more, nil
 }
 
-// rest deletes statistics, and deleted webhooks to which nothing refers.
-func (p *pruning) rest(r runner) error {
-	if _, err := r.exec(`DELETE FROM {stats} WHERE hour < ? OR hour > ?`, hourOf(p.before), p.future); err != nil {
+func count(all []bool) (n int) {
+	for _, b := range all {
+		if b {
+			n++
+		}
+	}
+	return n
+}
+
+// pruneEvents deletes those of the next events that have no delivery, and reports
+// whether there are more events. Which those are is found while others write:
+// what an event got when it was published cannot come later. A replay's delivery
+// can, and is looked for again.
+func (p *pruning) pruneEvents(ctx context.Context, at *prunePlace) (more bool, err error) {
+	var free []int64
+	size := min(pruneEvents, p.limit-p.events)
+	end := p.top - 1
+	err = p.s.read(ctx, func(r runner) error {
+		free = nil
+		tenants := map[string][]int64{}
+		n := 0
+		if err := r.query(`SELECT seq, tenant FROM {events} WHERE seq > ? AND seq < ? ORDER BY seq LIMIT ?`, []any{at.event, p.top, int64(size)},
+			func(v []driver.Value) error {
+				n++
+				end = integer(v[0])
+				tenants[text(v[1])] = append(tenants[text(v[1])], end)
+				return nil
+			}); err != nil {
+			return err
+		}
+		if more = n == size; !more {
+			end = p.top - 1
+		}
+		for tenant, events := range tenants {
+			left, err := unsent(r, tenant, events)
+			if err != nil {
+				return err
+			}
+			free = append(free, left...)
+		}
+		return nil
+	})
+	if err != nil {
+		return false, err
+	}
+	deleted := make([]bool, len(free))
+	err = p.inSteps(ctx, len(free), func(r runner, i int) error {
+		n, err := r.exec(`DELETE FROM {events} AS e WHERE e.seq = ?
+			AND NOT EXISTS (SELECT 1 FROM {deliveries} d INDEXED BY {prefix}deliveries_ekey WHERE d.ekey = e.seq)`, free[i])
+		deleted[i] = n > 0
+		return err
+	})
+	if err != nil {
+		return false, err
+	}
+	at.event = max(at.event, end)
+	p.events += count(deleted)
+	return more, nil
+}
+
+// statistics deletes those of hours that ended before, or were in the future.
+func (p *pruning) statistics(ctx context.Context) error {
+	if err := p.hours(ctx, `s.hour < ?`, hourOf(p.before)); err != nil {
 		return err
 	}
-	for _, q := range []string{
-		`DELETE FROM {webhooks} AS w WHERE w.deleted_at <> 0 AND NOT EXISTS (SELECT 1 FROM {deliveries} d WHERE d.wkey = w.wkey)
-			AND NOT EXISTS (SELECT 1 FROM {stats} s WHERE s.wkey = w.wkey)`,
-		`DELETE FROM {lanes} AS l WHERE NOT EXISTS (SELECT 1 FROM {webhooks} w WHERE w.wkey = l.wkey)`,
-	} {
-		if _, err := r.exec(q); err != nil {
+	return p.hours(ctx, `s.hour > ?`, p.future)
+}
+
+func (p *pruning) hours(ctx context.Context, which string, bound int64) error {
+	type hour struct{ wkey, hour int64 }
+	for from, more := int64(0), true; more; {
+		var old []hour
+		err := p.s.read(ctx, func(r runner) error {
+			old = nil
+			return r.query(`SELECT s.wkey, s.hour FROM {webhooks} w CROSS JOIN {stats} s ON s.wkey = w.wkey AND `+which+`
+				WHERE w.wkey >= ? ORDER BY w.wkey LIMIT ?`, []any{bound, from, int64(pruneRows)}, func(v []driver.Value) error {
+				old = append(old, hour{integer(v[0]), integer(v[1])})
+				return nil
+			})
+		})
+		if err != nil {
+			return err
+		}
+		if more = len(old) == pruneRows; more {
+			from = old[len(old)-1].wkey
+		}
+		if err := p.inSteps(ctx, len(old), func(r runner, i int) error {
+			_, err := r.exec(`DELETE FROM {stats} WHERE wkey = ? AND hour = ?`, old[i].wkey, old[i].hour)
+			return err
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// webhooks deletes those that were deleted and to which nothing refers.
+func (p *pruning) webhooks(ctx context.Context) error {
+	const forgotten = `w.deleted_at <> 0 AND NOT EXISTS (SELECT 1 FROM {deliveries} d WHERE d.wkey = w.wkey)
+		AND NOT EXISTS (SELECT 1 FROM {stats} s WHERE s.wkey = w.wkey)`
+	for from, more := int64(0), true; more; {
+		var gone []int64
+		err := p.s.read(ctx, func(r runner) (err error) {
+			gone, err = column(r, `SELECT w.wkey FROM {webhooks} w WHERE w.wkey > ? AND `+forgotten+` ORDER BY w.wkey LIMIT ?`, from, int64(pruneRows))
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if more = len(gone) == pruneRows; more {
+			from = gone[len(gone)-1]
+		}
+		if err := p.inSteps(ctx, len(gone), func(r runner, i int) error {
+			n, err := r.exec(`DELETE FROM {webhooks} AS w WHERE w.wkey = ? AND `+forgotten, gone[i])
+			if err != nil || n == 0 {
+				return err
+			}
+			_, err = r.exec(`DELETE FROM {lanes} WHERE wkey = ?`, gone[i])
+			return err
+		}); err != nil {
 			return err
 		}
 	}
