@@ -15,9 +15,10 @@ func (e *engine) aftermathLoop() {
 	for {
 		select {
 		case u := <-e.unsent.calls:
-			e.hook("Unsent", func() { e.cfg.Hooks.Unsent(u) })
+			e.hookUnsent(u)
 		case batch, more := <-e.aftermath:
 			if !more {
+				e.lastUnsent()
 				return
 			}
 			for _, j := range batch {

@@ -43,7 +43,7 @@ type responseHint struct {
 	aborted bool
 	// fault is why nothing was sent that the receiver has no part in; nil when
 	// there is no such thing. The class of the attempt is ClassUnsent.
-	fault *senderFault
+	fault *senderError
 }
 
 // A sender makes attempts. It is safe for concurrent use.

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"net"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -194,9 +195,9 @@ func isTLSRecord(err error) bool {
 // statusHint explains answers by which servers say that TLS is not as they want it.
 func (f *flight) statusHint(status int, body []byte) string {
 	switch {
-	case status == 400 && f.request.url.Scheme == "http" && containsAny(body, "HTTP request to an HTTPS server", "plain HTTP request was sent to HTTPS port", "speaking plain HTTP to an SSL-enabled"):
+	case status == http.StatusBadRequest && f.request.url.Scheme == "http" && containsAny(body, "HTTP request to an HTTPS server", "plain HTTP request was sent to HTTPS port", "speaking plain HTTP to an SSL-enabled"):
 		return "; it speaks TLS on this port: use an https URL"
-	case f.certAsked() && (status == 400 || status == 401 || status == 403 || status == 495 || status == 496):
+	case f.certAsked() && slices.Contains([]int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, 495, 496}, status): // the last two are nginx's
 		return "; it asked for a client certificate, and the sender has none"
 	}
 	return ""

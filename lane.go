@@ -435,7 +435,7 @@ func (e *engine) tidy() {
 	}
 	e.swept = now
 	for id, l := range e.lanes {
-		if l.held == 0 && l.state == laneIdle && now.Sub(l.active) > forgetAfter && !l.pace.resting(now) {
+		if l.held == 0 && l.state == laneIdle && now.Sub(l.active) > forgetAfter && !l.pace.resting(now) && !l.unsent.lasts(now) {
 			delete(e.lanes, id)
 		}
 	}

@@ -13,16 +13,16 @@ import (
 	"syscall"
 )
 
-// A senderFault is why an attempt could not be made that its receiver has no part
+// A senderError is why an attempt could not be made that its receiver has no part
 // in. Its text is for the host's log: it names the host's own machines.
-type senderFault struct {
+type senderError struct {
 	kind  string // proxy, network, resolver, machine
 	what  string
 	cause error
 }
 
-func (e *senderFault) Error() string { return e.what }
-func (e *senderFault) Unwrap() error { return e.cause }
+func (e *senderError) Error() string { return e.what }
+func (e *senderError) Unwrap() error { return e.cause }
 
 // unsentText is all that customers are told of it.
 const unsentText = "the sender could not send: its own network or proxy failed. Nothing reached the receiver, and no retry is used up; it is tried again by itself"
@@ -102,8 +102,8 @@ var localErrnos = [...]syscall.Errno{
 }
 
 // localFault returns the fault of this machine that err is about, or nil.
-func localFault(err error) *senderFault {
-	if fault, ok := errors.AsType[*senderFault](err); ok {
+func localFault(err error) *senderError {
+	if fault, ok := errors.AsType[*senderError](err); ok {
 		return fault
 	}
 	errno, ok := errors.AsType[syscall.Errno](err)
@@ -112,7 +112,7 @@ func localFault(err error) *senderFault {
 	}
 	for _, local := range localErrnos {
 		if errno == local {
-			return &senderFault{kind: "machine", what: "no connection can be made from this machine: " + errno.Error(), cause: err}
+			return &senderError{kind: "machine", what: "no connection can be made from this machine: " + errno.Error(), cause: err}
 		}
 	}
 	return nil
@@ -135,7 +135,7 @@ func judgeDial(err error, only6 bool) error {
 	case syscall.ENETUNREACH, syscall.EHOSTUNREACH, syscall.EADDRNOTAVAIL, syscall.EAFNOSUPPORT:
 		switch {
 		case !routed("udp4") && !routed("udp6"):
-			return &senderFault{kind: "network", what: "this machine has no way to the Internet: " + errno.Error(), cause: err}
+			return &senderError{kind: "network", what: "this machine has no way to the Internet: " + errno.Error(), cause: err}
 		case only6 && !routed("udp6"):
 			return errNoIPv6
 		}
@@ -166,10 +166,10 @@ func routed(network string) bool {
 // resolverErrno finds, in the text of a failed look-up, why the machine's own name
 // server could not be asked: net keeps no more than the text. A name server that
 // answers, or is silent, says nothing of the machine; it may be the zone's fault.
-func resolverErrno(err *net.DNSError) *senderFault {
+func resolverErrno(err *net.DNSError) *senderError {
 	for _, errno := range append(localErrnos[:len(localErrnos):len(localErrnos)], syscall.ECONNREFUSED, syscall.ENETUNREACH, syscall.EHOSTUNREACH) {
 		if strings.HasSuffix(err.Err, errno.Error()) {
-			return &senderFault{kind: "resolver", what: "this machine's name server cannot be asked: " + errno.Error(), cause: errno}
+			return &senderError{kind: "resolver", what: "this machine's name server cannot be asked: " + errno.Error(), cause: errno}
 		}
 	}
 	return nil
@@ -177,7 +177,7 @@ func resolverErrno(err *net.DNSError) *senderFault {
 
 // senderFault returns why the attempt that ended with err is none that its
 // receiver has a part in, or nil.
-func (f *flight) senderFault(err error) *senderFault {
+func (f *flight) senderFault(err error) *senderError {
 	if f.connected.Load() {
 		return nil // something may have been sent
 	}
@@ -191,14 +191,14 @@ func (f *flight) senderFault(err error) *senderFault {
 		return resolverErrno(dns)
 	}
 	if _, unknown := errors.AsType[x509.UnknownAuthorityError](err); f.systemRoots.Load() && (unknown || isSystemRoots(err)) && rootless() {
-		return &senderFault{kind: "machine", what: "this machine has no root certificates, so that it trusts no receiver: install them (ca-certificates)", cause: err}
+		return &senderError{kind: "machine", what: "this machine has no root certificates, so that it trusts no receiver: install them (ca-certificates)", cause: err}
 	}
 	// A transport of the host's that uses a proxy.
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "proxyconnect" {
-		return &senderFault{kind: "proxy", what: "the http.Client's proxy cannot be reached: " + reasonOf(op.Err).Error(), cause: err}
+		return &senderError{kind: "proxy", what: "the http.Client's proxy cannot be reached: " + reasonOf(op.Err).Error(), cause: err}
 	}
 	if f.proxied && f.request.url.Scheme == "https" && !f.shaking.Load() && isPlain(err) {
-		return &senderFault{kind: "proxy", what: "the http.Client's proxy refused to connect: " + printable(err.Error(), keptError), cause: err}
+		return &senderError{kind: "proxy", what: "the http.Client's proxy refused to connect: " + printable(err.Error(), keptError), cause: err}
 	}
 	return nil
 }

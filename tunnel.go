@@ -83,19 +83,19 @@ type proxyWait struct {
 // fault says why a proxy is to blame for an attempt that timed out, or is nil
 // when the receiver is: the proxy opened a tunnel to another while it was asked
 // for this one, so it is this receiver that it waited for.
-func (w *proxyWait) fault() *senderFault {
+func (w *proxyWait) fault() *senderError {
 	if w == nil || w.asked && w.tunnel.opened.Load() > w.opened {
 		return nil
 	}
 	return w.tunnel.fault(context.DeadlineExceeded, "did not %s in time", w.stage)
 }
 
-func (t *tunnel) fault(cause error, format string, args ...any) *senderFault {
-	return &senderFault{kind: "proxy", what: "the proxy " + t.address + " " + fmt.Sprintf(format, args...), cause: cause}
+func (t *tunnel) fault(cause error, format string, args ...any) *senderError {
+	return &senderError{kind: "proxy", what: "the proxy " + t.address + " " + fmt.Sprintf(format, args...), cause: cause}
 }
 
 // connect opens a tunnel to target, a host and a port. Its errors are a
-// *senderFault, or what the proxy said of the receiver.
+// *senderError, or what the proxy said of the receiver.
 func (t *tunnel) connect(ctx context.Context, network, target string) (net.Conn, error) {
 	_, port, err := splitAddress(target)
 	if err == nil {
@@ -153,15 +153,15 @@ func (t *tunnel) ask(ctx context.Context, conn net.Conn, target string) (net.Con
 	if t.auth != "" {
 		req.Header.Set("Proxy-Authorization", t.auth)
 	}
-	resp, rest, err := exchange(conn, req)
+	status, header, rest, err := exchange(conn, req)
 	if !stop() && err == nil {
 		err = ctx.Err()
 	}
 	if err != nil {
 		return nil, t.fault(err, "was asked to connect and gave no valid answer: %v", reasonOf(err))
 	}
-	if resp.StatusCode < 200 || resp.StatusCode > 299 {
-		return nil, t.refusal(resp)
+	if status < 200 || status > 299 {
+		return nil, t.refusal(status, header)
 	}
 	_ = conn.SetDeadline(time.Time{})
 	if len(rest) > 0 {
@@ -173,37 +173,39 @@ func (t *tunnel) ask(ctx context.Context, conn net.Conn, target string) (net.Con
 var errProxyHead = errors.New("its answer has no end")
 
 // exchange sends CONNECT and returns the answer, with the bytes behind its head.
-func exchange(conn net.Conn, req *http.Request) (resp *http.Response, rest []byte, err error) {
+func exchange(conn net.Conn, req *http.Request) (status int, header http.Header, rest []byte, err error) {
 	if err := req.Write(conn); err != nil {
-		return nil, nil, err
+		return 0, nil, nil, err
 	}
 	limited := &io.LimitedReader{R: conn, N: maxProxyHead}
 	r := bufio.NewReader(limited)
 	for range 5 { // 1xx answers may come before
-		if resp, err = http.ReadResponse(r, req); err != nil {
+		//nolint:bodyclose // of a tunnel it is the receiver's; otherwise the connection is closed, and nobody waits for its end
+		resp, err := http.ReadResponse(r, req)
+		if err != nil {
 			if limited.N <= 0 {
 				err = errProxyHead
 			}
-			return nil, nil, err
+			return 0, nil, nil, err
 		}
-		if resp.StatusCode >= 200 {
+		if status, header = resp.StatusCode, resp.Header; status >= 200 {
 			break
 		}
 	}
 	rest, err = r.Peek(r.Buffered())
-	return resp, bytes.Clone(rest), err
+	return status, header, bytes.Clone(rest), err
 }
 
 // refusal is the error for a proxy's answer other than 2xx. Without a word on why,
 // it is the proxy that refused. Where it says that the receiver could not be
 // reached, by a header that is there for that, it is the receiver.
-func (t *tunnel) refusal(resp *http.Response) error {
-	said := proxyError(resp.Header)
+func (t *tunnel) refusal(status int, header http.Header) error {
+	said := proxyError(header)
 	if class, text := receiverFault(said); text != "" {
 		return &receiverError{class, text}
 	}
-	what := fmt.Sprintf("refused to connect, with status %03d", resp.StatusCode)
-	if name := http.StatusText(resp.StatusCode); name != "" {
+	what := fmt.Sprintf("refused to connect, with status %03d", status)
+	if name := http.StatusText(status); name != "" {
 		what += " " + name
 	}
 	if said != "" {

@@ -26,6 +26,7 @@ func proxyAt(t testing.TB, scheme string, ln net.Listener) *url.URL {
 // connectProxy is a proxy that connects everything to one target, once permit
 // has let a CONNECT through.
 func connectProxy(t testing.TB, target string, permit func(request string) (refusal string)) *peer {
+	t.Helper()
 	return newPeer(t, func(p *peer, _ int64, conn net.Conn) {
 		r := bufio.NewReader(conn)
 		request := string(p.readRequest(r))

@@ -31,6 +31,11 @@ func (s *unsentSpell) next(began, now time.Time) time.Duration {
 	return min(unsentWaitMin<<min(s.rounds-1, 10), unsentWaitMax)
 }
 
+// lasts reports whether what was put off may not have been tried again yet.
+func (s *unsentSpell) lasts(now time.Time) bool {
+	return s.rounds > 0 && now.Sub(s.last) < 2*unsentWaitMax
+}
+
 // unsentNews tells the host, at a pace of its own for each kind of fault.
 type unsentNews struct {
 	calls chan Unsent // of Hooks.Unsent; what there is no room for is left out
@@ -61,7 +66,7 @@ func (n *unsentNews) pass(kind string) (alike int, ok bool) {
 //
 // From the second round on the webhook's other deliveries wait too. One at a time
 // goes on being tried, which costs the others nothing.
-func (e *engine) putOffUnsent(j *job, fault *senderFault) {
+func (e *engine) putOffUnsent(j *job, fault *senderError) {
 	now := time.Now()
 	e.mu.Lock()
 	l := j.lane
@@ -99,7 +104,7 @@ func (e *engine) putOffUnsent(j *job, fault *senderFault) {
 }
 
 // tellUnsent writes to the host's log, and calls its hook.
-func (e *engine) tellUnsent(j *job, fault *senderFault, wait time.Duration) {
+func (e *engine) tellUnsent(j *job, fault *senderError, wait time.Duration) {
 	alike, ok := e.unsent.pass(fault.kind)
 	if !ok {
 		return
@@ -113,5 +118,19 @@ func (e *engine) tellUnsent(j *job, fault *senderFault, wait time.Duration) {
 	select {
 	case e.unsent.calls <- Unsent{Fault: fault.what, Kind: fault.kind, Delivery: j.Delivery, Again: e.d.now().Add(wait), Alike: alike}:
 	default:
+	}
+}
+
+func (e *engine) hookUnsent(u Unsent) { e.hook("Unsent", func() { e.cfg.Hooks.Unsent(u) }) }
+
+// lastUnsent makes the calls that are left when a run ends.
+func (e *engine) lastUnsent() {
+	for {
+		select {
+		case u := <-e.unsent.calls:
+			e.hookUnsent(u)
+		default:
+			return
+		}
 	}
 }

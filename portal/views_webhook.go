@@ -190,7 +190,7 @@ func runRowOf(s *server, d *webhook.Delivery) runRow {
 		ID: d.ID, Type: d.EventType, EventID: d.EventID, Badge: deliveryBadge(d), Attempts: d.Attempts,
 		Answer: answerText(d.LastStatus, d.LastClass), Created: when(d.CreatedAt, now),
 	}
-	if d.State == webhook.StatePending && d.Tries > 0 {
+	if d.State == webhook.StatePending && (d.Tries > 0 || d.LastClass == webhook.ClassUnsent) {
 		r.Next = when(d.NextAttemptAt, now)
 	}
 	return r

@@ -4,12 +4,12 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
-	"fmt"
 	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -23,6 +23,7 @@ type workshop struct {
 }
 
 func newWorkshop(t *testing.T) *workshop {
+	t.Helper()
 	if _, err := exec.LookPath("openssl"); err != nil {
 		t.Fatal("openssl is missing: run 'make setup', or install it (Debian: apt-get install openssl)")
 	}
@@ -91,7 +92,7 @@ func (w *workshop) certificate(name string, f form) {
 	if f.serial != "" {
 		sign = append(sign, "-set_serial", f.serial)
 	} else {
-		sign = append(sign, "-set_serial", fmt.Sprint(time.Now().UnixNano()))
+		sign = append(sign, "-set_serial", strconv.FormatInt(time.Now().UnixNano(), 10))
 	}
 	w.openssl(sign...)
 }

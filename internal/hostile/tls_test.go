@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"net/netip"
@@ -179,15 +180,7 @@ func TestTLSRefusalsNameTheCause(t *testing.T) {
 			_ = secure.Close()
 		}
 	}
-	hold := func(conn net.Conn) {
-		_, _ = conn.Read(make([]byte, 0))
-		buf := make([]byte, 4096)
-		for {
-			if _, err := conn.Read(buf); err != nil {
-				return
-			}
-		}
-	}
+	hold := func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }
 
 	type row struct {
 		name, address string
