@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -119,6 +120,15 @@ type Config struct {
 	// Retention is how long finished deliveries and their events are kept
 	// before Run prunes them. 0 means 30 days; below 0 keeps them for ever.
 	Retention time.Duration
+	// RetentionByType keeps events of some types for a shorter time than
+	// Retention: personal data, for instance. Keys are event types and
+	// "prefix.*"; of several that select a type the most specific counts. An
+	// event and all its deliveries are deleted when the event and the end of its
+	// last delivery are older than that, within the hour, or within the day where
+	// a delivery ended late; pending deliveries are never deleted. Every value is
+	// above 0 and at most Retention. Empty, the default: all types alike. The
+	// Store must be an [EraseStore], or New refuses it.
+	RetentionByType map[string]time.Duration
 
 	// Signer signs the requests. Nil means [DefaultSigner].
 	Signer Signer
@@ -146,6 +156,7 @@ func (c Config) withDefaults() Config {
 	g.AllowPorts, g.NAT64 = slices.Clone(g.AllowPorts), slices.Clone(g.NAT64)
 
 	c.UserAgent = orDefault(c.UserAgent, defaultUserAgent)
+	c.RetentionByType = maps.Clone(c.RetentionByType)
 	c.MaxInFlight = orDefault(c.MaxInFlight, 512)
 	c.MaxInFlightPerWebhook = orDefault(c.MaxInFlightPerWebhook, min(64, c.MaxInFlight))
 	c.MaxClaimed = orDefault(c.MaxClaimed, 4*c.MaxInFlight)
@@ -204,6 +215,14 @@ func (c *Config) check() error {
 	}
 	if c.MaxWebhooks < 0 {
 		refuse("MaxWebhooks", "must not be below 0, got %d", c.MaxWebhooks)
+	}
+	for _, pattern := range slices.Sorted(maps.Keys(c.RetentionByType)) {
+		keep := c.RetentionByType[pattern]
+		if err := checkPattern(pattern); err != nil || pattern == "*" {
+			refuse("RetentionByType", `has the key %s; keys are event types and "prefix.*"`, quoted(pattern))
+		} else if keep <= 0 || c.Retention > 0 && keep > c.Retention {
+			refuse("RetentionByType", "of %s must be above 0 and at most Retention (%v), got %v", quoted(pattern), c.Retention, keep)
+		}
 	}
 	if c.Client != nil && c.Proxy != nil {
 		refuse("Proxy", "has no effect on Client: set the proxy in the client's transport")

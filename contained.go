@@ -176,3 +176,7 @@ func (e containedEraser) EraseTenant(ctx context.Context, tenant string, limit i
 func (e containedEraser) EraseEvent(ctx context.Context, tenant, eventID string, limit int) (Erased, error) {
 	return call(e.containedStore, "EraseEvent", func() (Erased, error) { return e.able.EraseEvent(ctx, tenant, eventID, limit) })
 }
+
+func (e containedEraser) EraseOld(ctx context.Context, req EraseOldRequest) (EraseOldResult, error) {
+	return call(e.containedStore, "EraseOld", func() (EraseOldResult, error) { return e.able.EraseOld(ctx, req) })
+}

@@ -3,6 +3,7 @@ package webhook
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -28,6 +29,7 @@ type Dispatcher struct {
 	mu     sync.Mutex
 	engine *engine              // while Run or DeliverDue runs
 	paces  map[string]time.Time // what runs that have ended used of rate limits
+	types  typePruner
 }
 
 // New returns a Dispatcher over store. It starts no goroutine and does not
@@ -41,6 +43,9 @@ func New(store Store, cfg Config) (*Dispatcher, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.check(); err != nil {
 		return nil, prefixed("new", err)
+	}
+	if _, able := store.(EraseStore); len(cfg.RetentionByType) > 0 && !able {
+		return nil, prefixed("new", fmt.Errorf("config: RetentionByType needs a store that is an EraseStore, and a %T is none", store))
 	}
 	send := newSender(&cfg)
 	return &Dispatcher{

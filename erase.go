@@ -3,16 +3,17 @@ package webhook
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // EraseStore is an ability that a [Store] need not have, and that
-// [Dispatcher.DeleteTenant] and [Dispatcher.DeleteEvent] need. The stores of this
-// module have it.
+// [Dispatcher.DeleteTenant], [Dispatcher.DeleteEvent] and Config.RetentionByType
+// need. The stores of this module have it.
 //
-// Both methods work in steps: a step deletes at most limit rows of each kind in one
+// Its methods work in steps: a step deletes at most limit rows of each kind in one
 // atomic, short piece, beside all other calls, and says in More whether another
 // has to follow. A claim, a result or an extension that comes later finds the
-// delivery gone, as after a pruning. Both are idempotent.
+// delivery gone, as after a pruning. All are idempotent.
 type EraseStore interface {
 	// EraseTenant deletes everything of one tenant: its webhooks first, with their
 	// secrets, so that nothing new is delivered; then deliveries in every state with
@@ -23,6 +24,30 @@ type EraseStore interface {
 	// EraseEvent deletes one event with its deliveries in every state and their
 	// attempts, or returns ErrNotFound. Statistics, which only count, stay.
 	EraseEvent(ctx context.Context, tenant, eventID string, limit int) (Erased, error)
+
+	// EraseOld deletes, of all tenants, the events that req selects by their type
+	// and that were published before req.Before, with their deliveries and
+	// attempts, if every delivery was finished before req.Before: never an event
+	// with a pending delivery. It goes through events in the order of their
+	// publication from req.After on, and looks at a bounded number of them in a
+	// step. What it passes over, as a delivery is not finished yet, only a walk
+	// from the start finds again.
+	EraseOld(ctx context.Context, req EraseOldRequest) (EraseOldResult, error)
+}
+
+// EraseOldRequest selects events to delete by type and age.
+type EraseOldRequest struct {
+	Types  []string  // event types and "prefix.*", as a webhook selects them
+	Except []string  // the same; what these select stays
+	Before time.Time // of publication, and of the end of every delivery
+	After  string    // EraseOldResult.Next of the step before; empty begins with the oldest event
+	Limit  int       // rows of each kind to delete, at most
+}
+
+// EraseOldResult is what one step of [EraseStore.EraseOld] did.
+type EraseOldResult struct {
+	Erased
+	Next string // where the step ended: EraseOldRequest.After of the next one
 }
 
 // Erased counts what was deleted.

@@ -109,3 +109,76 @@ func TestDeleteTenantNeedsAStoreThatCan(t *testing.T) {
 		t.Errorf("DeleteTenant after the end of its context = %+v, %v", done, err)
 	}
 }
+
+// Types that are kept for a shorter time go earlier, the most specific key counts, and
+// what is pending stays.
+func TestRetentionByType(t *testing.T) {
+	cfg := Config{
+		Retention: 30 * 24 * time.Hour, DisableAfter: -1, Retry: RetryDelays{time.Minute, 20 * 24 * time.Hour},
+		RetentionByType: map[string]time.Duration{"agent.*": 10 * 24 * time.Hour, "agent.message": 2 * 24 * time.Hour, "a.b.*": time.Hour},
+	}
+	inBubble(t, cfg, func(w *world) {
+		ctx := context.Background()
+		w.hook("up.example.com")
+		w.rx.status("down.example.com", 500)
+		w.hook("down.example.com", func(s *WebhookSpec) { s.Events, s.MaxRetries = []string{"agent.message"}, new(2) })
+		w.start()
+		for id, typ := range map[string]string{"b": "a.b", "bc": "a.b.c", "action": "agent.action", "other": "user.message"} {
+			if _, err := w.Publish(ctx, Event{Tenant: tenant, ID: id, Type: typ, Data: map[string]int{"n": 1}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := w.Publish(ctx, Event{Tenant: tenant, ID: "message", Type: "agent.message", Data: map[string]int{"n": 1}}); err != nil {
+			t.Fatal(err)
+		}
+		left := func() (ids string) {
+			for _, id := range []string{"b", "bc", "action", "message", "other"} {
+				if _, err := w.Event(ctx, tenant, id); err == nil {
+					ids += id + " "
+				}
+			}
+			return ids
+		}
+		for _, step := range []struct {
+			after time.Duration
+			left  string
+		}{
+			{time.Minute, "b bc action message other "},
+			{3 * time.Hour, "b action message other "},
+			{9 * 24 * time.Hour, "b action message other "}, // the retry of agent.message is pending
+			{2 * 24 * time.Hour, "b message other "},        // 11 days: agent.action is gone
+			{10 * 24 * time.Hour, "b message other "},       // 21 days: the last retry has failed a day ago
+			{4 * 24 * time.Hour, "b other "},                // 25 days: found by a walk from the start
+			{6*24*time.Hour + time.Hour, ""},                // 31 days
+		} {
+			w.pass(step.after)
+			if got := left(); got != step.left {
+				t.Errorf("after %v more: %q are left, want %q", step.after, got, step.left)
+			}
+		}
+	})
+}
+
+func TestRetentionByTypeIsRefused(t *testing.T) {
+	store := NewMemoryStore(MemoryConfig{})
+	for name, c := range map[string]struct {
+		cfg  Config
+		want string
+	}{
+		"all types":       {Config{RetentionByType: map[string]time.Duration{"*": time.Hour}}, `"*"`},
+		"no type":         {Config{RetentionByType: map[string]time.Duration{"a b": time.Hour}}, `"a b"`},
+		"zero":            {Config{RetentionByType: map[string]time.Duration{"a.b": 0}}, "above 0"},
+		"longer than all": {Config{RetentionByType: map[string]time.Duration{"a.b": 31 * 24 * time.Hour}}, "720h"},
+	} {
+		if _, err := New(store, c.cfg); err == nil || !strings.Contains(err.Error(), "RetentionByType") || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want an error that names the field and %s", name, err, c.want)
+		}
+	}
+	cfg := Config{Retention: -1, RetentionByType: map[string]time.Duration{"a.b": 1000 * 24 * time.Hour}}
+	if _, err := New(store, cfg); err != nil {
+		t.Errorf("any time is shorter than for ever: %v", err)
+	}
+	if _, err := New(plainStore{store}, cfg); err == nil || !strings.Contains(err.Error(), "plainStore") {
+		t.Errorf("a store without the ability: %v", err)
+	}
+}

@@ -3,6 +3,7 @@ package webhook
 import (
 	"context"
 	"fmt"
+	"slices"
 )
 
 // EraseTenant implements [EraseStore].
@@ -67,4 +68,38 @@ func (s *MemoryStore) eraseEvent(e *memEvent, limit int, done *Erased) {
 	}
 	s.dropEvent(e)
 	done.Events++
+}
+
+// EraseOld implements [EraseStore]. It needs no place to go on from: what it has
+// looked at and not deleted is not finished, or too young.
+func (s *MemoryStore) EraseOld(ctx context.Context, req EraseOldRequest) (res EraseOldResult, err error) {
+	if err := s.lock(ctx); err != nil {
+		return res, err
+	}
+	defer s.mu.Unlock()
+	cut := req.Before.UnixMicro()
+	selected := func(e *memEvent) bool {
+		return e.published < cut && e.pending == 0 && memSelects(req.Types, e.rec.Type) && !memSelects(req.Except, e.rec.Type)
+	}
+	var old []*memEvent
+	seen := make(map[*memEvent]bool)
+	for d := range s.finished.earlier(cut) {
+		if e := d.event; !seen[e] && selected(e) {
+			seen[e] = true
+			if !slices.ContainsFunc(s.deliveriesOf(e), func(d *memDelivery) bool { return d.finished >= cut }) {
+				old = append(old, e)
+			}
+		}
+	}
+	for e := range s.idle.earlier(cut) {
+		if selected(e) {
+			old = append(old, e)
+		}
+	}
+	for _, e := range old {
+		if s.eraseEvent(e, req.Limit, &res.Erased); res.More {
+			break
+		}
+	}
+	return res, nil
 }

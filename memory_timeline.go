@@ -1,6 +1,9 @@
 package webhook
 
-import "math"
+import (
+	"iter"
+	"math"
+)
 
 // memNever is later than every time a timeline holds.
 const memNever = math.MaxInt64
@@ -79,6 +82,23 @@ func (t *memTimeline[T]) after(now int64) int64 {
 		at = min(at, t.heap[0].at)
 	}
 	return at
+}
+
+// earlier yields the elements before a time, in no order. The timeline must not
+// change meanwhile.
+func (t *memTimeline[T]) earlier(at int64) iter.Seq[*T] {
+	return func(yield func(*T) bool) {
+		for n := t.head; n != nil && n.at < at; n = n.next {
+			if !yield(n.owner) {
+				return
+			}
+		}
+		for _, n := range t.heap {
+			if n.at < at && !yield(n.owner) {
+				return
+			}
+		}
+	}
 }
 
 // remove takes a node that is in this timeline out of it.

@@ -5,8 +5,10 @@ import (
 	"database/sql"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/internal/sqlstore"
 )
 
 // eraseKeys is how many events, or what is left of how many webhooks, a step looks
@@ -39,7 +41,7 @@ func (s *Store) EraseEvent(ctx context.Context, tenant, eventID string, limit in
 		if len(e.events) == 0 {
 			return fmt.Errorf("event %q: %w", eventID, webhook.ErrNotFound)
 		}
-		return e.eraseEvents(ctx, tx)
+		return e.eraseEvents(ctx, tx, 0)
 	})
 	if err != nil {
 		return webhook.Erased{}, wrap(ctx, "erase event", err)
@@ -77,7 +79,7 @@ func (e *erasing) tenantStep(ctx context.Context, tx *sql.Tx) error {
 		if _, err := tx.ExecContext(ctx, e.s.sql(lockEventsSQL+` UPDATE`), ints(e.events)); err != nil {
 			return err
 		}
-		err = e.eraseEvents(ctx, tx)
+		err = e.eraseEvents(ctx, tx, 0)
 		e.More = true
 		return err
 	}
@@ -98,13 +100,15 @@ func (e *erasing) found(rows *sql.Rows, err error) error {
 
 // eraseEvents deletes rows of the events that were found, which are locked: a
 // replay waits for the lock before it makes a delivery of one. The events
-// themselves go when nothing else of them is left.
-func (e *erasing) eraseEvents(ctx context.Context, tx *sql.Tx) error {
+// themselves go when nothing else of them is left. The first tables of the list
+// can be passed over: with 1 what is pending stays, and its event.
+func (e *erasing) eraseEvents(ctx context.Context, tx *sql.Tx, from int) error {
 	slices.Sort(e.events)
-	for _, table := range []struct {
+	tables := []struct {
 		name  string
 		count *int
-	}{{"{queue}", &e.Deliveries}, {"{deliveries}", &e.Deliveries}, {"{attempts}", new(int)}} {
+	}{{"{queue}", &e.Deliveries}, {"{deliveries}", &e.Deliveries}, {"{attempts}", new(int)}}
+	for _, table := range tables[from:] {
 		n, err := e.eraseRows(ctx, tx, table.name)
 		if err != nil {
 			return err
@@ -130,6 +134,114 @@ func (e *erasing) eraseRows(ctx context.Context, tx *sql.Tx, table string) (int,
 				SELECT x.ctid AS id FROM `+table+` x WHERE x.ekey = ANY (ARRAY[k.ekey]) ORDER BY x.ekey, x.wkey LIMIT $2::bigint FOR UPDATE) r
 			LIMIT $2::bigint)
 		DELETE FROM `+table+` x USING c WHERE x.ctid = c.id`), ints(e.events), e.limit))
+}
+
+// eraseScan is how many events a step of EraseOld looks at.
+const eraseScan = 10_000
+
+// oldCursor marks the cursors of EraseOld.
+const oldCursor = 'o'
+
+// EraseOld implements [webhook.EraseStore].
+func (s *Store) EraseOld(ctx context.Context, req webhook.EraseOldRequest) (res webhook.EraseOldResult, err error) {
+	after := int64(0)
+	if req.After != "" {
+		nums, _, ok := sqlstore.ParseCursor(oldCursor, 1, req.After)
+		if !ok {
+			return res, wrap(ctx, "erase old", webhook.ErrCursor)
+		}
+		after = nums[0]
+	}
+	e := erasing{s: s, limit: req.Limit}
+	next := after
+	err = s.inTx(ctx, setPlans, func(tx *sql.Tx) error {
+		e.Erased, e.events = webhook.Erased{}, nil
+		var more bool
+		var err error
+		if next, more, err = e.findOld(ctx, tx, &req, after); err != nil || len(e.events) == 0 {
+			e.More = more
+			return err
+		}
+		if err = e.eraseEvents(ctx, tx, 1); e.More {
+			next = after // the first of them is not done with
+		}
+		e.More = e.More || more
+		return err
+	})
+	if err != nil {
+		return res, wrap(ctx, "erase old", err)
+	}
+	s.events.forget(e.events)
+	return webhook.EraseOldResult{Erased: e.Erased, Next: sqlstore.Cursor(oldCursor, "", next)}, nil
+}
+
+// selectedSQL is true of an event e whose type is among exact types or begins with
+// a prefix.
+const selectedSQL = `(e.type = ANY (%s::text[]) OR EXISTS (SELECT 1 FROM unnest(%s::text[]) p WHERE starts_with(e.type, p)))`
+
+// findOld locks the next events that are to go, and says how far it looked and
+// whether there are more.
+func (e *erasing) findOld(ctx context.Context, tx *sql.Tx, req *webhook.EraseOldRequest, after int64) (next int64, more bool, err error) {
+	before := sqlstore.Micros(req.Before)
+	types, prefixes := split(req.Types)
+	not, notPrefixes := split(req.Except)
+	most := min(req.Limit, eraseKeys)
+	var locked []int64
+	var looked int
+	next = after
+	rows, err := tx.QueryContext(ctx, e.s.sql(`
+		WITH l AS MATERIALIZED (
+			SELECT e.ekey, e.ctid AS id, e.created_at < $3::bigint AND `+fmt.Sprintf(selectedSQL, "$4", "$5")+` AND NOT `+fmt.Sprintf(selectedSQL, "$6", "$7")+` AS wanted
+			FROM {events} e WHERE e.ekey > $1::bigint AND e.ekey < $2::bigint ORDER BY e.ekey LIMIT $8::bigint),
+		c AS MATERIALIZED (
+			SELECT x.ekey FROM l CROSS JOIN LATERAL (
+				SELECT e.ekey FROM {events} e WHERE e.ctid = l.id FOR UPDATE SKIP LOCKED) x
+			WHERE l.wanted LIMIT $9::bigint)
+		SELECT ekey, 0 FROM c
+		UNION ALL
+		SELECT coalesce(max(ekey), $1::bigint), count(*) FROM l`),
+		after, keyAt(before)+1<<21, before, types, prefixes, not, notPrefixes, eraseScan, most)
+	var k int64
+	var n int
+	if err = each(rows, err, func() error {
+		if err := rows.Scan(&k, &n); err != nil {
+			return err
+		}
+		if n == 0 && k != after {
+			locked = append(locked, k)
+		} else {
+			next, looked = k, n
+		}
+		return nil
+	}); err != nil {
+		return after, false, err
+	}
+	more = looked == eraseScan
+	if len(locked) == most {
+		next, more = locked[len(locked)-1], true
+	}
+	if len(locked) == 0 {
+		return next, more, nil
+	}
+	// Only now: what the locks waited for is seen.
+	rows, err = tx.QueryContext(ctx, e.s.sql(`
+		SELECT e.ekey FROM unnest($1::bigint[]) AS e(ekey)
+		WHERE NOT EXISTS (SELECT 1 FROM {queue} q WHERE q.ekey = e.ekey OFFSET 0)
+			AND NOT EXISTS (SELECT 1 FROM {deliveries} d WHERE d.ekey = ANY (ARRAY[e.ekey]) AND d.finished_at >= $2::bigint`+inOrder+`)`), ints(locked), before)
+	return next, more, e.found(rows, err)
+}
+
+// split parts selections into exact types and prefixes.
+func split(selections []string) (types, prefixes string) {
+	var exact, begin textArray
+	for _, p := range selections {
+		if prefix, ok := strings.CutSuffix(p, "*"); ok {
+			begin.add(prefix)
+		} else {
+			exact.add(p)
+		}
+	}
+	return exact.String(), begin.String()
 }
 
 // remains deletes statistics and what is left of the tenant's deleted webhooks,

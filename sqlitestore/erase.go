@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 
 	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/internal/sqlstore"
 )
 
 // EraseTenant implements [webhook.EraseStore].
@@ -130,6 +131,149 @@ func (e *erasing) eventStep(r runner, eventID string) error {
 		return nil
 	}
 	e.events = events
+	return e.dropEvents(r)
+}
+
+// eraseScan is how many events a step of EraseOld looks at, and eraseProbes how
+// many look-ups of deliveries it makes for those that are old enough.
+const (
+	eraseScan   = 10_000
+	eraseProbes = 20_000
+)
+
+// oldCursor marks the cursors of EraseOld.
+const oldCursor = 'o'
+
+// EraseOld implements [webhook.EraseStore]. It looks for what can go while others
+// write, and deletes it in a short transaction.
+func (s *Store) EraseOld(ctx context.Context, req webhook.EraseOldRequest) (res webhook.EraseOldResult, err error) {
+	e := &oldErasing{erasing: erasing{s: s, limit: int64(req.Limit)}, before: req.Before.UnixMicro(), req: &req}
+	if req.After != "" {
+		nums, _, ok := sqlstore.ParseCursor(oldCursor, 1, req.After)
+		if !ok {
+			return res, wrap(ctx, "erase old", webhook.ErrCursor)
+		}
+		e.after = nums[0]
+	}
+	if err = s.read(ctx, e.find); err == nil && len(e.candidates) > 0 {
+		err = s.write(ctx, &op{weight: len(e.rows) + len(e.candidates), other: e.step})
+	}
+	if err != nil {
+		return res, wrap(ctx, "erase old", err)
+	}
+	s.events.forget(e.events)
+	e.More = e.more
+	return webhook.EraseOldResult{Erased: e.Erased, Next: sqlstore.Cursor(oldCursor, "", e.next)}, nil
+}
+
+// oldErasing is one step of EraseOld.
+type oldErasing struct {
+	erasing
+	req         *webhook.EraseOldRequest
+	before      int64
+	after, next int64
+	more        bool
+	candidates  []oldEvent // that may go
+	rows        []deliveryRow
+}
+
+// oldEvent is an event that find has looked at.
+type oldEvent struct {
+	seq    int64
+	tenant string
+	wanted bool
+}
+
+// find looks for events all of whose deliveries were finished in time.
+func (e *oldErasing) find(r runner) error {
+	e.candidates, e.rows, e.next, e.more = nil, nil, e.after, false
+	top, err := e.s.numberAt(r, e.before)
+	if err != nil {
+		return err
+	}
+	var looked []oldEvent
+	if err := r.query(`SELECT seq, tenant, type, published FROM {events} WHERE seq > ? AND seq < ? ORDER BY seq LIMIT ?`,
+		[]any{e.after, top, int64(eraseScan)}, func(v []driver.Value) error {
+			typ := text(v[2])
+			looked = append(looked, oldEvent{integer(v[0]), text(v[1]), integer(v[3]) < e.before && selects(e.req.Types, typ) && !selects(e.req.Except, typ)})
+			return nil
+		}); err != nil {
+		return err
+	}
+	hooks := map[string][]int64{}
+	probes := 0
+	for _, ev := range looked {
+		if !ev.wanted {
+			e.next = ev.seq
+			continue
+		}
+		if probes >= eraseProbes || int64(len(e.candidates)) == e.limit || int64(len(e.rows)) >= e.limit {
+			e.more = true
+			return nil
+		}
+		if _, ok := hooks[ev.tenant]; !ok {
+			if hooks[ev.tenant], err = column(r, `SELECT wkey FROM {webhooks} WHERE tenant = ?`, ev.tenant); err != nil {
+				return err
+			}
+		}
+		rows, free, err := e.deliveries(r, ev.seq, hooks[ev.tenant])
+		if err != nil {
+			return err
+		}
+		probes += 1 + len(hooks[ev.tenant])
+		if free {
+			e.candidates, e.rows = append(e.candidates, ev), append(e.rows, rows...)
+		}
+		e.next = ev.seq
+	}
+	e.more = len(looked) == eraseScan
+	return nil
+}
+
+// deliveries returns those of an event, and whether every one was finished in time.
+func (e *oldErasing) deliveries(r runner, seq int64, hooks []int64) (rows []deliveryRow, free bool, err error) {
+	free = true
+	add := func(v []driver.Value) error {
+		rows = append(rows, deliveryRow{key{integer(v[0]), integer(v[1])}, v[2]})
+		free = free && integer(v[3]) > pending && integer(v[4]) < e.before
+		return nil
+	}
+	for _, wkey := range hooks {
+		if err := r.query(`SELECT wkey, seq, due, state, finished FROM {deliveries} WHERE wkey = ? AND seq = ? AND ekey IS NULL`, []any{wkey, seq}, add); err != nil {
+			return nil, false, err
+		}
+	}
+	err = r.query(`SELECT wkey, seq, due, state, finished FROM {deliveries} INDEXED BY {prefix}deliveries_ekey WHERE ekey = ?`, []any{seq}, add)
+	return rows, free, err
+}
+
+// step deletes what was found, unless it has changed since.
+func (e *oldErasing) step(r runner) error {
+	e.begin()
+	for _, d := range e.rows[:min(int64(len(e.rows)), e.limit)] {
+		n, err := r.exec(`DELETE FROM {deliveries} WHERE wkey = ? AND seq = ? AND state > 1 AND finished < ?`, d.wkey, d.seq, e.before)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			continue
+		}
+		e.Deliveries++
+		if _, err := r.exec(`DELETE FROM {attempts} WHERE wkey = ? AND seq = ?`, d.wkey, d.seq); err != nil {
+			return err
+		}
+	}
+	if int64(len(e.rows)) > e.limit { // the last event is too wide for one step
+		e.candidates = e.candidates[:len(e.candidates)-1]
+		e.next, e.more = e.after, true
+	}
+	for _, ev := range e.candidates {
+		free, err := unsent(r, ev.tenant, []int64{ev.seq})
+		if err != nil {
+			return err
+		}
+		e.events = append(e.events, free...)
+	}
 	return e.dropEvents(r)
 }
 

@@ -56,8 +56,8 @@ var unchecked = []string{
 	"The cost of a call depends on what it returns",       // measured by the benchmarks of each Store
 	"A call looks at no more deliveries than q.Scan says", // counted by the tests of each Store, beside a million
 	"Claim is not idempotent, but after an error",         // takes a connection that breaks: the Stores' own tests
-	"Never secrets.",                                      // the type returned has none
-	"stores w, whose Version is 1",                        // ComesBackAsCreated, with other words
+	"Never secrets.",               // the type returned has none
+	"stores w, whose Version is 1", // ComesBackAsCreated, with other words
 	// Introductions and consequences of sentences that are checked.
 	"A cursor stays valid while webhooks are created and deleted", "It makes Publish idempotent",
 	"not on the backlog of webhooks it passes", "Complete records what came of claimed deliveries", "Release gives leases back unused",

@@ -1,6 +1,9 @@
 package storetest
 
 import (
+	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/seed68722ecd/webhook"
@@ -11,7 +14,11 @@ const (
 		"then deliveries in every state with their attempts, and events; then statistics and what was left of deleted webhooks."
 	saysErasesEvent = "EraseEvent deletes one event with its deliveries in every state and their attempts, or returns ErrNotFound. Statistics, which only count, stay."
 	saysSteps       = "a step deletes at most limit rows of each kind in one atomic, short piece, beside all other calls, and says in More whether another has to follow."
-	saysGoneLater   = "A claim, a result or an extension that comes later finds the delivery gone, as after a pruning."
+	saysErasesOld   = "EraseOld deletes, of all tenants, the events that req selects by their type and that were published before req.Before, " +
+		"with their deliveries and attempts, if every delivery was finished before req.Before: never an event with a pending delivery. " +
+		"It goes through events in the order of their publication from req.After on, and looks at a bounded number of them in a step."
+	saysPassesOver = "What it passes over, as a delivery is not finished yet, only a walk from the start finds again."
+	saysGoneLater  = "A claim, a result or an extension that comes later finds the delivery gone, as after a pruning."
 )
 
 // eraser returns the Store's ability, or ok false where it has none: the check then
@@ -86,7 +93,127 @@ func (r *run) full() (events []string, deliveries []webhook.Delivery, leased []w
 	return []string{"s1", "f1", "c1", "s2", "p1", "leased", "nobody"}, r.deliveries(webhook.DeliveryQuery{Tenant: t1}), leased, tok
 }
 
+// eraseOld walks from after to the end, and returns what was deleted and where the
+// walk ended.
+func (r *run) eraseOld(s webhook.EraseStore, req webhook.EraseOldRequest) (total webhook.Erased, next string) {
+	r.Helper()
+	total = r.steps(req.Limit, func() (webhook.Erased, error) {
+		res, err := s.EraseOld(r.Context(), req)
+		req.After = res.Next
+		return res.Erased, err
+	})
+	return total, req.After
+}
+
 var eraseChecks = []check{
+	{"OldByType", saysErasesOld, func(r *run) {
+		s, ok := r.eraser()
+		if !ok {
+			return
+		}
+		r.create(t1, "wh_1", nil)
+		r.create(t1, "wh_2", nil)
+		r.create(t2, "wh_9", nil)
+		r.create("tenant-3", "wh_none", func(w *webhook.WebhookRecord) { w.Active = false })
+		types := []string{"a.b", "a.c", "a.c.d", "ab", "b"}
+		publish := func(prefix string) {
+			for i, typ := range types {
+				for tenant, of := range map[string]string{t1: "1", t2: "2", "tenant-3": "3"} {
+					r.publish(r.request(tenant, fmt.Sprint(prefix, of, i), typ))
+				}
+			}
+			ds, tok := r.claimN(3 * len(types))
+			for _, d := range ds {
+				r.finish(r.success(d.Delivery, tok))
+			}
+		}
+		publish("old")
+		r.pass(time.Hour)
+		cut := r.now
+		r.pass(time.Hour)
+		publish("new")
+		left := func() (events []string) {
+			for _, prefix := range []string{"old", "new"} {
+				for i := range types {
+					for tenant, of := range map[string]string{t1: "1", t2: "2", "tenant-3": "3"} {
+						if _, err := r.store.GetEvent(r.Context(), tenant, fmt.Sprint(prefix, of, i)); err == nil {
+							events = append(events, fmt.Sprint(prefix, of, i))
+						}
+					}
+				}
+			}
+			slices.Sort(events)
+			return events
+		}
+		for _, c := range []struct {
+			types, except []string
+			gone          int // events of each tenant
+			left          string
+		}{
+			{[]string{"c", "a.d", "a.b.*", "b.*", "A.b"}, nil, 0, "0 1 2 3 4"},
+			{[]string{"a.*"}, []string{"a.c.*", "a.b"}, 1, "0 2 3 4"},
+			{[]string{"a.*", "b"}, []string{"a.c.*"}, 2, "2 3"},
+			{[]string{"a.c.d", "x"}, nil, 1, "3"},
+		} {
+			got, _ := r.eraseOld(s, webhook.EraseOldRequest{Types: c.types, Except: c.except, Before: cut, Limit: 2})
+			r.same(fmt.Sprintf("what was deleted of %q except %q", c.types, c.except), webhook.Erased{Events: 3 * c.gone, Deliveries: 3 * c.gone}, got)
+			var want []string
+			for _, of := range []string{"1", "2", "3"} {
+				for i := range types {
+					want = append(want, fmt.Sprint("new", of, i))
+				}
+				for _, i := range strings.Fields(c.left) {
+					want = append(want, "old"+of+i)
+				}
+			}
+			slices.Sort(want)
+			r.same(fmt.Sprintf("events left after %q except %q", c.types, c.except), want, left())
+		}
+		r.same("deliveries left", 2*(1+len(types)), len(r.deliveries(webhook.DeliveryQuery{Tenant: t1})))
+	}},
+	{"OldButNotFinished", saysErasesOld, func(r *run) {
+		s, ok := r.eraser()
+		if !ok {
+			return
+		}
+		r.history() // p1 has deliveries that wait for a day
+		r.publish(r.request(t1, "leased", "a.b"))
+		r.claimN(2)
+		r.pass(time.Hour)
+		got, _ := r.eraseOld(s, webhook.EraseOldRequest{Types: []string{"a.*"}, Before: r.now, Limit: 3})
+		r.same("what was deleted", webhook.Erased{Events: 4, Deliveries: 8}, got)
+		for _, id := range []string{"p1", "leased"} {
+			if r.gone(id) {
+				r.brokenf("%s is gone, and had pending deliveries", id)
+			}
+		}
+		r.same("deliveries left", 4, len(r.deliveries(webhook.DeliveryQuery{Tenant: t1})))
+	}},
+	{"OldFinishedLate", saysPassesOver, func(r *run) {
+		s, ok := r.eraser()
+		if !ok {
+			return
+		}
+		d, l := r.claimed()
+		r.pass(time.Hour)
+		cut := r.now
+		r.extend(l)
+		r.finish(r.success(d, l.Token))
+		req := webhook.EraseOldRequest{Types: []string{"a.b"}, Before: cut, Limit: 10}
+		got, next := r.eraseOld(s, req)
+		r.same("deleted while a delivery is too young", webhook.Erased{}, got)
+		r.pass(time.Hour)
+		req.Before, req.After = r.now, ""
+		got, _ = r.eraseOld(s, req)
+		r.same("deleted by a walk from the start", webhook.Erased{Events: 1, Deliveries: 1}, got)
+		r.emit(t1, "e2")
+		d, l = r.claimOne()
+		r.finish(r.success(d, l.Token))
+		r.pass(time.Hour)
+		req.Before, req.After = r.now, next
+		got, _ = r.eraseOld(s, req)
+		r.same("deleted by a walk that goes on", webhook.Erased{Events: 1, Deliveries: 1}, got)
+	}},
 	{"Tenant", saysErases, func(r *run) {
 		s, ok := r.eraser()
 		if !ok {

@@ -3,6 +3,7 @@ package storetest
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/seed68722ecd/webhook"
@@ -28,6 +29,21 @@ func (x *twisted) EraseEvent(ctx context.Context, tenant, id string, limit int) 
 		return x.eraseEvent(ctx, s, tenant, id, limit)
 	}
 	return s.EraseEvent(ctx, tenant, id, limit)
+}
+
+func (x *twisted) EraseOld(ctx context.Context, req webhook.EraseOldRequest) (webhook.EraseOldResult, error) {
+	s, ok := x.Store.(webhook.EraseStore)
+	if !ok {
+		return webhook.EraseOldResult{}, errors.ErrUnsupported
+	}
+	if x.eraseOld != nil {
+		return x.eraseOld(ctx, s, req)
+	}
+	return s.EraseOld(ctx, req)
+}
+
+func erasingOld(f func(ctx context.Context, s webhook.EraseStore, req webhook.EraseOldRequest) (webhook.EraseOldResult, error)) func() *twisted {
+	return func() *twisted { return &twisted{eraseOld: f} }
 }
 
 func erasingTenant(f func(ctx context.Context, s webhook.EraseStore, tenant string, limit int) (webhook.Erased, error)) func() *twisted {
@@ -62,6 +78,33 @@ func remembering() *twisted {
 }
 
 var brokenErasers = []broken{
+	{"takes a prefix for any beginning", "Erase/OldByType", erasingOld(func(ctx context.Context, s webhook.EraseStore, req webhook.EraseOldRequest) (webhook.EraseOldResult, error) {
+		for _, p := range req.Types {
+			if p == "a.*" {
+				req.Types = append(slices.Clone(req.Types), "ab")
+			}
+		}
+		return s.EraseOld(ctx, req)
+	})},
+	{"takes no notice of exceptions", "Erase/OldByType", erasingOld(func(ctx context.Context, s webhook.EraseStore, req webhook.EraseOldRequest) (webhook.EraseOldResult, error) {
+		req.Except = nil
+		return s.EraseOld(ctx, req)
+	})},
+	{"deletes what is young", "Erase/OldByType", erasingOld(func(ctx context.Context, s webhook.EraseStore, req webhook.EraseOldRequest) (webhook.EraseOldResult, error) {
+		req.Before = req.Before.Add(24 * time.Hour)
+		return s.EraseOld(ctx, req)
+	})},
+	{"deletes what waits", "Erase/OldButNotFinished", erasingOld(func(ctx context.Context, s webhook.EraseStore, req webhook.EraseOldRequest) (webhook.EraseOldResult, error) {
+		res, err := s.EraseOld(ctx, req)
+		if done, e := s.EraseEvent(ctx, t1, "p1", 100); e == nil {
+			res.Events, res.Deliveries = res.Events+done.Events, res.Deliveries+done.Deliveries
+		}
+		return res, err
+	})},
+	{"begins anew in every step", "Erase/OldFinishedLate", erasingOld(func(ctx context.Context, s webhook.EraseStore, req webhook.EraseOldRequest) (webhook.EraseOldResult, error) {
+		req.Before = req.Before.Add(time.Hour)
+		return s.EraseOld(ctx, req)
+	})},
 	{"deletes the webhooks only", "Erase/Tenant", erasingTenant(func(ctx context.Context, s webhook.EraseStore, tenant string, limit int) (webhook.Erased, error) {
 		store := s.(webhook.Store)
 		p, err := store.ListWebhooks(ctx, webhook.WebhookQuery{Tenant: tenant, Limit: limit})

@@ -40,6 +40,7 @@ type twisted struct {
 	stats          func(ctx context.Context, s webhook.Store, q webhook.StatsQuery) ([]webhook.StatsBucket, error)
 	prune          func(ctx context.Context, s webhook.Store, before time.Time, limit int) (int, error)
 	eraseTenant    func(ctx context.Context, s webhook.EraseStore, tenant string, limit int) (webhook.Erased, error)
+	eraseOld       func(ctx context.Context, s webhook.EraseStore, req webhook.EraseOldRequest) (webhook.EraseOldResult, error)
 	eraseEvent     func(ctx context.Context, s webhook.EraseStore, tenant, id string, limit int) (webhook.Erased, error)
 	backlog        func(ctx context.Context, s webhook.BacklogStore, q webhook.BacklogQuery) (webhook.Backlog, error)
 }
