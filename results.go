@@ -144,7 +144,7 @@ func (e *engine) record(ctx context.Context, batch []*job) {
 			return
 		}
 		e.d.log.Warn("webhook: results could not be recorded, will retry", "count", len(batch), "error", err, "failures", failures)
-		if failures > 1 && len(batch) > 1 {
+		if failures > 1 && !errors.Is(err, context.DeadlineExceeded) {
 			// One result that the store cannot take must not hold up the others.
 			if batch = e.recordSingly(ctx, batch); len(batch) == 0 {
 				return
@@ -156,18 +156,24 @@ func (e *engine) record(ctx context.Context, batch []*job) {
 	}
 }
 
-// recordSingly writes results one by one, sets those aside that are refused,
-// and returns what is left when it is not the results but the store.
+// recordSingly writes results one by one, without texts where the store takes
+// them only so, sets those aside that are refused, and returns what is left when
+// it is not the results but the store. Results that were tried come last then, so
+// that the next time shows what becomes of others.
 func (e *engine) recordSingly(ctx context.Context, batch []*job) []*job {
 	var refused []*job
 	for i, j := range batch {
-		if err := e.complete(ctx, batch[i:i+1]); err == nil {
+		err := e.complete(ctx, batch[i:i+1])
+		if err != nil && ctx.Err() == nil {
+			err = e.completeBare(ctx, j, err)
+		}
+		if err == nil {
 			e.recorded(batch[i : i+1])
 			continue
 		}
 		refused = append(refused, j)
-		if len(refused) == i+1 && i > 0 { // nothing but failures
-			return batch
+		if len(refused) == i+1 && (i > 0 || len(batch) == 1) { // nothing but failures
+			return append(slices.Clone(batch[i+1:]), refused...)
 		}
 	}
 	for _, j := range refused {
@@ -176,14 +182,43 @@ func (e *engine) recordSingly(ctx context.Context, batch []*job) []*job {
 	return nil
 }
 
+// bareText is the error of an attempt whose texts the store refused.
+const bareText = "the store refused the texts of this attempt"
+
+// completeBare records a result without what the receiver sent and without the
+// text of its error, after the store has refused it with them: they are the
+// likeliest reason. A log without a text is better than an attempt that is made
+// again after every restart. The texts are kept until the store has taken the
+// rest; it returns refused, the error of before, where there are none.
+func (e *engine) completeBare(ctx context.Context, j *job, refused error) error {
+	e.mu.Lock()
+	full := j.result.Attempt
+	if full == nil || full.Error == "" && len(full.ResponseBody) == 0 && len(full.ResponseHeaders) == 0 {
+		e.mu.Unlock()
+		return refused
+	}
+	bare := *full
+	bare.ResponseBody, bare.ResponseHeaders = nil, nil
+	bare.ResponseTruncated = full.ResponseTruncated || len(full.ResponseBody) > 0
+	if bare.Error != "" {
+		bare.Error = bareText
+	}
+	j.result.Attempt = &bare
+	e.mu.Unlock()
+	err := e.complete(ctx, []*job{j})
+	if err != nil {
+		e.mu.Lock()
+		j.result.Attempt = full
+		e.mu.Unlock()
+		return err
+	}
+	e.d.log.Error("webhook: the store refuses the texts of an attempt, which is recorded without them", "delivery", j.Delivery.ID, "error", refused)
+	return nil
+}
+
 // setAside puts a result that the store refuses back in line after a while.
-// From the second time on it comes without what the receiver sent, which is
-// the likeliest reason.
 func (e *engine) setAside(j *job) {
 	j.refusals++
-	if a := j.result.Attempt; a != nil && j.refusals > 1 {
-		a.ResponseBody, a.ResponseHeaders, a.ResponseTruncated = nil, nil, true
-	}
 	e.d.log.Error("webhook: the store refuses a result, will try again", "delivery", j.Delivery.ID, "times", j.refusals)
 	time.AfterFunc(storeRetry(j.refusals), func() { e.results.again(j) })
 }
