@@ -5,5 +5,7 @@
 //   - the documented receiver of a few lines, behind Express and behind Fastify;
 //   - the libraries of Standard Webhooks and of Svix for Node, and that of
 //     Standard Webhooks for Go;
+//   - nginx, HAProxy, Node and Go as servers that close idle connections soon, or
+//     answer before they have read a body;
 //   - Node's own crypto for Ed25519, and its JSON for the form of the body.
 package interop
