@@ -51,9 +51,22 @@ logfile = %s
 	if err := errors.Join(os.WriteFile(config, []byte(text), 0o600), p.own(config), p.own(dir)); err != nil {
 		return nil, err
 	}
+	out, err := p.beside("TERM", program, config)
+	if err != nil {
+		return nil, err
+	}
+	if err := ready(b.DSN("default_query_exec_mode=simple_protocol"), filepath.Join(dir, "log"), startLimit); err != nil {
+		return nil, fmt.Errorf("PgBouncer: %w\n%s", err, out)
+	}
+	return b, nil
+}
+
+// beside starts a program as the server's user. It stops with the server, by a
+// signal; what it writes meanwhile is in the buffer.
+func (p *Postgres) beside(signal, program string, args ...string) (*bytes.Buffer, error) {
 	// The shell ends it when its input ends, as the server's does.
-	const script = `exec 3<&0; "$@" <&- 3<&- & pid=$!; (read -r _ <&3; kill -TERM $pid) 2>/dev/null & exec 3<&-; wait $pid`
-	cmd := exec.CommandContext(context.Background(), "sh", "-c", script, "sh", program, config) //nolint:gosec // a program of the system's
+	const script = `exec 3<&0; sig=$1; shift; "$@" <&- 3<&- & pid=$!; (read -r _ <&3; kill -$sig $pid) 2>/dev/null & exec 3<&-; wait $pid`
+	cmd := exec.CommandContext(context.Background(), "sh", append([]string{"-c", script, "sh", signal, program}, args...)...) //nolint:gosec // a program of the system's
 	p.demote(cmd)
 	out := &bytes.Buffer{}
 	cmd.Stdout, cmd.Stderr = out, out
@@ -66,13 +79,10 @@ logfile = %s
 	}
 	p.besides = append(p.besides, func() error {
 		end.Close()
-		_ = cmd.Wait() // it was killed
+		_ = cmd.Wait() // it was told to end
 		return nil
 	})
-	if err := ready(b.DSN("default_query_exec_mode=simple_protocol"), filepath.Join(dir, "log"), startLimit); err != nil {
-		return nil, fmt.Errorf("PgBouncer: %w\n%s", err, out)
-	}
-	return b, nil
+	return out, nil
 }
 
 // DSN returns the connection string, with options of the driver's.

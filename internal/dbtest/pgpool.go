@@ -1,8 +1,6 @@
 package dbtest
 
 import (
-	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -70,26 +68,11 @@ use_watchdog = off
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	// The shell ends it when its input ends, as the server's does.
-	const script = `exec 3<&0; "$@" <&- 3<&- & pid=$!; (read -r _ <&3; kill -INT $pid) 2>/dev/null & exec 3<&-; wait $pid`
 	file := func(name string) string { return filepath.Join(dir, name) }
-	cmd := exec.CommandContext(context.Background(), "sh", "-c", script, "sh", program, "-n", //nolint:gosec // a program of the system's
-		"-f", file("pgpool.conf"), "-F", file("pcp.conf"), "-a", file("pool_hba.conf"))
-	primary.demote(cmd)
-	out := &bytes.Buffer{}
-	cmd.Stdout, cmd.Stderr = out, out
-	end, err := cmd.StdinPipe()
+	out, err := primary.beside("INT", program, "-n", "-f", file("pgpool.conf"), "-F", file("pcp.conf"), "-a", file("pool_hba.conf"))
 	if err != nil {
 		return nil, err
 	}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	primary.besides = append(primary.besides, func() error {
-		end.Close()
-		_ = cmd.Wait() // it was told to end
-		return nil
-	})
 	if err := ready(b.DSN(), file("log"), startLimit); err != nil {
 		return nil, fmt.Errorf("pgpool-II: %w\n%s", err, out)
 	}
