@@ -136,6 +136,9 @@ func (d *Dispatcher) UpdateWebhook(ctx context.Context, tenant, id string, versi
 	if u.Headers == nil {
 		rec.Headers = stored // also when they cannot be opened
 	}
+	if u.Active != nil {
+		rec.setActive(*u.Active, u.DisabledReason, d.now())
+	}
 	if err := d.write(ctx, &rec); err != nil {
 		return Webhook{}, prefixed("update webhook", err)
 	}
@@ -147,11 +150,9 @@ func (d *Dispatcher) UpdateWebhook(ctx context.Context, tenant, id string, versi
 // ErrNotFound when there is no such webhook.
 func (d *Dispatcher) EnableWebhook(ctx context.Context, tenant, id string) (Webhook, error) {
 	rec, err := d.modify(ctx, tenant, id, func(rec *WebhookRecord, _ time.Time) error {
-		if rec.Active {
+		if !rec.setActive(true, "", time.Time{}) {
 			return errUnchanged
 		}
-		rec.Active, rec.DisabledReason, rec.DisabledAt = true, "", time.Time{}
-		rec.FailingSince = time.Time{}
 		return nil
 	})
 	if err != nil {
@@ -173,16 +174,29 @@ func (d *Dispatcher) DisableWebhook(ctx context.Context, tenant, id, reason stri
 		return Webhook{}, prefixed("disable webhook", err)
 	}
 	rec, err := d.modify(ctx, tenant, id, func(rec *WebhookRecord, now time.Time) error {
-		if !rec.Active {
+		if !rec.setActive(false, reason, now) {
 			return errUnchanged
 		}
-		rec.Active, rec.DisabledReason, rec.DisabledAt = false, orDefault(reason, reasonByHand), now
 		return nil
 	})
 	if err != nil {
 		return Webhook{}, prefixed("disable webhook", err)
 	}
 	return d.shown(&rec), nil
+}
+
+// setActive enables a webhook, or disables it for a reason, and reports whether
+// that changes anything.
+func (r *WebhookRecord) setActive(active bool, reason string, now time.Time) bool {
+	switch {
+	case active == r.Active:
+		return false
+	case active:
+		r.Active, r.DisabledReason, r.DisabledAt, r.FailingSince = true, "", time.Time{}, time.Time{}
+	default:
+		r.Active, r.DisabledReason, r.DisabledAt = false, orDefault(reason, reasonByHand), now
+	}
+	return true
 }
 
 // DeleteWebhook removes a webhook and its secrets, or returns ErrNotFound. No
@@ -210,6 +224,9 @@ type Rotation struct {
 	// one that has leaked; below 0 is refused, and there is no upper bound. Nil
 	// keeps the configured overlap.
 	Overlap *time.Duration
+	// Version is the version of the webhook that is to be rotated: at another one
+	// the rotation is refused with ErrConflict. 0 means whatever there is.
+	Version int64
 }
 
 // Format prints the rotation without the secret, whatever the verb.
@@ -230,8 +247,8 @@ func (r Rotation) LogValue() slog.Value {
 // check that header can change over without missing anything. At most five
 // secrets sign at once: the oldest is dropped. Errors: ErrUnreadable when the
 // old ones cannot be decrypted and so cannot go on signing (an Overlap of 0
-// replaces them), ErrNotFound, and a *ValidationError for a secret or an overlap
-// that cannot be used.
+// replaces them), ErrNotFound, ErrConflict (see [Rotation]), and a
+// *ValidationError for a secret or an overlap that cannot be used.
 func (d *Dispatcher) RotateSecret(ctx context.Context, tenant, id string, r Rotation) (Webhook, Secret, error) {
 	var bad ValidationError
 	text := r.Secret
@@ -248,6 +265,9 @@ func (d *Dispatcher) RotateSecret(ctx context.Context, tenant, id string, r Rota
 		return Webhook{}, Secret{}, prefixed("rotate secret", err)
 	}
 	rec, err := d.modify(ctx, tenant, id, func(rec *WebhookRecord, now time.Time) error {
+		if r.Version != 0 && r.Version != rec.Version {
+			return ErrConflict
+		}
 		secrets := []SecretRecord{{Value: text, CreatedAt: now}}
 		for i := range rec.Secrets {
 			if end := now.Add(overlap); rec.Secrets[i].ExpiresAt.IsZero() || rec.Secrets[i].ExpiresAt.After(end) {

@@ -442,3 +442,45 @@ func TestWebhookLogsWithoutCredentials(t *testing.T) {
 		t.Errorf("a spec is logged as %s", got)
 	}
 }
+
+// Settings and the state change in one write, at one version; a rotation may be
+// bound to a version too.
+func TestUpdateWebhook_ActiveIsPartOfTheWrite(t *testing.T) {
+	d, err := New(NewMemoryStore(MemoryConfig{}), Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := t.Context()
+	w, _, err := d.CreateWebhook(ctx, tenant, WebhookSpec{Name: "a", URL: "https://a.example.com/", Events: []string{"*"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	off, err := d.UpdateWebhook(ctx, tenant, w.ID, w.Version, WebhookUpdate{Name: new("b"), Active: new(false), DisabledReason: "moving"})
+	if err != nil || off.Active || off.DisabledReason != "moving" || off.DisabledAt.IsZero() || off.Name != "b" || off.Version != w.Version+1 {
+		t.Fatalf("%+v, %v", off, err)
+	}
+	again, err := d.UpdateWebhook(ctx, tenant, w.ID, off.Version, WebhookUpdate{Active: new(false), DisabledReason: "other"})
+	if err != nil || again.DisabledReason != "moving" || !again.DisabledAt.Equal(off.DisabledAt) {
+		t.Errorf("disabled again: %+v, %v", again, err)
+	}
+	if _, err := d.UpdateWebhook(ctx, tenant, w.ID, off.Version, WebhookUpdate{Active: new(true)}); !errors.Is(err, ErrConflict) {
+		t.Errorf("at an old version: %v", err)
+	}
+	if _, err := d.UpdateWebhook(ctx, tenant, w.ID, again.Version, WebhookUpdate{Active: new(false), DisabledReason: strings.Repeat("x", 1025)}); !errors.Is(err, ErrInvalid) {
+		t.Errorf("a long reason: %v", err)
+	}
+	on, err := d.UpdateWebhook(ctx, tenant, w.ID, again.Version, WebhookUpdate{Active: new(true)})
+	if err != nil || !on.Active || on.DisabledReason != "" || !on.DisabledAt.IsZero() {
+		t.Errorf("enabled: %+v, %v", on, err)
+	}
+	off, err = d.UpdateWebhook(ctx, tenant, w.ID, on.Version, WebhookUpdate{Active: new(false)})
+	if err != nil || off.DisabledReason != reasonByHand {
+		t.Errorf("without a reason: %+v, %v", off, err)
+	}
+	if _, _, err := d.RotateSecret(ctx, tenant, w.ID, Rotation{Version: on.Version}); !errors.Is(err, ErrConflict) {
+		t.Errorf("rotated at an old version: %v", err)
+	}
+	if _, _, err := d.RotateSecret(ctx, tenant, w.ID, Rotation{Version: off.Version}); err != nil {
+		t.Error(err)
+	}
+}

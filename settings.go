@@ -77,6 +77,7 @@ func (r *settingsRules) apply(w *Webhook, u WebhookUpdate) error {
 
 	var bad ValidationError
 	r.check(&bad, &next)
+	checkText(&bad, "disabledReason", u.DisabledReason, MaxDescriptionLength)
 	if err := bad.err(); err != nil {
 		return err
 	}

@@ -122,9 +122,8 @@ type WebhookSpec struct {
 }
 
 // WebhookUpdate changes settings of a webhook; nil fields stay as they are.
-// Limits and units are those of [WebhookSpec]. Whether it is active is changed by
-// [Dispatcher.EnableWebhook] and [Dispatcher.DisableWebhook], the secret by
-// [Dispatcher.RotateSecret].
+// Limits and units are those of [WebhookSpec]. All of it is one write: the webhook
+// has every change or none. The secret is changed by [Dispatcher.RotateSecret].
 type WebhookUpdate struct {
 	Name        *string
 	URL         *string
@@ -135,4 +134,11 @@ type WebhookUpdate struct {
 	Timeout     *time.Duration
 	MaxRetries  *int
 	RateLimit   *float64 // new(0.0) lifts it
+	// Active enables or disables, as [Dispatcher.EnableWebhook] and
+	// [Dispatcher.DisableWebhook] do for whatever version there is. A webhook that is
+	// so already stays as it is.
+	Active *bool
+	// DisabledReason is the reason when Active disables the webhook. Empty means
+	// "disabled by hand"; at most 1024 bytes.
+	DisabledReason string
 }

@@ -83,20 +83,39 @@ func (s *server) updateWebhook(ctx context.Context, a Access, id string, version
 			return webhook.Webhook{}, webhook.ErrConflict
 		}
 		change := u
+		if u.Active != nil && *u.Active == w.Active {
+			change.Active = nil // nothing to change is no change
+		}
+		fields := updateFields(u)
+		if len(fields) == 0 && change.Active == nil {
+			return w, nil
+		}
 		if change.Headers, err = keepHeaders(u.Headers, w.Headers); err != nil {
 			return webhook.Webhook{}, err
 		}
-		rec := auditOf(ActionUpdate, w)
-		rec.Fields = updateFields(u)
-		rec.TLSVerificationOff = !w.VerifyTLS
+		var records []AuditRecord
+		if len(fields) > 0 {
+			records = append(records, auditOf(ActionUpdate, w))
+			records[0].Fields = fields
+		}
+		if change.Active != nil {
+			records = append(records, auditOf(activeAction(*change.Active), w))
+		}
 		if u.VerifyTLS != nil {
-			rec.TLSVerificationOff = !*u.VerifyTLS
+			for i := range records {
+				records[i].TLSVerificationOff = !*u.VerifyTLS
+			}
 		}
 		at := w.Version
-		err = s.audited(ctx, a, rec, func() error {
+		write := func() error {
 			w, err = s.d.UpdateWebhook(ctx, a.Tenant, id, at, change)
 			return err
-		})
+		}
+		for _, rec := range slices.Backward(records) { // all of them come before the one write
+			next := write
+			write = func() error { return s.audited(ctx, a, rec, next) }
+		}
+		err = write()
 		if errors.Is(err, webhook.ErrConflict) && version == 0 {
 			continue // each round another writer has succeeded, so this ends
 		}
@@ -104,19 +123,29 @@ func (s *server) updateWebhook(ctx context.Context, a Access, id string, version
 	}
 }
 
-// setActive enables or disables a webhook; reason is for disabling.
-func (s *server) setActive(ctx context.Context, a Access, id string, active bool, reason string) (webhook.Webhook, error) {
+// activeAction is what setting a webhook active or not is recorded as.
+func activeAction(active bool) AuditAction {
+	if active {
+		return ActionEnable
+	}
+	return ActionDisable
+}
+
+// setActive enables or disables a webhook, if it is still at the version; version 0
+// stands for whatever it is at. The reason is for disabling.
+func (s *server) setActive(ctx context.Context, a Access, id string, version int64, active bool, reason string) (webhook.Webhook, error) {
+	if version != 0 {
+		return s.updateWebhook(ctx, a, id, version, webhook.WebhookUpdate{Active: &active, DisabledReason: reason})
+	}
 	w, err := s.changeable(ctx, a, id)
 	if err != nil {
 		return webhook.Webhook{}, err
 	}
-	action := ActionEnable
 	change := func() (webhook.Webhook, error) { return s.d.EnableWebhook(ctx, a.Tenant, id) }
 	if !active {
-		action = ActionDisable
 		change = func() (webhook.Webhook, error) { return s.d.DisableWebhook(ctx, a.Tenant, id, reason) }
 	}
-	err = s.audited(ctx, a, auditOf(action, w), func() error {
+	err = s.audited(ctx, a, auditOf(activeAction(active), w), func() error {
 		w, err = change()
 		return err
 	})

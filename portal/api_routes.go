@@ -1,7 +1,9 @@
 package portal
 
 import (
+	"crypto/sha256"
 	_ "embed"
+	"encoding/hex"
 	"net/http"
 	"strconv"
 )
@@ -11,6 +13,15 @@ import (
 //
 //go:embed openapi.json
 var openAPI []byte
+
+// openAPITag is the ETag of the description.
+var openAPITag = contentTag(openAPI)
+
+// contentTag returns an ETag for what never changes while the program runs.
+func contentTag(content []byte) string {
+	sum := sha256.Sum256(content)
+	return etag(hex.EncodeToString(sum[:8]))
+}
 
 // apiHandler answers, or returns why not before anything was written.
 type apiHandler func(w http.ResponseWriter, r *http.Request, a Access) error
@@ -45,7 +56,10 @@ func (s *server) apiRoutes() []route {
 }
 
 // apiDocument answers GET openapi.json.
-func apiDocument(w http.ResponseWriter, _ *http.Request, _ Access) error {
+func apiDocument(w http.ResponseWriter, r *http.Request, _ Access) error {
+	if done, err := notModified(w, r, openAPITag); done || err != nil {
+		return err
+	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(len(openAPI)))
 	_, _ = w.Write(openAPI) // the client has gone: nobody to tell

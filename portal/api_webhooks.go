@@ -2,7 +2,6 @@ package portal
 
 import (
 	"net/http"
-	"slices"
 
 	"github.com/seed68722ecd/webhook"
 )
@@ -68,7 +67,14 @@ func (s *server) apiGetWebhook(w http.ResponseWriter, r *http.Request, a Access)
 	if err != nil {
 		return err
 	}
-	return s.answerCurrent(w, r, a, wh)
+	recent, err := s.recentStats(r.Context(), a, []webhook.Webhook{wh})
+	if err != nil {
+		return err
+	}
+	if done, err := notModified(w, r, etagOf(wh, a.view(wh, recent[wh.ID]))); done || err != nil {
+		return err
+	}
+	return answerWebhook(w, http.StatusOK, a, wh, recent[wh.ID], webhook.Secret{})
 }
 
 // apiUpdateWebhook answers PATCH webhooks/{id}.
@@ -80,9 +86,8 @@ func (s *server) apiUpdateWebhook(w http.ResponseWriter, r *http.Request, a Acce
 	u := webhook.WebhookUpdate{
 		Name: o.text("name"), URL: o.text("url"), Events: o.texts("events"), Description: o.text("description"),
 		Headers: o.headers("headers"), VerifyTLS: o.flag("sslVerification"), Timeout: o.seconds("timeout"), MaxRetries: o.integer("maxRetries"),
-		RateLimit: o.number("rateLimit"),
+		RateLimit: o.number("rateLimit"), Active: o.flag("active"),
 	}
-	active := o.flag("active")
 	if _, given := o.fields["secret"]; given {
 		o.take("secret", "")
 		o.refuse("secret", "cannot be set here: rotate it")
@@ -102,32 +107,10 @@ func (s *server) apiUpdateWebhook(w http.ResponseWriter, r *http.Request, a Acce
 	if err != nil {
 		return err
 	}
-	if len(updateFields(u)) > 0 {
-		if wh, err = s.updateWebhook(r.Context(), a, id, version, u); err != nil {
-			return err
-		}
-	}
-	if active != nil && *active != wh.Active {
-		if wh, err = s.setActive(r.Context(), a, id, *active, ""); err != nil {
-			return err
-		}
+	if wh, err = s.updateWebhook(r.Context(), a, id, version, u); err != nil {
+		return err
 	}
 	return s.answerCurrent(w, r, a, wh)
-}
-
-// matched returns the version of a webhook that the request's If-Match names, or
-// 0 where it names any.
-func matched(r *http.Request, wh webhook.Webhook) (int64, error) {
-	versions, whatever, err := ifMatch(r)
-	switch {
-	case err != nil:
-		return 0, err
-	case whatever:
-		return 0, nil
-	case !slices.Contains(versions, wh.Version):
-		return 0, errPrecondition
-	}
-	return wh.Version, nil
 }
 
 // apiDeleteWebhook answers DELETE webhooks/{id}.
@@ -139,7 +122,7 @@ func (s *server) apiDeleteWebhook(w http.ResponseWriter, r *http.Request, a Acce
 	if err := o.done(); err != nil {
 		return err
 	}
-	if err := s.ifUnchanged(r, a); err != nil {
+	if _, err := s.ifUnchanged(r, a); err != nil {
 		return err
 	}
 	if err := s.deleteWebhook(r.Context(), a, r.PathValue("id")); err != nil {
@@ -149,17 +132,17 @@ func (s *server) apiDeleteWebhook(w http.ResponseWriter, r *http.Request, a Acce
 	return nil
 }
 
-// ifUnchanged evaluates an If-Match where it is optional.
-func (s *server) ifUnchanged(r *http.Request, a Access) error {
-	if len(r.Header.Values("If-Match")) == 0 {
-		return nil
+// ifUnchanged evaluates the conditions of a write where they are optional, and
+// returns the version that they name, or 0.
+func (s *server) ifUnchanged(r *http.Request, a Access) (int64, error) {
+	if len(r.Header.Values("If-Match")) == 0 && len(r.Header.Values("If-None-Match")) == 0 {
+		return 0, nil
 	}
 	wh, err := s.changeable(r.Context(), a, r.PathValue("id"))
 	if err != nil {
-		return err
+		return 0, err
 	}
-	_, err = matched(r, wh)
-	return err
+	return matched(r, wh)
 }
 
 // apiEnableWebhook answers POST webhooks/{id}/enable.
@@ -184,10 +167,11 @@ func (s *server) apiSetActive(w http.ResponseWriter, r *http.Request, a Access, 
 	if err := o.done(); err != nil {
 		return err
 	}
-	if err := s.ifUnchanged(r, a); err != nil {
+	version, err := s.ifUnchanged(r, a)
+	if err != nil {
 		return err
 	}
-	wh, err := s.setActive(r.Context(), a, r.PathValue("id"), active, reason)
+	wh, err := s.setActive(r.Context(), a, r.PathValue("id"), version, active, reason)
 	if err != nil {
 		return err
 	}
@@ -209,7 +193,7 @@ func (s *server) apiRotateSecret(w http.ResponseWriter, r *http.Request, a Acces
 	if err := o.done(); err != nil {
 		return err
 	}
-	if err := s.ifUnchanged(r, a); err != nil {
+	if rot.Version, err = s.ifUnchanged(r, a); err != nil {
 		return err
 	}
 	wh, secret, err := s.rotateSecret(r.Context(), a, r.PathValue("id"), rot)
@@ -236,7 +220,7 @@ func (s *server) answerCurrent(w http.ResponseWriter, r *http.Request, a Access,
 // answerWebhook answers with a webhook, and with its secret if there is one to show.
 func answerWebhook(w http.ResponseWriter, status int, a Access, wh webhook.Webhook, recent []webhook.StatsBucket, secret webhook.Secret) error {
 	v := a.view(wh, recent)
+	w.Header().Set("ETag", etagOf(wh, v))
 	v.Secret = secret.Reveal()
-	w.Header().Set("ETag", etag(wh.Version))
 	return answerJSON(w, status, v)
 }

@@ -29,7 +29,8 @@ func specFields(s webhook.WebhookSpec) []string {
 	})
 }
 
-// updateFields names what an update was given.
+// updateFields names the settings that an update was given; whether the webhook
+// is active has records of its own.
 func updateFields(u webhook.WebhookUpdate) []string {
 	return given(map[string]bool{
 		"name":            u.Name != nil,

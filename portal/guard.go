@@ -105,6 +105,10 @@ func (s *server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	case !below || rt == nil && len(allowed) == 0:
 		s.answerProblem(w, r, k, newProblem(http.StatusNotFound, codeNotFound, detailNotFound))
 		return
+	case rt == nil && r.Method == http.MethodOptions:
+		w.Header().Set("Allow", joinMethods(allowed))
+		w.WriteHeader(http.StatusNoContent) // and nothing of CORS: no other origin may ask
+		return
 	case rt == nil:
 		p := newProblem(http.StatusMethodNotAllowed, codeMethod, "This address takes %s, not %.20q.", joinMethods(allowed), r.Method)
 		p.allow = allowed
@@ -163,6 +167,11 @@ func (g *guard) admit(rt *route, r *http.Request) error {
 	if rt.kind == kindAPI && emptyBody(r) {
 		return nil // nothing to misread
 	}
+	if e := r.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
+		p := newProblem(http.StatusUnsupportedMediaType, codeMediaType, "Send the body without a Content-Encoding, got %q.", cut(e))
+		p.headers = map[string]string{"Accept-Encoding": "identity"}
+		return &problemError{p}
+	}
 	want := "application/json"
 	if rt.kind == kindPage {
 		want = "application/x-www-form-urlencoded"
@@ -174,7 +183,12 @@ func (g *guard) admit(rt *route, r *http.Request) error {
 	}
 	if got, params, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || got != want ||
 		params["charset"] != "" && !strings.EqualFold(params["charset"], "utf-8") {
-		return refuse(http.StatusUnsupportedMediaType, codeMediaType, "Send the body as %s, in UTF-8.", want)
+		p := newProblem(http.StatusUnsupportedMediaType, codeMediaType, "Send the body as %s, in UTF-8.", want)
+		p.headers = map[string]string{"Accept": want}
+		if rt.method == http.MethodPatch {
+			p.headers["Accept-Patch"] = "application/json, application/merge-patch+json"
+		}
+		return &problemError{p}
 	}
 	return nil
 }

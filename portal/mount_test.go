@@ -99,11 +99,11 @@ func TestToMount(t *testing.T) {
 func TestMethodsThatARouteDoesNotHave(t *testing.T) {
 	x := newSite(t)
 	for _, c := range []struct{ method, path, allow string }{
-		{http.MethodPut, "/api/webhooks", "GET, HEAD, POST"},
-		{http.MethodOptions, "/api/webhooks/wh_1", "DELETE, GET, HEAD, PATCH"},
-		{http.MethodGet, "/api/webhooks/wh_1/enable", "POST"},
-		{http.MethodTrace, "/api/openapi.json", "GET, HEAD"},
-		{"get", "/api/webhooks", "GET, HEAD, POST"},
+		{http.MethodPut, "/api/webhooks", "GET, HEAD, OPTIONS, POST"},
+		{http.MethodPut, "/api/webhooks/wh_1", "DELETE, GET, HEAD, OPTIONS, PATCH"},
+		{http.MethodGet, "/api/webhooks/wh_1/enable", "OPTIONS, POST"},
+		{http.MethodTrace, "/api/openapi.json", "GET, HEAD, OPTIONS"},
+		{"get", "/api/webhooks", "GET, HEAD, OPTIONS, POST"},
 	} {
 		r := x.do(asManager, c.method, c.path, "")
 		r.problem(http.StatusMethodNotAllowed, codeMethod)
@@ -112,4 +112,11 @@ func TestMethodsThatARouteDoesNotHave(t *testing.T) {
 		}
 	}
 	x.do(asManager, http.MethodHead, "/api/webhooks", "").want(http.StatusOK)
+	for _, login := range []string{asManager, ""} {
+		r := x.do(login, http.MethodOptions, "/api/webhooks/wh_1", "").want(http.StatusNoContent)
+		if got := r.Header.Get("Allow"); got != "DELETE, GET, HEAD, OPTIONS, PATCH" || r.text != "" {
+			t.Errorf("OPTIONS: Allow is %q, %q", got, r.text)
+		}
+	}
+	x.do(asManager, http.MethodOptions, "/api/nothing", "").problem(http.StatusNotFound, codeNotFound)
 }

@@ -127,6 +127,7 @@ type asset struct {
 	body        []byte
 	contentType string
 	versioned   string // its name with its version, for links
+	tag         string // its ETag
 }
 
 var assets = loadAssets()
@@ -144,7 +145,7 @@ func loadAssets() map[string]asset {
 			panic(err)
 		}
 		sum := sha256.Sum256(body)
-		out[f.Name()] = asset{body, types[path.Ext(f.Name())], f.Name() + "?v=" + hex.EncodeToString(sum[:6])}
+		out[f.Name()] = asset{body, types[path.Ext(f.Name())], f.Name() + "?v=" + hex.EncodeToString(sum[:6]), contentTag(body)}
 	}
 	return maps.Clone(out)
 }
@@ -158,11 +159,17 @@ func (s *server) serveAsset(w http.ResponseWriter, r *http.Request, _ Access) {
 		return
 	}
 	h := w.Header()
-	h.Set("Content-Type", f.contentType)
-	h.Set("Content-Length", strconv.Itoa(len(f.body)))
 	if "?"+r.URL.RawQuery == f.versioned[strings.IndexByte(f.versioned, '?'):] {
 		h.Set("Cache-Control", "public, max-age=31536000, immutable")
 	}
+	if done, err := notModified(w, r, f.tag); done || err != nil {
+		if err != nil {
+			s.refusePage(w, r, err)
+		}
+		return
+	}
+	h.Set("Content-Type", f.contentType)
+	h.Set("Content-Length", strconv.Itoa(len(f.body)))
 	w.WriteHeader(http.StatusOK)
 	_, _ = w.Write(f.body)
 }

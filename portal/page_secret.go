@@ -115,7 +115,7 @@ func (s *server) rotatePage(w http.ResponseWriter, r *http.Request, a Access) {
 // enablePage enables a webhook.
 func (s *server) enablePage(w http.ResponseWriter, r *http.Request, a Access) {
 	id := r.PathValue("id")
-	if _, err := s.setActive(r.Context(), a, id, true, ""); err != nil {
+	if _, err := s.setActive(r.Context(), a, id, 0, true, ""); err != nil {
 		s.refusePage(w, r, err)
 		return
 	}
@@ -134,7 +134,7 @@ func (s *server) disablePage(w http.ResponseWriter, r *http.Request, a Access) {
 		return
 	}
 	id, reason := r.PathValue("id"), r.PostForm.Get("reason")
-	if _, err := s.setActive(r.Context(), a, id, false, reason); err != nil {
+	if _, err := s.setActive(r.Context(), a, id, 0, false, reason); err != nil {
 		if p := problemOf(err); len(p.Errors) > 0 {
 			s.ask(w, r, a, p.Status, "disable", "Disable", func(v *askView) { v.Chose, v.Error = reason, p.Errors[0].Reason })
 			return

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"regexp"
 	"slices"
 	"time"
 
@@ -27,6 +28,12 @@ type Config struct {
 	// each for "send test event". Nil means [BuiltinEventTypes]. It restricts
 	// nothing: a webhook may select types that are not in it.
 	EventTypes []EventType
+
+	// Challenge is the WWW-Authenticate of answers with 401, which says how to log
+	// in: a scheme and its parameters, such as `Bearer realm="example"`. Empty means
+	// `Session realm="webhooks"`, of which browsers make nothing. A handler in front
+	// of the portal may set the header instead.
+	Challenge string
 
 	// Audit is told of every change before it is made; see [AuditRecord]. When
 	// it fails the change is not made. Nil means that nobody is told.
@@ -119,6 +126,9 @@ type eventType struct {
 	data              any    // nil: the greeting of SendTest
 }
 
+// challenge is what WWW-Authenticate may hold, as far as it can do harm.
+var challenge = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+( [ -~]+)?$")
+
 // New returns the portal over a dispatcher. The dispatcher need not run in this
 // process. New returns an error when d or Config.Access is nil, an event type of
 // cfg is not a name that can be published or its sample no JSON object, or an
@@ -159,6 +169,9 @@ func newServer(d *webhook.Dispatcher, cfg Config) (*server, error) {
 	if cfg.EventTypes == nil {
 		cfg.EventTypes = BuiltinEventTypes()
 	}
+	if cfg.Challenge == "" {
+		cfg.Challenge = `Session realm="webhooks"`
+	}
 	cfg.Limits = cfg.Limits.withDefaults()
 
 	s := &server{d: d, cfg: cfg, log: cfg.Logger}
@@ -169,6 +182,9 @@ func newServer(d *webhook.Dispatcher, cfg Config) (*server, error) {
 	}
 	if s.guard, err = newGuard(cfg.TrustedOrigins, cfg.FrameAncestors); err != nil {
 		errs = append(errs, err)
+	}
+	if !challenge.MatchString(cfg.Challenge) {
+		errs = append(errs, fmt.Errorf("config: Challenge: must be a scheme and its parameters such as `Bearer realm=\"example\"`, got %q", cut(cfg.Challenge)))
 	}
 	if s.base, err = parseBasePath(cfg.BasePath); err != nil {
 		errs = append(errs, err)

@@ -25,7 +25,8 @@ type problem struct {
 
 	retryAfter time.Duration // sent as Retry-After
 	allow      []string      // sent as Allow
-	more       int           // refused fields that Errors leaves out
+	headers    map[string]string
+	more       int // refused fields that Errors leaves out
 }
 
 // problemField is one refused field.
@@ -134,6 +135,12 @@ func (s *server) answerProblem(w http.ResponseWriter, r *http.Request, k kind, p
 	}
 	if len(p.allow) > 0 {
 		h["Allow"] = []string{joinMethods(p.allow)}
+	}
+	for name, value := range p.headers {
+		h.Set(name, value)
+	}
+	if p.Status == http.StatusUnauthorized && h.Get("WWW-Authenticate") == "" {
+		h.Set("WWW-Authenticate", s.cfg.Challenge)
 	}
 	if k != kindAPI {
 		s.pageProblem(w, r, p)

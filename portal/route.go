@@ -55,6 +55,9 @@ func (s *server) match(method, path string) (rt *route, values map[string]string
 			allowed = append(allowed, http.MethodHead)
 		}
 	}
+	if len(allowed) > 0 {
+		allowed = append(allowed, http.MethodOptions)
+	}
 	slices.Sort(allowed)
 	return nil, nil, allowed, k
 }

@@ -255,8 +255,8 @@ func TestP1_ViewersCannotWrite(t *testing.T) {
 	for name, try := range map[string]func() error{
 		"create":  func() error { _, _, err := x.s.createWebhook(ctx, a, webhook.WebhookSpec{}); return err },
 		"update":  func() error { _, err := x.s.updateWebhook(ctx, a, w.ID, 0, webhook.WebhookUpdate{}); return err },
-		"enable":  func() error { _, err := x.s.setActive(ctx, a, w.ID, true, ""); return err },
-		"disable": func() error { _, err := x.s.setActive(ctx, a, w.ID, false, ""); return err },
+		"enable":  func() error { _, err := x.s.setActive(ctx, a, w.ID, 0, true, ""); return err },
+		"disable": func() error { _, err := x.s.setActive(ctx, a, w.ID, 0, false, ""); return err },
 		"delete":  func() error { return x.s.deleteWebhook(ctx, a, w.ID) },
 		"rotate":  func() error { _, _, err := x.s.rotateSecret(ctx, a, w.ID, webhook.Rotation{}); return err },
 		"test":    func() error { _, err := x.s.sendTest(ctx, a, w.ID, ""); return err },

@@ -90,7 +90,7 @@ func (c *checker) check(r *http.Request, body []byte, resp *http.Response, answe
 	if known {
 		wellFormed, why = c.v.ValidateHttpRequest(plain)
 	}
-	success := resp.StatusCode >= 200 && resp.StatusCode < 300
+	success := resp.StatusCode >= 200 && resp.StatusCode < 300 || resp.StatusCode == http.StatusNotModified
 	if success && !wellFormed {
 		c.t.Errorf("%s was carried out (%d) and the document does not allow it: %s\n%s", op, resp.StatusCode, explain(why), body)
 	}
