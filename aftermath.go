@@ -156,7 +156,9 @@ func (e *engine) watchFailing(j *job, at time.Time) {
 		})
 		return
 	}
-	w, err := e.d.store.GetWebhook(e.attemptCtx, j.Delivery.Tenant, j.Delivery.WebhookID)
+	w, err := timed(e.attemptCtx, e.d, "GetWebhook", e.d.soon(), func(ctx context.Context) (WebhookRecord, error) {
+		return e.d.store.GetWebhook(ctx, j.Delivery.Tenant, j.Delivery.WebhookID)
+	})
 	// A success since then, another spell, or disabled: nothing to warn of.
 	if err != nil || !w.FailingSince.Equal(h.failingSince) || !w.Active {
 		return
@@ -170,16 +172,15 @@ func (e *engine) watchFailing(j *job, at time.Time) {
 
 // disable makes a webhook inactive if, read afresh, it still should be.
 func (e *engine) disable(tenant, id, reason string, should func(*WebhookRecord) bool) {
-	ctx := context.WithoutCancel(e.attemptCtx)
-	ctx, cancel := context.WithTimeout(ctx, recordGrace)
-	defer cancel()
 	done := false
-	rec, err := e.d.modify(ctx, tenant, id, func(rec *WebhookRecord, now time.Time) error {
-		if done = rec.Active && should(rec); !done {
-			return errUnchanged
-		}
-		rec.Active, rec.DisabledReason, rec.DisabledAt = false, reason, now
-		return nil
+	rec, err := timed(context.WithoutCancel(e.attemptCtx), e.d, "UpdateWebhook", e.d.soon(), func(ctx context.Context) (WebhookRecord, error) {
+		return e.d.modify(ctx, tenant, id, func(rec *WebhookRecord, now time.Time) error {
+			if done = rec.Active && should(rec); !done {
+				return errUnchanged
+			}
+			rec.Active, rec.DisabledReason, rec.DisabledAt = false, reason, now
+			return nil
+		})
 	})
 	switch {
 	case err != nil && !errors.Is(err, ErrNotFound):

@@ -130,7 +130,7 @@ func (e *engine) untilRoom() time.Duration {
 func (e *engine) claim(ctx context.Context, req ClaimRequest) (ClaimResult, error) {
 	e.forgetUnknown(ctx)
 	e.claimed = thisMoment() // a store may have counted from here on
-	res, err := e.d.store.Claim(ctx, req)
+	res, err := timed(ctx, e.d, "Claim", e.cfg.StoreTimeout, func(ctx context.Context) (ClaimResult, error) { return e.d.store.Claim(ctx, req) })
 	if seen := e.cfg.Observer.Claimed; seen != nil {
 		took := time.Since(e.claimed.mono)
 		e.d.observed("Claimed", func() { seen(len(res.Deliveries), took, err) })
@@ -146,13 +146,13 @@ func (e *engine) forgetUnknown(ctx context.Context) {
 	if len(e.unknown) == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, recordGrace)
-	defer cancel()
 	leases := make([]Lease, len(e.unknown))
 	for i, token := range e.unknown {
 		leases[i].Token = token
 	}
-	if e.storeRelease(ctx, leases, 0) == nil {
+	if timedRun(ctx, e.d, "Release", e.d.soon(), func(ctx context.Context) error {
+		return e.d.store.Release(ctx, e.d.now(), leases, 0)
+	}) == nil {
 		e.unknown = nil
 	}
 }

@@ -80,6 +80,13 @@ type Config struct {
 	// not told of: events published by other processes, or in transactions of
 	// the host's. 0 means 200 ms; at least 1 ms.
 	PollInterval time.Duration
+	// StoreTimeout is how long one call of the Store may take that Run and DeliverDue
+	// make, before it is given up and made again: a connection whose other side has
+	// vanished is silent for ever. The log says so, and Observer.StoreTimeout. A
+	// step of pruning may take ten times that, renewing leases no more than a third
+	// of Lease. Calls of the host's own, Publish among them, have the deadline of
+	// their context alone. 0 means 30 s; at least 100 ms.
+	StoreTimeout time.Duration
 	// DrainTimeout is how long Run lets attempts in flight finish after its
 	// context has ended; after that they are aborted and given back, and will
 	// be attempted again. 0 means 30 s, below 0 aborts at once.
@@ -162,6 +169,7 @@ func (c Config) withDefaults() Config {
 	c.MaxClaimed = orDefault(c.MaxClaimed, 4*c.MaxInFlight)
 	c.Lease = orDefault(c.Lease, 30*time.Second)
 	c.PollInterval = orDefault(c.PollInterval, 200*time.Millisecond)
+	c.StoreTimeout = orDefault(c.StoreTimeout, 30*time.Second)
 	c.DrainTimeout = orDefault(c.DrainTimeout, 30*time.Second)
 	c.MaxRetryAfter = orDefault(c.MaxRetryAfter, 6*time.Hour)
 	c.DisableAfter = orDefault(c.DisableAfter, 5*24*time.Hour)
@@ -206,6 +214,9 @@ func (c *Config) check() error {
 	}
 	if c.PollInterval < time.Millisecond {
 		refuse("PollInterval", "must be at least 1ms, got %v", c.PollInterval)
+	}
+	if c.StoreTimeout < 100*time.Millisecond {
+		refuse("StoreTimeout", "must be at least 100ms, got %v", c.StoreTimeout)
 	}
 	if c.QuarantineAfter < 1 {
 		refuse("QuarantineAfter", "must be at least 1, got %d", c.QuarantineAfter)

@@ -26,7 +26,7 @@ func TestConfigDefaults(t *testing.T) {
 	}
 	want := Config{
 		UserAgent: "seed68722ecd-webhook/0.1.0", MaxInFlight: 512, MaxInFlightPerWebhook: 64, MaxClaimed: 2048,
-		Lease: 30 * time.Second, PollInterval: 200 * time.Millisecond, DrainTimeout: 30 * time.Second,
+		Lease: 30 * time.Second, PollInterval: 200 * time.Millisecond, StoreTimeout: 30 * time.Second, DrainTimeout: 30 * time.Second,
 		Retry: ExponentialRetry{}, MaxRetryAfter: 6 * time.Hour, DisableAfter: 120 * time.Hour, QuarantineAfter: 5,
 		SecretOverlap: 24 * time.Hour, MaxEventSize: 262144, Retention: 720 * time.Hour,
 		Signer: defaultSigner,
@@ -68,6 +68,9 @@ func TestConfigRefusesWhatMakesNoSense(t *testing.T) {
 		{"poll too often", Config{PollInterval: time.Millisecond - 1}, []string{"PollInterval", "1ms", "999.999µs"}},
 		{"poll below 0", Config{PollInterval: -1}, []string{"PollInterval"}},
 		{"poll of 1 ms", Config{PollInterval: time.Millisecond}, nil},
+		{"store timeout too short", Config{StoreTimeout: 100*time.Millisecond - 1}, []string{"StoreTimeout", "100ms", "99.999999ms"}},
+		{"store timeout below 0", Config{StoreTimeout: -1}, []string{"StoreTimeout"}},
+		{"store timeout of 100 ms", Config{StoreTimeout: 100 * time.Millisecond}, nil},
 		{"quarantine below 1", Config{QuarantineAfter: -1}, []string{"QuarantineAfter", "at least 1", "-1"}},
 		{"event size of 1", Config{MaxEventSize: 1}, []string{"MaxEventSize", "16 MiB", "1"}},
 		{"event size of 2", Config{MaxEventSize: 2}, nil},

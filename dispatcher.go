@@ -25,6 +25,7 @@ type Dispatcher struct {
 
 	wake    chan struct{} // there may be work that is due now
 	refresh singleflight.Group
+	silence pace // of warnings that the store does not answer
 
 	mu     sync.Mutex
 	engine *engine              // while Run or DeliverDue runs

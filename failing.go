@@ -120,10 +120,10 @@ func (e *engine) failingNow(j *job, at time.Time) (h health, step int, left time
 	if h.failingSince.IsZero() || at.Before(next) || stepOf(at.Sub(h.failingSince), window) == 0 {
 		return h, 0, 0, nil
 	}
-	ctx, cancel := context.WithTimeout(e.attemptCtx, recordGrace)
-	defer cancel()
-	hours, err := e.d.store.Stats(ctx, StatsQuery{
-		Tenant: j.Delivery.Tenant, WebhookIDs: []string{j.Delivery.WebhookID}, Since: h.failingSince, Until: at,
+	hours, err := timed(e.attemptCtx, e.d, "Stats", e.d.soon(), func(ctx context.Context) ([]StatsBucket, error) {
+		return e.d.store.Stats(ctx, StatsQuery{
+			Tenant: j.Delivery.Tenant, WebhookIDs: []string{j.Delivery.WebhookID}, Since: h.failingSince, Until: at,
+		})
 	})
 	if err != nil {
 		return h, 0, 0, err

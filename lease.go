@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -46,10 +47,10 @@ func (e *engine) renew(ctx context.Context) {
 
 // extend renews a batch of leases and marks those that are lost.
 func (e *engine) extend(ctx context.Context, jobs []*job) error {
-	ctx, cancel := context.WithTimeout(ctx, e.cfg.Lease/3)
-	defer cancel()
 	asked := thisMoment()
-	lost, err := e.d.store.Extend(ctx, e.d.now(), e.leasesOf(jobs), e.cfg.Lease)
+	lost, err := timed(ctx, e.d, "Extend", min(e.cfg.Lease/3, e.cfg.StoreTimeout), func(ctx context.Context) ([]string, error) {
+		return e.d.store.Extend(ctx, e.d.now(), e.leasesOf(jobs), e.cfg.Lease)
+	})
 	if err != nil {
 		return err
 	}
@@ -92,13 +93,18 @@ func (e *engine) giveBack(ctx context.Context, jobs []*job, delay time.Duration)
 		if err := e.storeRelease(ctx, e.leasesOf(rest[:n]), delay); err != nil && first == nil {
 			first = err
 		}
+		if errors.Is(first, errStoreSilent) {
+			break // the rest would wait as long, each
+		}
 		rest = rest[n:]
 	}
 	return first
 }
 
 func (e *engine) storeRelease(ctx context.Context, leases []Lease, delay time.Duration) error {
-	return e.d.store.Release(ctx, e.d.now(), leases, delay)
+	return timedRun(ctx, e.d, "Release", e.cfg.StoreTimeout, func(ctx context.Context) error {
+		return e.d.store.Release(ctx, e.d.now(), leases, delay)
+	})
 }
 
 func (e *engine) leasesOf(jobs []*job) []Lease {

@@ -30,6 +30,10 @@ type Observer struct {
 	// Claimed is called after each claim: how many deliveries it leased, and how
 	// long the Store took.
 	Claimed func(deliveries int, took time.Duration, err error)
+	// StoreTimeout is called when a call of the Store was given up, as it took longer
+	// than Config.StoreTimeout, with the name of the Store's method and how long that
+	// was. Whether anything was stored is unknown.
+	StoreTimeout func(call string, took time.Duration)
 	// Disabled is called when the library has disabled a webhook, see
 	// Hooks.Disabled. gone says that it answered 410; otherwise it failed for
 	// Config.DisableAfter.

@@ -28,7 +28,9 @@ func (d *Dispatcher) Prune(ctx context.Context) (int, error) {
 	}
 	before := d.now().Add(-d.cfg.Retention) // the same for all steps, so that a Store can go on where it was
 	for {
-		n, err := d.store.Prune(ctx, before, pruneBatch)
+		n, err := timed(ctx, d, "Prune", pruneShare*d.cfg.StoreTimeout, func(ctx context.Context) (int, error) {
+			return d.store.Prune(ctx, before, pruneBatch)
+		})
 		total += n
 		if err != nil {
 			return total, prefixed("prune", err)

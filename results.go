@@ -134,7 +134,7 @@ func (e *engine) recordLoop(ctx context.Context) {
 // while ctx lasts, and their leases are renewed meanwhile.
 func (e *engine) record(ctx context.Context, batch []*job) {
 	for failures := 1; ; failures++ {
-		err := e.complete(ctx, batch)
+		err := e.complete(ctx, batch, e.cfg.StoreTimeout)
 		if err == nil {
 			e.recorded(batch)
 			return
@@ -144,7 +144,7 @@ func (e *engine) record(ctx context.Context, batch []*job) {
 			return
 		}
 		e.d.log.Warn("webhook: results could not be recorded, will retry", "count", len(batch), "error", err, "failures", failures)
-		if failures > 1 && !errors.Is(err, context.DeadlineExceeded) {
+		if failures > 1 {
 			// One result that the store cannot take must not hold up the others.
 			if batch = e.recordSingly(ctx, batch); len(batch) == 0 {
 				return
@@ -163,8 +163,8 @@ func (e *engine) record(ctx context.Context, batch []*job) {
 func (e *engine) recordSingly(ctx context.Context, batch []*job) []*job {
 	var refused []*job
 	for i, j := range batch {
-		err := e.complete(ctx, batch[i:i+1])
-		if err != nil && ctx.Err() == nil {
+		err := e.complete(ctx, batch[i:i+1], e.single())
+		if err != nil && ctx.Err() == nil && !errors.Is(err, context.DeadlineExceeded) {
 			err = e.completeBare(ctx, j, err)
 		}
 		if err == nil {
@@ -205,7 +205,7 @@ func (e *engine) completeBare(ctx context.Context, j *job, refused error) error 
 	}
 	j.result.Attempt = &bare
 	e.mu.Unlock()
-	err := e.complete(ctx, []*job{j})
+	err := e.complete(ctx, []*job{j}, e.single())
 	if err != nil {
 		e.mu.Lock()
 		j.result.Attempt = full
@@ -223,8 +223,11 @@ func (e *engine) setAside(j *job) {
 	time.AfterFunc(storeRetry(j.refusals), func() { e.results.again(j) })
 }
 
-// complete calls the store.
-func (e *engine) complete(ctx context.Context, batch []*job) error {
+// single is how long one result by itself may take.
+func (e *engine) single() time.Duration { return max(e.cfg.StoreTimeout/singleShare, e.d.soon()) }
+
+// complete calls the store, for no longer than limit.
+func (e *engine) complete(ctx context.Context, batch []*job, limit time.Duration) error {
 	results := make([]Result, len(batch))
 	e.mu.Lock()
 	for i, j := range batch {
@@ -232,7 +235,9 @@ func (e *engine) complete(ctx context.Context, batch []*job) error {
 		results[i].DeliveryID, results[i].Token = j.Delivery.ID, j.token
 	}
 	e.mu.Unlock()
-	out, err := e.d.store.Complete(ctx, e.d.now(), results)
+	out, err := timed(ctx, e.d, "Complete", limit, func(ctx context.Context) ([]Outcome, error) {
+		return e.d.store.Complete(ctx, e.d.now(), results)
+	})
 	if err != nil {
 		return err
 	}

@@ -252,10 +252,10 @@ func (e *engine) freshTarget(l *lane) *target {
 	if time.Since(seen) > staleAfter && t.rec != nil {
 		tenant := t.rec.Tenant
 		_, err, _ := e.d.refresh.Do(l.id, func() (any, error) {
-			ctx, cancel := context.WithTimeout(e.attemptCtx, recordGrace)
-			defer cancel()
 			now := time.Now()
-			rec, err := e.d.store.GetWebhook(ctx, tenant, l.id)
+			rec, err := timed(e.attemptCtx, e.d, "GetWebhook", e.d.soon(), func(ctx context.Context) (WebhookRecord, error) {
+				return e.d.store.GetWebhook(ctx, tenant, l.id)
+			})
 			e.mu.Lock()
 			defer e.mu.Unlock()
 			switch {

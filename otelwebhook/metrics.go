@@ -47,6 +47,7 @@ var (
 type instruments struct {
 	publishDuration, attemptDuration, claimDuration, arrival    metric.Float64Histogram
 	events, finished, late, claimedDeliveries, webhooksDisabled metric.Int64Counter
+	storeTimeouts                                               metric.Int64Counter
 
 	sets sync.Map // of metric.MeasurementOption, by labels: making one costs more than measuring
 }
@@ -71,6 +72,7 @@ func (t *Telemetry) make() error {
 	counter(&t.late, "webhook.late.results", "{result}", "Results that came after their lease had been lost: sent twice, most likely.")
 	counter(&t.claimedDeliveries, "webhook.claimed.deliveries", "{delivery}", "Deliveries leased.")
 	counter(&t.webhooksDisabled, "webhook.disabled.webhooks", "{webhook}", "Webhooks disabled by the library.")
+	counter(&t.storeTimeouts, "webhook.store.timeouts", "{call}", "Calls of the store that were given up, as they took too long.")
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
@@ -85,6 +87,7 @@ func (t *Telemetry) zero() {
 	ctx := context.Background()
 	t.late.Add(ctx, 0, t.with(labels{}))
 	t.claimedDeliveries.Add(ctx, 0, t.with(labels{}))
+	t.storeTimeouts.Add(ctx, 0, t.with(labels{}))
 	for _, why := range []string{disabledGone, disabledFailing} {
 		t.webhooksDisabled.Add(ctx, 0, t.with(labels{key: keyDisabledFor, value: why}))
 	}
@@ -225,6 +228,10 @@ func (t *Telemetry) claim(deliveries int, took time.Duration, err error) {
 	}
 	t.claimDuration.Record(ctx, took.Seconds(), t.with(labels{class: class}))
 	t.claimedDeliveries.Add(ctx, int64(deliveries), t.with(labels{}))
+}
+
+func (t *Telemetry) storeTimeout(string, time.Duration) {
+	t.storeTimeouts.Add(context.Background(), 1, t.with(labels{}))
 }
 
 func (t *Telemetry) webhookDisabled(_ webhook.Webhook, gone bool) {

@@ -82,10 +82,11 @@ func New(cfg Config) (*Telemetry, error) {
 // Observer returns what Config.Observer of a dispatcher is to be.
 func (t *Telemetry) Observer() webhook.Observer {
 	return webhook.Observer{
-		Publish:  t.publish,
-		Attempt:  t.attempt,
-		Recorded: t.recorded,
-		Claimed:  t.claim,
-		Disabled: t.webhookDisabled,
+		Publish:      t.publish,
+		Attempt:      t.attempt,
+		Recorded:     t.recorded,
+		Claimed:      t.claim,
+		StoreTimeout: t.storeTimeout,
+		Disabled:     t.webhookDisabled,
 	}
 }

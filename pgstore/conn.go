@@ -14,21 +14,32 @@ import (
 type lent struct {
 	s    *Store
 	conn *sql.Conn
+	watched
 }
 
 // onConn lends fn a connection. One that leads to a server which cannot take
 // writes is thrown away afterwards: the name in the DSN may lead to another
-// server by now, which the pool only finds by connecting anew.
+// server by now, which the pool only finds by connecting anew. So is one on which
+// a call passed its deadline.
 func (s *Store) onConn(ctx context.Context, fn func(l *lent) error) error {
-	conn, err := s.db.Conn(ctx)
+	conn, err := s.borrow(ctx)
 	if err != nil {
+		if silent(ctx, err) {
+			s.lookAtOthers()
+		}
 		return err
 	}
-	l := &lent{s, conn}
+	l := &lent{s: s, conn: conn}
+	l.hold(conn)
+	stop := l.watch(ctx)
 	defer func() { l.conn.Close() }()
 	err = fn(l)
-	if unfit(err) {
+	late := silent(ctx, err)
+	if closed := stop(); closed || late || unfit(err) {
 		discard(l.conn)
+	}
+	if late {
+		s.lookAtOthers()
 	}
 	return err
 }
@@ -90,10 +101,11 @@ func (l *lent) first(ctx context.Context, ended func(error) bool, fn func() erro
 		}
 		discard(l.conn)
 		l.conn.Close()
-		conn, connErr := l.s.db.Conn(ctx)
+		conn, connErr := l.s.borrow(ctx)
 		if connErr != nil {
 			return connErr
 		}
 		l.conn = conn
+		l.hold(conn)
 	}
 }

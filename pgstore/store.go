@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -15,8 +16,9 @@ import (
 )
 
 // Store is a [webhook.Store] on PostgreSQL 14 or newer. It is safe for
-// concurrent use, and any number of processes may use one database. It starts
-// no goroutine and needs no closing; the *sql.DB stays the caller's.
+// concurrent use, and any number of processes may use one database. No
+// goroutine outlives the calls that need it by more than seconds, and it needs no
+// closing; the *sql.DB stays the caller's.
 type Store struct {
 	db    *sql.DB
 	cfg   Config
@@ -24,11 +26,14 @@ type Store struct {
 	ready atomic.Bool // the schema has been found to be this version's
 	// readyTx says it of transactions of callers, on which less can be asked.
 	readyTx atomic.Bool
-	walk    *walk
-	hooks   *hookKeys
-	events  *eventCache
-	joined  *joined
-	prunes  prunePlace
+
+	looks  sync.Mutex
+	looked time.Time // when other connections were looked at last
+	walk   *walk
+	hooks  *hookKeys
+	events *eventCache
+	joined *joined
+	prunes prunePlace
 
 	publishSQL, claimSQL, completeSQL string
 }

@@ -170,19 +170,9 @@ func TestAWideTenantFailsAlone(t *testing.T) {
 				})
 			}
 			all.Wait()
-			for wideFailed.Load() == 0 && ctx.Err() == nil {
-				if err := waitABit(t); err != nil {
-					t.Fatal(err)
-				}
-			}
+			eventually(t, "an event of the wide tenant fails", func() bool { return wideFailed.Load() > 0 })
 			stop()
 			wide.Wait()
 		})
 	}
-}
-
-// waitABit lets the server work for a moment.
-func waitABit(t testing.TB) error {
-	_, err := pgOpen(t, "pgx", "").ExecContext(t.Context(), `SELECT pg_sleep(0.1)`)
-	return err
 }
