@@ -120,8 +120,9 @@ func (s *server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	}
 	if err := s.guard.admit(rt, r); err != nil {
 		if errors.Is(err, errCrossOrigin) {
-			s.log.WarnContext(r.Context(), "portal: a write was refused: the browser names another origin than the Host that it was sent to; "+
-				"if that is the portal's public one, behind a proxy that replaces Host, name it in Config.TrustedOrigins",
+			const why = "portal: a write was refused: the browser names another origin than the Host it was sent to. " +
+				"Where that is the portal's public one, behind a proxy that replaces Host, name it in Config.TrustedOrigins"
+			s.log.WarnContext(r.Context(), why,
 				"request_id", id, "origin", cut(r.Header.Get("Origin")), "host", cut(r.Host), "sec_fetch_site", cut(r.Header.Get("Sec-Fetch-Site")))
 		}
 		s.fail(w, r, k, err)

@@ -57,7 +57,7 @@ func readObject(r *http.Request, mayBeEmpty bool) (*object, error) {
 	dec := json.NewDecoder(bytes.NewReader(body))
 	dec.UseNumber()
 	v, err := readValue(r.Context(), dec, 0)
-	if twice, ok := errors.AsType[*fieldTwice](err); ok {
+	if twice, ok := errors.AsType[*fieldTwiceError](err); ok {
 		return nil, invalidField(strings.TrimPrefix(twice.path, "."), "is there twice")
 	}
 	if err != nil {
@@ -70,16 +70,16 @@ func readObject(r *http.Request, mayBeEmpty bool) (*object, error) {
 	return &object{fields: fields}, nil
 }
 
-// fieldTwice is the refusal of a name that an object holds twice.
-type fieldTwice struct{ path string }
+// fieldTwiceError is the refusal of a name that an object holds twice.
+type fieldTwiceError struct{ path string }
 
-func (e *fieldTwice) Error() string { return e.path + " is there twice" }
+func (e *fieldTwiceError) Error() string { return e.path + " is there twice" }
 
 // within says that the value, in which a name is there twice, is at a place of
 // another. The path is put together only where there is something to refuse.
 func within(at string, err error) error {
-	if twice, ok := errors.AsType[*fieldTwice](err); ok {
-		return &fieldTwice{at + twice.path}
+	if twice, ok := errors.AsType[*fieldTwiceError](err); ok {
+		return &fieldTwiceError{at + twice.path}
 	}
 	return err
 }
@@ -118,7 +118,7 @@ func readValue(ctx context.Context, dec *json.Decoder, depth int) (any, error) {
 		tok, _ := dec.Token()
 		name, _ := tok.(string)
 		if _, twice := fields[name]; twice {
-			return nil, &fieldTwice{"." + cut(name)}
+			return nil, &fieldTwiceError{"." + cut(name)}
 		}
 		v, err := readValue(ctx, dec, depth+1)
 		if err != nil {
