@@ -108,14 +108,14 @@ func TestTLSHelloThatIsNotAnswered(t *testing.T) {
 	t.Parallel()
 	silent, closing := newPeer(t, hold), newPeer(t, func(_ *peer, _ int64, conn net.Conn) { conn.Read(make([]byte, 1)) })
 	s := newTestSender(t, transportConfig{})
-	wantClass(t, attempt(t, s, post(t, "https://"+silent.Addr().String()+"/").within(stallTimeout)), ClassTimeout, "while connecting, in the TLS handshake: the receiver accepted the connection and said nothing after the ClientHello, which is larger than one packet (1,500 bytes)")
+	wantClass(t, attempt(t, s, post(t, "https://"+silent.Addr().String()+"/").within(slack)), ClassTimeout, "while connecting, in the TLS handshake: the receiver accepted the connection and said nothing after the ClientHello, which is larger than one packet (1,500 bytes)")
 	wantClass(t, attempt(t, s, post(t, "https://"+closing.Addr().String()+"/")), ClassConnect, "said nothing after the ClientHello")
 	halfway := newPeer(t, func(p *peer, _ int64, conn net.Conn) {
 		conn.Read(make([]byte, 4096))
 		conn.Write([]byte{22, 3, 3, 1, 0})
 		<-p.done
 	})
-	a := attempt(t, s, post(t, "https://"+halfway.Addr().String()+"/").within(stallTimeout))
+	a := attempt(t, s, post(t, "https://"+halfway.Addr().String()+"/").within(slack))
 	wantClass(t, a, ClassTimeout, "while connecting, in the TLS handshake")
 	if strings.Contains(a.Error, "said nothing") {
 		t.Errorf("error %q; the receiver had said something", a.Error)

@@ -119,7 +119,7 @@ func TestProxyThatRefusesIsTheHostsFault(t *testing.T) {
 			for _, target := range []string{"http://receiver.test/path", "https://receiver.test/path"} {
 				r := post(t, target)
 				if strings.HasPrefix(row.name, "silent") {
-					r = r.within(stallTimeout)
+					r = r.within(slack)
 				}
 				a, hint := s.do(t.Context(), r)
 				wantClass(t, a, ClassUnsent, "the sender could not send")
@@ -190,7 +190,7 @@ func TestProxyThatWaitsForOneReceiverOnly(t *testing.T) {
 	s := newTestSender(t, transportConfig{proxy: proxyAt(t, "http", proxy)})
 	slow := make(chan Attempt)
 	go func() {
-		a, _ := s.do(context.Background(), post(t, "http://hangs.test/").within(stallTimeout))
+		a, _ := s.do(context.Background(), post(t, "http://hangs.test/").within(2*slack))
 		slow <- a
 	}()
 	<-asked
