@@ -40,6 +40,9 @@ type statement struct {
 var settings = []struct{ name, strict, relaxed string }{
 	// The wait for another writer is ours, so that it honours contexts.
 	{"busy_timeout", "20", "20"},
+	// A statement that returns the number of its changes as a row is not at its end
+	// when it has made them, and nothing can be committed.
+	{"count_changes", "0", "0"},
 	{"synchronous", "2", "1"},
 	// Pages that are written again and again are copied to the database less
 	// often than with the default of 1000; the WAL takes about 16 MiB.
@@ -48,7 +51,7 @@ var settings = []struct{ name, strict, relaxed string }{
 
 // open borrows a connection and makes it the writing one.
 func (s *Store) open(ctx context.Context) (*session, error) {
-	conn, err := s.db.Conn(ctx)
+	conn, err := s.connection(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -200,7 +200,7 @@ func (s *Store) read(ctx context.Context, fn func(r runner) error) (err error) {
 	if err := s.ensure(ctx); err != nil {
 		return err
 	}
-	conn, err := s.db.Conn(ctx)
+	conn, err := s.connection(ctx)
 	if err != nil {
 		return err
 	}

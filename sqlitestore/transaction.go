@@ -2,6 +2,7 @@ package sqlitestore
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -180,4 +181,14 @@ func (s *Store) patiently(ctx context.Context, fn func() error) error {
 		case <-wait.C:
 		}
 	}
+}
+
+// connection borrows one from the pool. A driver that sets something up on a new
+// connection may find the database locked.
+func (s *Store) connection(ctx context.Context) (conn *sql.Conn, err error) {
+	err = s.patiently(ctx, func() error {
+		conn, err = s.db.Conn(ctx)
+		return err
+	})
+	return conn, err
 }
