@@ -100,17 +100,24 @@ func (e *engine) claimRequest() (ClaimRequest, bool) {
 		Limits:     make(map[string]int, len(e.active)),
 	}
 	e.quiet = e.held == 0
-	e.tidy()
 	now := time.Now()
+	req.PassTenants = e.fullTenants()
+	var paced bool
+	if req.Rest, paced = e.tidy(now); paced {
+		req.PerWebhook = 1 // what a rate limit lets through at the least: the rest would be given back
+	}
 	for l := range e.active {
 		l.narrow(now)
 		room := e.room(l, now)
-		if room != req.PerWebhook {
+		if _, named := e.bound(&req, l); room != req.PerWebhook && !named {
 			req.Limits[l.id] = room
 		}
 		if room == 0 && !(l.pace.limited() && l.pace.within(paceAhead, now) == 0) {
 			e.quiet = false
 		}
+	}
+	if len(e.passed) > 0 {
+		e.quiet = false
 	}
 	return req, true
 }
@@ -163,9 +170,10 @@ func (e *engine) accept(ctx context.Context, res ClaimResult, req ClaimRequest) 
 	if len(res.Deliveries) == 0 {
 		e.mu.Lock()
 		for l := range e.active {
-			room, limited := req.Limits[l.id]
-			l.more = limited && room == 0
+			room, named := e.bound(&req, l)
+			l.more = named && room == 0
 		}
+		e.rested(&req, e.claimed.mono)
 		e.mu.Unlock()
 		return false
 	}
@@ -176,6 +184,7 @@ func (e *engine) accept(ctx context.Context, res ClaimResult, req ClaimRequest) 
 	more := len(jobs) >= req.Limit
 
 	e.mu.Lock()
+	e.rested(&req, e.claimed.mono)
 	for i := range jobs {
 		j := &jobs[i]
 		j.ClaimedDelivery = &res.Deliveries[i]
@@ -213,9 +222,9 @@ func (e *engine) accept(ctx context.Context, res ClaimResult, req ClaimRequest) 
 			back = append(back, j)
 		}
 	}
-	for id, room := range req.Limits {
+	for l := range e.active {
 		// What was passed over may have more: nobody has looked.
-		if l := e.lanes[id]; l != nil && room == 0 {
+		if room, named := e.bound(&req, l); named && room == 0 {
 			l.more = true
 		}
 	}

@@ -28,13 +28,16 @@ type engine struct {
 
 	mu       sync.Mutex
 	lanes    map[string]*lane
-	ready    laneList
-	parked   [classes]laneList // by the class that a lane had when it came
-	waiting  [classes]laneList
+	ready    laneTurns
+	parked   [classes]laneTurns // by the class that a lane had when it came
+	waiting  [classes]laneTurns
 	turn     int             // of looking at them
 	jobs     map[string]*job // all that is held, by delivery ID
 	held     int
 	holding  map[string]int       // of these, how many of each tenant
+	passed   map[string]bool      // tenants that the last claim was to pass over, see fullTenants
+	resting  map[string]time.Time // webhooks that the store was told to pass over, and until when, see tidy
+	unrest   map[string]bool      // of these, the ones that it is to serve again
 	flying   flying               // attempts
 	tenants  map[string]flying    // of those, the ones of each tenant
 	active   map[*lane]bool       // lanes that a claim has to look at
@@ -93,6 +96,9 @@ func newEngine(d *Dispatcher, once bool) *engine {
 		jobs:      make(map[string]*job),
 		tenants:   make(map[string]flying),
 		holding:   make(map[string]int),
+		passed:    make(map[string]bool),
+		resting:   make(map[string]time.Time),
+		unrest:    make(map[string]bool),
 		active:    make(map[*lane]bool),
 		swept:     time.Now(),
 		looked:    thisMoment(),
@@ -243,7 +249,7 @@ func (e *engine) release(jobs ...*job) {
 	for _, j := range jobs { // now that all have made room
 		more = more || e.wanting(j.lane, now)
 	}
-	if more {
+	if more || e.roomForPassed() {
 		e.signalClaim()
 	}
 }

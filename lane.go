@@ -19,7 +19,7 @@ import (
 // Four rules each bound what one webhook can take from the others, whatever it
 // does:
 //
-//  1. Lanes take turns, one attempt each.
+//  1. Tenants take turns, one attempt each, and so do the lanes of each tenant.
 //  2. A lane has at most as many attempts in flight as there are slots free (the
 //     "dynamic threshold" of switch buffers), and a tenant three times as many. A
 //     quarter of all slots does not count as free for a lane that is slow: that
@@ -154,6 +154,7 @@ func (e *engine) lane(d *Delivery) *lane {
 	}
 	l.active = time.Now()
 	e.active[l] = true
+	delete(e.resting, id)
 	return l
 }
 
@@ -418,55 +419,4 @@ func (e *engine) room(l *lane, now time.Time) int {
 		return 0 // not worth a claim yet
 	}
 	return max(room, 0)
-}
-
-// tidy drops lanes from those that a claim has to look at once nothing sets them
-// apart from unknown ones, and, now and then, forgets lanes that have had no
-// work for a while. Caller holds mu.
-func (e *engine) tidy() {
-	now := time.Now()
-	for l := range e.active {
-		if l.held == 0 && !l.more && now.After(l.rest) && !l.pace.resting(now) {
-			delete(e.active, l)
-		}
-	}
-	if now.Sub(e.swept) < forgetAfter/2 {
-		return
-	}
-	e.swept = now
-	for id, l := range e.lanes {
-		if l.held == 0 && l.state == laneIdle && now.Sub(l.active) > forgetAfter && !l.pace.resting(now) && !l.unsent.lasts(now) {
-			delete(e.lanes, id)
-		}
-	}
-}
-
-// laneList is a first-in first-out list of lanes.
-type laneList struct {
-	items []*lane
-	head  int
-}
-
-func (q *laneList) push(l *lane) {
-	if q.head > 32 && q.head*2 > len(q.items) {
-		n := copy(q.items, q.items[q.head:])
-		clear(q.items[n:])
-		q.items, q.head = q.items[:n], 0
-	}
-	q.items = append(q.items, l)
-}
-
-func (q *laneList) len() int { return len(q.items) - q.head }
-
-func (q *laneList) pop() *lane {
-	if q.head == len(q.items) {
-		return nil
-	}
-	l := q.items[q.head]
-	q.items[q.head] = nil
-	q.head++
-	if q.head == len(q.items) {
-		q.items, q.head = q.items[:0], 0
-	}
-	return l
 }

@@ -135,11 +135,18 @@ func (s *scheduler) check() {
 // at, and, after all have been, none that has a slot.
 func (s *scheduler) checkPlaces() {
 	s.t.Helper()
-	in := func(lists ...laneList) map[*lane]bool {
+	in := func(lists ...laneTurns) map[*lane]bool {
 		m := map[*lane]bool{}
 		for _, q := range lists {
-			for _, l := range q.items[q.head:] {
-				m[l] = true
+			n := 0
+			for _, of := range q.tenants {
+				for _, l := range of.items[of.head:] {
+					m[l] = true
+					n++
+				}
+			}
+			if n != q.n || len(q.tenants) != q.turns.len() {
+				s.t.Fatalf("%d lanes of %d tenants are in a list, counted as %d of %d", n, len(q.tenants), q.n, q.turns.len())
 			}
 		}
 		return m

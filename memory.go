@@ -58,7 +58,7 @@ type MemoryConfig struct {
 // a pending delivery. Hourly statistics go back 31 days. Deliveries of one
 // event are made, and so become due, in the order in which their webhooks were
 // created. The NextDue of a claim that stayed below its Limit is exact for every
-// webhook of which it left nothing due.
+// webhook of which it left nothing due, unless it passed over its tenant.
 //
 // All methods are safe for concurrent use, and none blocks for longer than
 // other calls take. A MemoryStore starts no goroutine and needs no closing.
@@ -73,11 +73,15 @@ type MemoryStore struct {
 	byNum    map[uint64]*memDelivery
 	claims   map[int64]*memClaim // claims that hold a lease, by token
 
-	// ready holds the webhooks that had something due when last looked at, in
-	// the order in which claims serve them; timers those that will have. A
-	// webhook's time in timers is never later than its first delivery's, but
-	// may be earlier: it is put right when it comes to the front.
-	ready, timers memTimeline[memHook]
+	// ready holds the tenants with webhooks that had something due when last looked
+	// at, in the order in which claims serve them, and each of these has its
+	// webhooks in order. Those that had nothing before are in fresh, and have every
+	// other turn, so that they do not wait for all those that have had for a while.
+	// timers holds the webhooks that will have something due. A webhook's time
+	// in timers is never later than its first delivery's, but may be earlier: it is
+	// put right when it comes to the front.
+	ready, fresh memTimeline[memTenant]
+	timers       memTimeline[memHook]
 
 	finished memTimeline[memDelivery] // by the time they finished
 	idle     memTimeline[memEvent]    // events without deliveries
@@ -94,6 +98,8 @@ type MemoryStore struct {
 	looked       int    // deliveries looked at by ListDeliveries, for the same
 
 	hooksScratch   []*memHook
+	tenantsScratch []*memTenant
+	odd            bool // the next turn is a fresh tenant's, if there is one
 	claimedScratch []*memDelivery
 	idScratch      []byte
 }
@@ -106,11 +112,15 @@ var (
 
 // memTenant is what one tenant has.
 type memTenant struct {
-	name     string
-	webhooks map[string]*memHook // also deleted ones that have deliveries or statistics
-	order    []*memHook          // those that exist, by creation time and ID
-	selects  map[string][]*memHook
-	events   map[string]*memEvent
+	memNode[memTenant]                         // in the store's ready, or fresh, while it has any
+	line               *memTimeline[memTenant] // which of the two
+	served             bool                    // by a claim, since it had none
+	name               string
+	ready              memTimeline[memHook] // webhooks with something due, the next to be served first
+	webhooks           map[string]*memHook  // also deleted ones that have deliveries or statistics
+	order              []*memHook           // those that exist, by creation time and ID
+	selects            map[string][]*memHook
+	events             map[string]*memEvent
 
 	eventLog    memSequence[*memEvent]
 	deliveryLog memSequence[*memDelivery]
@@ -162,6 +172,7 @@ func (s *MemoryStore) tenant(name string) *memTenant {
 			selects:  make(map[string][]*memHook),
 			events:   make(map[string]*memEvent),
 		}
+		t.owner = t
 		s.tenants[name] = t
 	}
 	return t

@@ -173,7 +173,7 @@ func TestMemoryRetain(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkMemory(t, s)
-	left := len(s.tenants) + len(s.webhooks) + len(s.byNum) + len(s.claims) + s.ready.n + s.timers.n + s.finished.n + s.idle.n + s.orphans.n
+	left := len(s.tenants) + len(s.webhooks) + len(s.byNum) + len(s.claims) + s.ready.n + s.fresh.n + s.timers.n + s.finished.n + s.idle.n + s.orphans.n
 	if left != 0 || s.bytes != 0 || s.pendingBytes != 0 || s.pending != 0 {
 		t.Errorf("%d things, %d bytes are left of nothing", left, s.bytes)
 	}

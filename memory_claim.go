@@ -2,6 +2,8 @@ package webhook
 
 import (
 	"context"
+	"math"
+	"slices"
 	"time"
 )
 
@@ -46,7 +48,10 @@ func (h *memHook) nextDelivery() *memNode[memDelivery] {
 	return q
 }
 
-func (h *memHook) nextAt() int64 { return min(h.queue.firstAt(), h.leases.firstAt()) }
+// nextAt is when a claim may take something of the webhook.
+func (h *memHook) nextAt() int64 {
+	return max(min(h.queue.firstAt(), h.leases.firstAt()), h.rest)
+}
 
 // schedule makes sure that a claim finds the webhook when it should: to be
 // called when a delivery of it may have become claimable earlier than before.
@@ -60,7 +65,10 @@ func (s *MemoryStore) schedule(h *memHook, now int64) {
 	case at <= now:
 		s.unschedule(h)
 		h.ready = true
-		s.ready.push(&h.memNode, 0, s.turn(), true)
+		h.tenant.ready.push(&h.memNode, 0, s.turn(), true)
+		if t := h.tenant; t.place == 0 {
+			s.lineUp(t, !t.served)
+		}
 	case h.place == 0:
 		s.timers.push(&h.memNode, at, s.turn(), false)
 	case at < h.at:
@@ -69,11 +77,34 @@ func (s *MemoryStore) schedule(h *memHook, now int64) {
 	}
 }
 
+// lineUp puts a tenant that has something due in line.
+func (s *MemoryStore) lineUp(t *memTenant, fresh bool) {
+	t.line = &s.ready
+	if fresh {
+		t.line = &s.fresh
+	}
+	t.line.push(&t.memNode, 0, s.turn(), true)
+}
+
+// nextTenant takes the tenant whose turn it is out of line.
+func (s *MemoryStore) nextTenant() *memTenant {
+	line := &s.ready
+	if s.odd = !s.odd; s.fresh.n > 0 && (s.odd || s.ready.n == 0) {
+		line = &s.fresh
+	}
+	t := line.first().owner
+	line.remove(&t.memNode)
+	return t
+}
+
 // unschedule takes a webhook out of the queue of webhooks that it is in.
 func (s *MemoryStore) unschedule(h *memHook) {
 	switch {
 	case h.ready:
-		s.ready.remove(&h.memNode)
+		t := h.tenant
+		if t.ready.remove(&h.memNode); t.ready.n == 0 && t.place != 0 {
+			t.line.remove(&t.memNode)
+		}
 	case h.orphan:
 		s.orphans.remove(&h.memNode)
 	case h.place != 0:
@@ -99,26 +130,8 @@ func (s *MemoryStore) Claim(ctx context.Context, req ClaimRequest) (ClaimResult,
 	if c == nil {
 		c = &memClaim{token: req.Token}
 	}
-	claimed, nextDue := s.claimedScratch[:0], int64(memNever)
-	// Each webhook is taken from the front and put back at the end, once.
-	for n := s.ready.n; n > 0 && len(claimed) < req.Limit; n-- {
-		s.visits++
-		h := s.ready.first().owner
-		s.unschedule(h)
-		limit := req.PerWebhook
-		if l, ok := req.Limits[h.id]; ok {
-			limit = l
-		}
-		from := len(claimed)
-		claimed = s.takeDue(claimed, h, now, min(limit, req.Limit-from))
-		for _, d := range claimed[from:] {
-			s.hold(d, c, expiry)
-		}
-		s.schedule(h, now)
-		if h.ready {
-			nextDue = min(nextDue, h.queue.after(now), h.leases.after(now))
-		}
-	}
+	s.setRests(req.Rest, now)
+	claimed, nextDue := s.takeTurns(s.claimedScratch[:0], &req, c, now, expiry)
 	if c.held > 0 {
 		s.claims[c.token] = c
 		c.items = append(c.items, claimed...)
@@ -137,6 +150,86 @@ func (s *MemoryStore) Claim(ctx context.Context, req ClaimRequest) (ClaimResult,
 	clear(claimed)
 	s.claimedScratch = claimed[:0]
 	return res, nil
+}
+
+// takeTurns claims one webhook of each tenant in turn, each webhook once, and
+// appends what it took to dst. It also returns when the webhooks that it served, and
+// left something due of, have more that is not due yet, as far as that is cheap.
+func (s *MemoryStore) takeTurns(dst []*memDelivery, req *ClaimRequest, c *memClaim, now, expiry int64) ([]*memDelivery, int64) {
+	served, passed := s.hooksScratch[:0], s.tenantsScratch[:0]
+	for s.ready.n+s.fresh.n > 0 && len(dst) < req.Limit {
+		s.visits++
+		t := s.nextTenant()
+		if slices.Contains(req.PassTenants, t.name) {
+			passed = append(passed, t)
+			continue
+		}
+		h := t.ready.first().owner
+		s.unschedule(h)
+		served = append(served, h) // and gets back in line at the end
+		t.served = true
+		if t.ready.n > 0 {
+			s.lineUp(t, false)
+		}
+		limit, named := req.Limits[h.id]
+		if !named {
+			limit = req.PerWebhook
+		}
+		if h.rest > now { // the clock went back
+			limit = 0
+		}
+		from := len(dst)
+		dst = s.takeDue(dst, h, now, min(limit, req.Limit-from))
+		for _, d := range dst[from:] {
+			s.hold(d, c, expiry)
+		}
+	}
+	for _, t := range passed {
+		s.lineUp(t, !t.served)
+	}
+	nextDue := int64(memNever)
+	for _, h := range served {
+		s.schedule(h, now)
+		if h.ready {
+			nextDue = min(nextDue, h.queue.after(now), h.leases.after(now))
+		}
+	}
+	for _, h := range served {
+		h.tenant.served = h.tenant.ready.n > 0
+	}
+	clear(served)
+	clear(passed)
+	s.hooksScratch, s.tenantsScratch = served[:0], passed[:0]
+	return dst, nextDue
+}
+
+// setRests notes which webhooks are to be passed over for a while.
+func (s *MemoryStore) setRests(rest map[string]time.Duration, now int64) {
+	for id, d := range rest {
+		h := s.webhooks[id]
+		if h == nil {
+			continue
+		}
+		s.visits++
+		h.rest = 0
+		if d > 0 {
+			h.rest = now + d.Microseconds()
+		}
+		if h.ready || h.place != 0 && !h.orphan {
+			s.unschedule(h)
+		}
+		s.schedule(h, now)
+	}
+}
+
+// endRest lets claims serve a webhook that was changed: the reason to pass it over
+// may be gone.
+func (s *MemoryStore) endRest(h *memHook) {
+	if h.rest == 0 {
+		return
+	}
+	h.rest = 0
+	s.schedule(h, math.MinInt64) // the next claim finds it by its timer
 }
 
 // takeDue takes up to limit deliveries that are claimable now out of the

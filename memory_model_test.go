@@ -18,6 +18,7 @@ type memModel struct {
 	events     []*modelEvent
 	deliveries []*modelDelivery // in the order of creation
 	stats      map[modelHour]StatsBucket
+	rests      map[string]time.Time // until when claims pass webhooks over, by tenant and ID
 }
 
 type modelEvent struct {
@@ -115,6 +116,7 @@ func (m *memModel) update(w WebhookRecord) error {
 	if old.Version != w.Version {
 		return ErrConflict
 	}
+	delete(m.rests, w.Tenant+w.ID)
 	w.Version++
 	w.CreatedAt, w.LastTriggeredAt, w.LastSuccessAt, w.FailingSince = old.CreatedAt, old.LastTriggeredAt, old.LastSuccessAt, old.FailingSince
 	if w.Active && !old.Active {
@@ -129,6 +131,7 @@ func (m *memModel) remove(tenant, id string) error {
 		return ErrNotFound
 	}
 	delete(m.webhooks, id)
+	delete(m.rests, tenant+id)
 	return nil
 }
 

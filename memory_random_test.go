@@ -34,7 +34,7 @@ func TestMemoryStoreIsTheModel(t *testing.T) {
 				T:   t,
 				rnd: rand.New(rand.NewPCG(seed, 1)),
 				s:   NewMemoryStore(MemoryConfig{MaxPending: 200, Retain: 1 << 20}),
-				m:   &memModel{maxPending: 200, webhooks: map[string]*WebhookRecord{}, stats: map[modelHour]StatsBucket{}},
+				m:   &memModel{maxPending: 200, webhooks: map[string]*WebhookRecord{}, stats: map[modelHour]StatsBucket{}, rests: map[string]time.Time{}},
 				now: memEpoch,
 			}
 			steps := []func(){
@@ -158,6 +158,20 @@ func (r *memRandom) claim() {
 		_, id := r.id()
 		req.Limits[id] = r.rnd.IntN(4)
 	}
+	if r.rnd.IntN(4) == 0 {
+		tenant, _ := r.id()
+		req.PassTenants = []string{"nobody", tenant}
+	}
+	if r.rnd.IntN(4) == 0 {
+		_, id := r.id()
+		d := time.Duration(r.rnd.IntN(20)) * time.Second
+		req.Rest = map[string]time.Duration{id: d, "missing": d}
+		if w := r.m.webhooks[id]; w != nil {
+			if delete(r.m.rests, w.Tenant+id); d > 0 {
+				r.m.rests[w.Tenant+id] = r.now.Add(d)
+			}
+		}
+	}
 	limit := func(webhook string) int {
 		if l, ok := req.Limits[webhook]; ok {
 			return l
@@ -166,7 +180,9 @@ func (r *memRandom) claim() {
 	}
 	due := map[string]int{}
 	for _, d := range r.m.pick(func(d *modelDelivery) bool { return d.claimable(r.now) }) {
-		due[d.WebhookID]++
+		if !slices.Contains(req.PassTenants, d.Tenant) && !r.m.rests[d.Tenant+d.WebhookID].After(r.now) {
+			due[d.WebhookID]++
+		}
 	}
 	want := 0
 	for id, n := range due {
@@ -211,12 +227,19 @@ func (r *memRandom) claim() {
 		return
 	}
 	var all, served time.Time // earliest later time of all webhooks, and of those with nothing due
-	for _, d := range r.m.pick(func(d *modelDelivery) bool { return d.State == StatePending && d.ready().After(r.now) }) {
-		if all.IsZero() || d.ready().Before(all) {
-			all = d.ready()
+	for _, d := range r.m.pick(func(d *modelDelivery) bool { return d.State == StatePending }) {
+		at := d.ready()
+		if rest := r.m.rests[d.Tenant+d.WebhookID]; rest.After(at) {
+			at = rest
 		}
-		if !left[d.WebhookID] && (served.IsZero() || d.ready().Before(served)) {
-			served = d.ready()
+		if !at.After(r.now) {
+			continue
+		}
+		if all.IsZero() || at.Before(all) {
+			all = at
+		}
+		if !left[d.WebhookID] && !slices.Contains(req.PassTenants, d.Tenant) && (served.IsZero() || at.Before(served)) {
+			served = at
 		}
 	}
 	switch next := res.NextDue; {

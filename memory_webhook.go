@@ -16,7 +16,8 @@ type memHook struct {
 	id     string
 	tenant *memTenant
 	order  uint64 // of creation: the order of a fan-out
-	ready  bool   // in ready
+	ready  bool   // in its tenant's ready
+	rest   int64  // claims pass it over until then, in microseconds; 0 when they do not
 	orphan bool   // in orphans; when in neither of the two, perhaps in timers
 
 	// rec is nil once the webhook is deleted. The record is immutable: claims
@@ -201,6 +202,7 @@ func (s *MemoryStore) UpdateWebhook(ctx context.Context, w WebhookRecord) error 
 	h.index(false)
 	h.rec, h.stale = rec, true
 	h.index(true)
+	s.endRest(h)
 	return nil
 }
 
@@ -225,6 +227,7 @@ func (s *MemoryStore) deleteHook(h *memHook) {
 	t.order = slices.Delete(t.order, i, i+1)
 	delete(s.webhooks, h.id)
 	h.rec, h.stale = nil, false
+	s.endRest(h)
 	s.orphaned(h)
 }
 

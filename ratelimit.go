@@ -84,6 +84,7 @@ func (e *engine) adopt(l *lane, rec *WebhookRecord, now time.Time) {
 		// What is to be canceled needs no pace.
 		perSecond = rec.RateLimit
 	}
+	e.endRest(l)
 	was := l.pace
 	// Whatever was changed may have mended it.
 	l.probe = probePace{}

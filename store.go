@@ -101,13 +101,17 @@ type QueueStore interface {
 	// lease has expired, to the caller for req.Lease and returns them. Two
 	// calls never return the same delivery while its lease holds.
 	//
-	// It walks the webhooks that have such deliveries in turn, each call going
-	// on where the one before it ended, and takes at most as many per webhook
+	// It walks the tenants that have such deliveries in turn, and when it is a
+	// tenant's turn the next of its webhooks that have them, each call going on
+	// where the one before it ended, and takes at most as many per webhook
 	// as the request allows, in the order in which they became due. Whatever is
 	// waiting for one webhook, every webhook with due deliveries is served
-	// within as many calls as it takes to walk once round all of them. The cost
-	// of a call depends on what it returns, not on what waits: not on the
-	// backlog of webhooks it passes, nor on deliveries due later, nor on
+	// within as many calls as it takes to walk once round all of them. However
+	// many webhooks of other tenants have due deliveries, every tenant is served
+	// within as many calls as it takes to serve one webhook of each tenant, and one
+	// call more. The cost of a call depends on what it returns and on what the
+	// request names, not on what waits: not on the backlog of webhooks it passes,
+	// nor on how many webhooks have one, nor on deliveries due later, nor on
 	// finished ones.
 	//
 	// Reclaiming an expired lease adds one to Crashes and one to Attempts of

@@ -92,6 +92,13 @@ type ClaimRequest struct {
 	PerWebhook int
 	// Limits replaces PerWebhook for the webhooks named; 0 passes one over.
 	Limits map[string]int
+	// PassTenants are passed over with all their webhooks.
+	PassTenants []string
+	// Rest names webhooks that this claim and later ones pass over until so long
+	// from Now; 0 ends that, and so does a change of the webhook. It spares the
+	// caller to name them again in every claim. It is a hint that holds for all who
+	// claim through the same Store, and that a Store may forget.
+	Rest map[string]time.Duration
 }
 
 // ClaimResult is what a claim leased.

@@ -28,7 +28,8 @@ import (
 // looks for the next due delivery and the next expired lease start; 14 how much
 // earlier than the earliest that was found at a webhook its others are looked
 // for: without a bound that look would step over all that was done there since
-// the last vacuum. What is older than that is found by the next sweep.
+// the last vacuum. What is older than that is found by the next sweep. 15 tenants
+// that are passed over.
 const claimSQL = `
 WITH n AS MATERIALIZED (SELECT {now} AS now),
 seen AS MATERIALIZED (
@@ -41,7 +42,8 @@ seen AS MATERIALIZED (
 turn AS MATERIALIZED (
 	SELECT * FROM unnest($2::bigint[], $3::integer[], $4::bigint[]) AS t(wkey, most, since)
 	UNION ALL
-	SELECT wkey, $5::integer, since FROM seen WHERE wkey <> ALL ($6::bigint[])),
+	SELECT wkey, $5::integer, since FROM seen WHERE wkey <> ALL ($6::bigint[]) AND ($15::text[] = '{}' OR NOT EXISTS (
+		SELECT 1 FROM {webhooks} w WHERE w.wkey = seen.wkey AND w.tenant = ANY ($15::text[])))),
 picked AS (
 	SELECT p.id FROM turn t CROSS JOIN LATERAL (
 		SELECT q.ctid AS id FROM {queue} q
@@ -156,6 +158,7 @@ type claim struct {
 	got            []row
 	loaded         []webhook.ClaimedDelivery
 	seen           map[int64]int64 // webhooks found, and where to look there from
+	perOther       int             // most that was taken of those
 	now            int64
 	waiting, check int64
 	more           bool
@@ -170,15 +173,18 @@ type row struct {
 	typ, name, class         string
 }
 
-// resolve translates the names in Limits.
+// resolve translates the names in Limits and Rest.
 func (c *claim) resolve(ctx context.Context) error {
 	c.limit = make(map[int64]int, len(c.req.Limits))
 	c.per = make(map[int64]int)
-	if len(c.req.Limits) == 0 {
+	if len(c.req.Limits)+len(c.req.Rest) == 0 {
 		return c.s.ensure(ctx)
 	}
-	ids := make([]string, 0, len(c.req.Limits))
+	ids := make([]string, 0, len(c.req.Limits)+len(c.req.Rest))
 	for id := range c.req.Limits {
+		ids = append(ids, id)
+	}
+	for id := range c.req.Rest {
 		ids = append(ids, id)
 	}
 	keys, err := c.s.hookKeysOf(ctx, ids)
@@ -186,7 +192,12 @@ func (c *claim) resolve(ctx context.Context) error {
 		return err
 	}
 	for id, k := range keys {
-		c.limit[k] = c.req.Limits[id]
+		if most, ok := c.req.Limits[id]; ok {
+			c.limit[k] = most
+		}
+		if d, ok := c.req.Rest[id]; ok {
+			c.s.walk.rest(k, c.req.Now, d)
+		}
 	}
 	return nil
 }
@@ -207,7 +218,10 @@ func (c *claim) round(ctx context.Context, tx *sql.Tx) error {
 	if err := c.prepare(ctx, tx); err != nil {
 		return err
 	}
-	c.cands = w.next(c.req.Limit-len(c.all)+claimSpare, c.most)
+	if err := c.lineUp(ctx, tx); err != nil {
+		return err
+	}
+	c.cands = w.next(c.req.Limit-len(c.all)+claimSpare, c.req.Now, func(tenant string) bool { return slices.Contains(c.req.PassTenants, tenant) }, c.most)
 	if err := c.take(ctx, tx, w.horizons(c.s.cfg.PassedClock)); err != nil {
 		return err
 	}
@@ -231,11 +245,25 @@ func (c *claim) take(ctx context.Context, tx *sql.Tx, h horizons) error {
 			others.add(hook)
 		}
 	}
+	// Those that rest are no others either. Where they are many, others get their
+	// turn in the next round, when it is known who they are.
+	c.perOther = c.req.PerWebhook
+	rests, few := c.s.walk.restingHooks(claimSpare)
+	if !few {
+		c.perOther = 0
+	}
+	for _, hook := range rests {
+		others.add(hook)
+	}
+	var passed textArray
+	for _, tenant := range c.req.PassTenants {
+		passed.add(tenant)
+	}
 	c.seen = map[int64]int64{}
 	var found, last int64
 	rows, err := tx.QueryContext(ctx, c.s.claimSQL, c.s.clock(c.req.Now), hooks.String(), most.String(), since.String(),
-		c.req.PerWebhook, others.String(), h.discover, h.slack, c.req.Limit-len(c.all), c.req.Token, c.req.Lease.Microseconds(),
-		h.waiting, h.check, looksBack)
+		c.perOther, others.String(), h.discover, h.slack, c.req.Limit-len(c.all), c.req.Token, c.req.Lease.Microseconds(),
+		h.waiting, h.check, looksBack, passed.String())
 	err = each(rows, err, func() error {
 		var kind int64
 		var r row
@@ -280,8 +308,9 @@ func (c *claim) settle() {
 	}
 	for hook, since := range c.seen {
 		// One that was emptied need not be looked at again.
-		if _, limited := c.limit[hook]; full || limited || got[hook].n >= c.req.PerWebhook {
+		if _, limited := c.limit[hook]; full || limited || got[hook].n >= c.perOther {
 			w.add(hook, since)
+			c.more = c.more || c.perOther == 0
 		}
 	}
 	w.claimed(len(c.got))
@@ -298,6 +327,9 @@ func (c *claim) nextDue() time.Time {
 	next := c.waiting
 	if c.check > 0 && (next == 0 || c.check < next) {
 		next = c.check
+	}
+	if rest := c.s.walk.nextRest(); rest > c.now && (next <= c.now || rest < next) {
+		next = rest
 	}
 	if next <= c.now {
 		return time.Time{}

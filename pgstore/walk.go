@@ -20,8 +20,12 @@ import (
 // sweep.go).
 type walk struct {
 	mu    sync.Mutex
-	ring  []int64 // webhooks with ready deliveries; the next to be served first
-	known map[int64]ready
+	turns turns           // webhooks with ready deliveries; the next to be served first
+	found []int64         // more of them, which have no place in turns yet, see lineUp
+	known map[int64]ready // all of them
+
+	tenantOf map[int64]string // of those, and of others
+	resting  resting          // those that are to be passed over for a while
 
 	discover int64     // event key from which the next look at what was published starts; 0: by age
 	rate     float64   // deliveries claimed per second, smoothed
@@ -46,9 +50,10 @@ type walk struct {
 type ready struct {
 	since int64 // the due time below which it has none left to claim
 	news  int   // counts what was heard of it, so that news during a claim is not lost
+	out   bool  // it is neither in turns nor in found, as it rests
 }
 
-func newWalk() *walk { return &walk{known: map[int64]ready{}} }
+func newWalk() *walk { return &walk{known: map[int64]ready{}, tenantOf: map[int64]string{}} }
 
 // add puts a webhook into the ring, to be looked at from a due time on.
 func (w *walk) add(hook, since int64) {
@@ -56,10 +61,10 @@ func (w *walk) add(hook, since int64) {
 	defer w.mu.Unlock()
 	r, ok := w.known[hook]
 	if !ok {
-		w.ring = append(w.ring, hook)
+		w.found = append(w.found, hook)
 		r.since = since
 	}
-	w.known[hook] = ready{min(since, r.since), r.news + 1}
+	w.known[hook] = ready{min(since, r.since), r.news + 1, r.out}
 }
 
 // candidate is a webhook to be looked at.
@@ -68,20 +73,38 @@ type candidate struct {
 	news, cap   int
 }
 
-// next returns the webhooks whose turn it is, at most n. Those with a cap of 0
-// are passed over and keep their place.
-func (w *walk) next(n int, limit func(hook int64) int) []candidate {
+// next returns the webhooks whose turn it is, at most n. Those with a cap of 0, and
+// those of tenants that are passed over, keep their place.
+func (w *walk) next(n int, callerNow time.Time, pass func(tenant string) bool, limit func(hook int64) int) []candidate {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	var out []candidate
-	for _, h := range w.ring {
-		if len(out) == n {
-			break
+	now := callerNow.UnixMicro() + w.ahead
+	w.endRests(now)
+	var caps []int
+	var rest []int64
+	hooks := w.turns.first(n, pass, func(h int64) bool {
+		if w.resting.spans[h].has(now) {
+			rest = append(rest, h)
+			return false
 		}
-		if c := limit(h); c > 0 {
+		c := limit(h)
+		if c > 0 {
+			caps = append(caps, c)
+		}
+		return c > 0
+	})
+	if len(rest) > 0 { // they get their place again when it is over
+		for _, h := range rest {
 			r := w.known[h]
-			out = append(out, candidate{h, r.since, r.news, c})
+			r.out = true
+			w.known[h] = r
 		}
+		w.turns.done(w.tenantOf, rest, nil)
+	}
+	out := make([]candidate, len(hooks))
+	for i, h := range hooks {
+		r := w.known[h]
+		out[i] = candidate{h, r.since, r.news, caps[i]}
 	}
 	return out
 }
@@ -100,14 +123,13 @@ func (w *walk) served(cands []candidate, got map[int64]taken, full bool, settled
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	done := make(map[int64]bool, last+1)
-	var again []int64
+	var done, again []int64
 	for i, c := range cands[:last+1] {
 		r, ok := w.known[c.hook]
-		if !ok {
+		if !ok || r.out {
 			continue
 		}
-		done[c.hook] = true
+		done = append(done, c.hook)
 		t := got[c.hook]
 		more := t.n >= c.cap || full && i == last
 		switch {
@@ -121,14 +143,7 @@ func (w *walk) served(cands []candidate, got map[int64]taken, full bool, settled
 			delete(w.known, c.hook)
 		}
 	}
-	rest := w.ring[:0]
-	for _, h := range w.ring {
-		if !done[h] {
-			rest = append(rest, h)
-		}
-	}
-	rest = append(rest, again...)
-	w.ring = rest
+	w.turns.done(w.tenantOf, done, again)
 }
 
 // taken is how much of a webhook a claim took.
@@ -149,5 +164,5 @@ func (w *walk) noteWaiting(due int64) {
 func (w *walk) len() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return len(w.ring)
+	return len(w.known)
 }

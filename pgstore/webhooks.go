@@ -69,18 +69,20 @@ func (s *Store) loadHooks(ctx context.Context, q querier, keys []int64, into map
 	rows, err := q.QueryContext(ctx, s.sql(`
 		SELECT `+hookColumns+` FROM {webhooks} w LEFT JOIN {health} h ON h.wkey = w.wkey
 		WHERE w.wkey = ANY ($1::bigint[])`), ints(keys))
+	tenants := make(map[int64]string, len(keys))
 	err = each(rows, err, func() error {
 		k, w, deleted, err := scanHook(rows)
 		if err != nil {
 			return err
 		}
-		ids[k] = w.ID
+		ids[k], tenants[k] = w.ID, w.Tenant
 		if !deleted {
 			into[k] = w
 		}
 		return nil
 	})
 	s.hooks.learn(ids)
+	s.walk.belongs(tenants)
 	return err
 }
 
@@ -230,6 +232,7 @@ func (s *Store) UpdateWebhook(ctx context.Context, w webhook.WebhookRecord) erro
 				return err
 			}
 		}
+		defer s.walk.endRest(k)
 		return s.subscribe(ctx, tx, k, &w)
 	})
 	return wrap(ctx, "update webhook", err)
@@ -250,6 +253,7 @@ func (s *Store) DeleteWebhook(ctx context.Context, tenant, id string) error {
 		if _, err := tx.ExecContext(ctx, s.sql(`DELETE FROM {subscriptions} WHERE wkey = $1::bigint`), k); err != nil {
 			return err
 		}
+		defer s.walk.endRest(k)
 		_, err = tx.ExecContext(ctx, s.sql(`UPDATE {webhooks} SET `+emptied+` WHERE wkey = $1::bigint`), k)
 		return err
 	})

@@ -27,7 +27,7 @@ type claiming struct {
 // nothing is due it writes nothing. A claim does not wait for the disk: leases
 // that the loss of power forgets have ended early.
 func (s *Store) Claim(ctx context.Context, req webhook.ClaimRequest) (webhook.ClaimResult, error) {
-	req.Limits = maps.Clone(req.Limits)
+	req.Limits, req.Rest, req.PassTenants = maps.Clone(req.Limits), maps.Clone(req.Rest), slices.Clone(req.PassTenants)
 	c := &claiming{req: req}
 	if err := s.write(ctx, &op{weight: 1, lease: true, claim: c}); err != nil {
 		return webhook.ClaimResult{}, wrap(ctx, "claim", err)
@@ -76,17 +76,18 @@ func (s *Store) nothingDue(r runner, ops []*op) bool {
 // lane is a webhook's queue and health as they are stored.
 type lane struct {
 	wkey, head, tail, due       int64 // due: 0 when nothing waits
+	tkey                        int64 // of its tenant
 	version                     int64
 	triggered, success, failing int64
 	expired                     []candidate // leases that ran out
 }
 
-const laneColumns = `wkey, head, tail, next_due, version, last_triggered, last_success, failing_since`
+const laneColumns = `wkey, head, tail, next_due, version, last_triggered, last_success, failing_since, tkey`
 
 func scanLane(v []driver.Value) *lane {
 	return &lane{
 		wkey: integer(v[0]), head: integer(v[1]), tail: integer(v[2]), due: integer(v[3]), version: integer(v[4]),
-		triggered: integer(v[5]), success: integer(v[6]), failing: integer(v[7]),
+		triggered: integer(v[5]), success: integer(v[6]), failing: integer(v[7]), tkey: integer(v[8]),
 	}
 }
 
@@ -144,6 +145,9 @@ func (s *Store) claimOne(x *session, c *claiming) error {
 	if t.mine, err = book.claim(c.req.Token); err != nil {
 		return err
 	}
+	if err := t.setRests(); err != nil {
+		return err
+	}
 	if err := t.walk(old); err != nil {
 		return err
 	}
@@ -169,6 +173,8 @@ type taking struct {
 	next int64 // when something becomes due that is not due now
 	book *ledger
 	mine *held
+	// early are webhooks that come before others, as leases of theirs ran out.
+	early map[int64]bool
 }
 
 // soon notes when something becomes due.
@@ -180,78 +186,6 @@ func (t *taking) soon(at int64) {
 
 func (t *taking) room() int { return t.c.req.Limit - len(t.c.out.Deliveries) }
 
-// walk visits webhooks in the order of their keys, from the one after that at
-// which the last claim ended, once round.
-func (t *taking) walk(old []*held) error {
-	expired := map[int64][]candidate{}
-	for _, h := range old {
-		for _, l := range h.leases {
-			if l.expiry <= t.now {
-				expired[l.wkey] = append(expired[l.wkey], candidate{key: l.key, due: l.expiry, from: h})
-			}
-		}
-	}
-	start := t.s.cursor
-	for _, part := range [][2]int64{{start, math.MaxInt64}, {0, start}} {
-		for from := part[0]; t.room() > 0; {
-			lanes, err := t.lanes(from, part[1], expired)
-			if err != nil {
-				return err
-			}
-			for _, l := range lanes {
-				if t.room() == 0 {
-					return nil
-				}
-				if err := t.visit(l); err != nil {
-					return err
-				}
-			}
-			if len(lanes) < laneStep {
-				break
-			}
-			from = lanes[len(lanes)-1].wkey
-		}
-	}
-	return nil
-}
-
-// laneStep is how many webhooks a walk looks up at a time.
-const laneStep = 64
-
-// lanes returns the next webhooks with something due, after one up to another.
-func (t *taking) lanes(after, upTo int64, expired map[int64][]candidate) ([]*lane, error) {
-	var out []*lane
-	if err := t.x.query(`SELECT `+laneColumns+` FROM {lanes} INDEXED BY {prefix}lanes_ready
-		WHERE ready = 1 AND wkey > ? AND wkey <= ? ORDER BY wkey LIMIT ?`, []any{after, upTo, int64(laneStep)}, func(v []driver.Value) error {
-		l := scanLane(v)
-		l.expired = expired[l.wkey]
-		out = append(out, l)
-		return nil
-	}); err != nil {
-		return nil, err
-	}
-	last := upTo
-	if len(out) == laneStep {
-		last = out[laneStep-1].wkey
-	}
-	n := len(out)
-	for wkey := range expired {
-		if wkey <= after || wkey > last || slices.ContainsFunc(out[:n], func(l *lane) bool { return l.wkey == wkey }) {
-			continue
-		}
-		if err := t.x.query(`SELECT `+laneColumns+` FROM {lanes} WHERE wkey = ?`, []any{wkey}, func(v []driver.Value) error {
-			l := scanLane(v)
-			l.expired = expired[wkey]
-			out = append(out, l)
-			return nil
-		}); err != nil {
-			return nil, err
-		}
-	}
-	slices.SortFunc(out, func(a, b *lane) int { return cmp.Compare(a.wkey, b.wkey) })
-	return out, nil
-}
-
 // visit claims what one webhook has due, as much as the request allows.
 func (t *taking) visit(l *lane) error {
 	hook, err := t.s.hook(t.x, l)
@@ -261,6 +195,9 @@ func (t *taking) visit(l *lane) error {
 	most, ok := t.c.req.Limits[hook.id]
 	if !ok {
 		most = t.c.req.PerWebhook
+	}
+	if slices.Contains(t.c.req.PassTenants, hook.tenant) {
+		most = 0
 	}
 	most = min(most, t.room())
 	if most <= 0 {
@@ -298,7 +235,6 @@ func (t *taking) visit(l *lane) error {
 			return err
 		}
 	}
-	t.s.cursor = l.wkey
 	if fresh == 0 && readAll {
 		l.head = l.tail
 	}

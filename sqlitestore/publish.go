@@ -41,6 +41,7 @@ func newPublishing(now time.Time, reqs []webhook.PublishRequest) *publishing {
 func (s *Store) Publish(ctx context.Context, now time.Time, reqs []webhook.PublishRequest) ([]webhook.PublishResult, error) {
 	p := newPublishing(now, append([]webhook.PublishRequest(nil), reqs...))
 	err := s.write(ctx, &op{weight: s.weigh(reqs), publish: p, after: func() {
+		s.turns.published(p)
 		for i, seq := range p.seqs {
 			if seq != 0 {
 				s.fanouts.Note(audienceOf(&p.reqs[i]), p.out[i].Deliveries)

@@ -14,7 +14,7 @@ import (
 
 // schemaVersion is the version that this package works with: the number of
 // migrations.
-const schemaVersion = 6
+const schemaVersion = 7
 
 // oldest is the first SQLite without the bug by which a checkpoint and a writer
 // that restarts the WAL could lose what was committed.

@@ -72,7 +72,7 @@ type Store struct {
 	idle   *time.Timer
 	used   time.Time
 	closed bool
-	cursor int64  // the webhook at which the last claim ended
+	turns  turns  // where the next claim goes on
 	last   moment // of the last transaction
 	now    moment // of the one under way
 }

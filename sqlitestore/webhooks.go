@@ -192,8 +192,9 @@ func (s *Store) CreateWebhook(ctx context.Context, w webhook.WebhookRecord, limi
 		if wkey == 0 {
 			return refused("%w: webhook %q", webhook.ErrExists, w.ID)
 		}
-		if _, err := r.exec(`INSERT INTO {lanes} (wkey, version, last_triggered, last_success, failing_since) VALUES (?, ?, ?, ?, ?)`,
-			wkey, w.Version, sqlstore.Micros(w.LastTriggeredAt), sqlstore.Micros(w.LastSuccessAt), sqlstore.Micros(w.FailingSince)); err != nil {
+		if _, err := r.exec(`INSERT INTO {lanes} (wkey, version, last_triggered, last_success, failing_since, tkey)
+			VALUES (?, ?, ?, ?, ?, coalesce((`+tenantKeySQL+`), ?))`,
+			wkey, w.Version, sqlstore.Micros(w.LastTriggeredAt), sqlstore.Micros(w.LastSuccessAt), sqlstore.Micros(w.FailingSince), w.Tenant, wkey); err != nil {
 			return err
 		}
 		return s.subscribe(r, wkey, w.Tenant, w.Name, events, w.Active)
@@ -306,7 +307,7 @@ func (s *Store) UpdateWebhook(ctx context.Context, w webhook.WebhookRecord) erro
 			int64(w.MaxRetries), w.DisabledReason, sqlstore.Micros(w.DisabledAt), sqlstore.Micros(w.UpdatedAt), w.RateLimit, wkey); err != nil {
 			return err
 		}
-		if _, err := r.exec(`UPDATE {lanes} SET version = version + 1, failing_since = CASE WHEN ? THEN 0 ELSE failing_since END WHERE wkey = ?`,
+		if _, err := r.exec(`UPDATE {lanes} SET version = version + 1, `+endRestSQL+`, failing_since = CASE WHEN ? THEN 0 ELSE failing_since END WHERE wkey = ?`,
 			flag(w.Active && !old.Active), wkey); err != nil {
 			return err
 		}
@@ -335,6 +336,6 @@ func (s *Store) remove(r runner, tenant string, wkey int64) error {
 		active = 0, disabled_reason = '', deleted_at = ? WHERE wkey = ?`, time.Now().UnixMicro(), wkey); err != nil {
 		return err
 	}
-	_, err := r.exec(`UPDATE {lanes} SET version = version + 1 WHERE wkey = ?`, wkey)
+	_, err := r.exec(`UPDATE {lanes} SET version = version + 1, `+endRestSQL+` WHERE wkey = ?`, wkey)
 	return err
 }

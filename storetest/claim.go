@@ -13,6 +13,8 @@ const (
 	saysTwice   = "Two calls never return the same delivery while its lease holds."
 	saysInOrder = "takes at most as many per webhook as the request allows, in the order in which they became due"
 	saysLimits  = "Limits replaces PerWebhook for the webhooks named; 0 passes one over."
+	saysPass    = "PassTenants are passed over with all their webhooks."
+	saysRest    = "Rest names webhooks that this claim and later ones pass over until so long from Now; 0 ends that, and so does a change of the webhook."
 	saysNextDue = "NextDue is when the earliest delivery that this claim did not consider due becomes so (or a lease expires); zero when nothing waits, or when the Store cannot say cheaply."
 )
 
@@ -147,6 +149,69 @@ var claimChecks = []check{
 			r.brokenf("one round gave %v with PerWebhook 2 and Limits %v", got, limits)
 		}
 	}},
+	{"PassTenants", saysPass, func(r *run) {
+		for _, id := range []string{"wh_a", "wh_c", "wh_e"} {
+			r.create(t1, id, nil)
+		}
+		for _, id := range []string{"wh_b", "wh_d"} {
+			r.create(t2, id, nil)
+		}
+		r.publish(r.requests(t1, "e", "a.b", 6)...)
+		r.publish(r.requests(t2, "f", "a.b", 6)...)
+		got := map[string]int{}
+		claim := func(calls int, pass ...string) {
+			for i := range calls {
+				if i == 1 { // what comes while a tenant is passed over is passed over too
+					r.emit(t1, "late-"+itoa(len(pass))+pass[0])
+				}
+				for _, d := range r.claimReq(webhook.ClaimRequest{Limit: 5, PerWebhook: 2, PassTenants: pass}).Deliveries {
+					got[d.Delivery.Tenant]++
+				}
+			}
+		}
+		claim(6, t1, "nobody")
+		if got[t1] != 0 || got[t2] != 12 {
+			r.brokenf("6 calls that pass tenant %s over returned %d of its deliveries and %d of 12 of another", t1, got[t1], got[t2])
+		}
+		claim(8, t2)
+		if got[t1] != 24 {
+			r.brokenf("8 calls that pass it over no more returned %d of 24 deliveries of tenant %s", got[t1], t1)
+		}
+	}},
+	{"RestIsOver", saysRest, func(r *run) {
+		for _, id := range []string{"wh_a", "wh_b", "wh_c", "wh_d"} {
+			r.create(t1, id, selecting(id))
+		}
+		served := map[string]bool{}
+		claim := func(rest map[string]time.Duration) {
+			for range 3 {
+				for id := range perWebhook(r.claimReq(webhook.ClaimRequest{Limit: 10, PerWebhook: 10, Rest: rest})) {
+					served[id] = true
+				}
+				rest = nil
+			}
+		}
+		emit := func(ids ...string) {
+			for _, id := range ids {
+				r.publish(r.request(t1, "e"+itoa(len(served))+id+r.now.Format("150405"), id))
+			}
+		}
+		emit("wh_a", "wh_b", "wh_c", "wh_d")
+		claim(map[string]time.Duration{"wh_a": time.Minute, "wh_b": time.Hour, "wh_c": time.Hour, "missing": time.Hour})
+		if !served["wh_d"] {
+			r.brokenf("a webhook was not served while others rest")
+		}
+		emit("wh_a", "wh_b", "wh_c")
+		clear(served)
+		r.pass(time.Minute + time.Second)
+		r.edit(t1, "wh_c", func(w *webhook.WebhookRecord) { w.Description = "changed" })
+		claim(map[string]time.Duration{"wh_b": 0})
+		for id, why := range map[string]string{"wh_a": "whose rest is over", "wh_b": "whose rest was ended", "wh_c": "that was changed"} {
+			if !served[id] {
+				r.brokenf("a webhook %s was not served", why)
+			}
+		}
+	}},
 	{"InOrderOfDueTime", saysInOrder, func(r *run) {
 		r.create(t1, "wh_1", nil)
 		for _, id := range []string{"e9", "e3", "e7", "e1"} {
@@ -260,6 +325,8 @@ func noDoubleClaim(r *run) {
 	}
 }
 
+const saysTenants = "However many webhooks of other tenants have due deliveries, every tenant is served within as many calls as it takes to serve one webhook of each tenant, and one call more."
+
 const saysWalk = "Whatever is waiting for one webhook, every webhook with due deliveries is served within as many calls as it takes to walk once round all of them."
 
 var fairnessChecks = []check{
@@ -288,7 +355,46 @@ var fairnessChecks = []check{
 			r.brokenf("%d calls served %d of %d webhooks, one of which has a backlog", calls, len(served), others+1)
 		}
 	}},
-	{"CallsGoOnInTurn", "It walks the webhooks that have such deliveries in turn, each call going on where the one before it ended", func(r *run) {
+	{"TenantsTakeTurns", saysTenants, func(r *run) {
+		const wide, small, per = 120, 3, 2
+		for i := range wide {
+			r.create(t1, "wh_"+itoa(i), nil)
+		}
+		r.publish(r.requests(t1, "w", "a.b", 4*per)...)
+		for i := range small {
+			r.create("small "+itoa(i), "wh_small_"+itoa(i), nil)
+		}
+		limit := per * (small + 1)
+		claim := func() []webhook.ClaimedDelivery {
+			return r.claimReq(webhook.ClaimRequest{Limit: limit, PerWebhook: per}).Deliveries
+		}
+		for range 3 { // the walk is somewhere among the many
+			claim()
+		}
+		for round := range 3 {
+			for i := range small {
+				r.emit("small "+itoa(i), "s"+itoa(round))
+			}
+			served := map[string]bool{}
+			of := 0
+			for range 2 {
+				for _, d := range claim() {
+					served[d.Delivery.Tenant] = true
+					if d.Delivery.Tenant == t1 {
+						of++
+					}
+				}
+			}
+			if delete(served, t1); len(served) != small {
+				r.brokenf("2 calls for %d deliveries, %d per webhook, served %d of %d tenants with a webhook each, and %d deliveries of one with %d webhooks",
+					limit, per, len(served), small, of, wide)
+			}
+			if of == 0 {
+				r.brokenf("2 calls served nothing of the tenant with %d webhooks", wide)
+			}
+		}
+	}},
+	{"CallsGoOnInTurn", "each call going on where the one before it ended", func(r *run) {
 		const hooks = 8
 		for i := range hooks {
 			r.create(t1, "wh_"+itoa(i), nil)

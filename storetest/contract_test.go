@@ -60,7 +60,7 @@ var unchecked = []string{
 	"stores w, whose Version is 1", // ComesBackAsCreated, with other words
 	// Introductions and consequences of sentences that are checked.
 	"A cursor stays valid while webhooks are created and deleted", "It makes Publish idempotent",
-	"not on the backlog of webhooks it passes", "Complete records what came of claimed deliveries", "Release gives leases back unused",
+	"not on the backlog of webhooks it passes", "It walks the tenants that have such deliveries in turn", "Complete records what came of claimed deliveries", "Release gives leases back unused",
 	"GetEvent returns one event, or ErrNotFound", "GetDelivery returns one delivery, or ErrNotFound",
 	"WebhookWalker is an ability that a", "The stores of this module have it", "QueueStore takes events in", "LogStore answers questions",
 }

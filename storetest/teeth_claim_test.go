@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -108,6 +109,42 @@ var brokenQueues = []broken{
 	{"ignores Limit", "Claim/Limit", asking(func(req *webhook.ClaimRequest) { req.Limit += 5 })},
 	{"ignores PerWebhook", "Claim/PerWebhook", asking(func(req *webhook.ClaimRequest) { req.PerWebhook = req.Limit })},
 	{"ignores Limits", "Claim/LimitsOfOneWebhook", asking(func(req *webhook.ClaimRequest) { req.Limits = nil })},
+	{"ignores PassTenants", "Claim/PassTenants", asking(func(req *webhook.ClaimRequest) { req.PassTenants = nil })},
+	{"passes a tenant over for good", "Claim/PassTenants", func() *twisted {
+		var mu sync.Mutex
+		var all []string
+		return asking(func(req *webhook.ClaimRequest) {
+			mu.Lock()
+			defer mu.Unlock()
+			all = append(all, req.PassTenants...)
+			req.PassTenants = slices.Clone(all)
+		})()
+	}},
+	{"lets a webhook rest for good", "Claim/RestIsOver", func() *twisted {
+		var mu sync.Mutex
+		limits := map[string]int{}
+		return asking(func(req *webhook.ClaimRequest) {
+			mu.Lock()
+			defer mu.Unlock()
+			for id := range req.Rest {
+				limits[id] = 0
+			}
+			req.Rest, req.Limits = nil, maps.Clone(limits)
+		})()
+	}},
+	{"walks webhooks whoever they belong to", "Fairness/TenantsTakeTurns", func() *twisted {
+		// As if those of the first tenant had come first.
+		return &twisted{claim: func(ctx context.Context, s webhook.Store, req webhook.ClaimRequest) (webhook.ClaimResult, error) {
+			first := req
+			for i := range 3 {
+				first.PassTenants = append(first.PassTenants, "small "+itoa(i))
+			}
+			if res, err := s.Claim(ctx, first); err != nil || len(res.Deliveries) > 0 {
+				return res, err
+			}
+			return s.Claim(ctx, req)
+		}}
+	}},
 	{"takes 0 in Limits for no limit", "Claim/LimitsOfOneWebhook", asking(func(req *webhook.ClaimRequest) {
 		limits := map[string]int{}
 		for id, n := range req.Limits {

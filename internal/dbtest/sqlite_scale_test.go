@@ -154,7 +154,9 @@ func TestD9_SQLiteClaimPlans(t *testing.T) {
 func sqliteClaimPlans(t *testing.T, db *sql.DB) {
 	t.Helper()
 	for _, q := range []string{
-		"SELECT wkey FROM webhook_lanes INDEXED BY webhook_lanes_ready WHERE ready = 1 AND wkey > 1 AND wkey <= 9 ORDER BY wkey LIMIT 64",
+		"SELECT wkey FROM webhook_lanes INDEXED BY webhook_lanes_ready WHERE ready = 1 AND tkey = 1 AND wkey > 1 AND wkey <= 9 ORDER BY wkey LIMIT 64",
+		"SELECT tkey FROM webhook_lanes INDEXED BY webhook_lanes_ready WHERE ready = 1 AND tkey > 1 ORDER BY tkey LIMIT 1",
+		"SELECT k FROM (SELECT (SELECT t.tkey FROM webhook_lanes t WHERE t.wkey = w.wkey) AS k FROM webhook_webhooks w WHERE w.tenant = 'a') WHERE k > 0 LIMIT 1",
 		"SELECT min(next_due) FROM webhook_lanes INDEXED BY webhook_lanes_due WHERE ready = 0 AND next_due IS NOT NULL",
 		"SELECT wkey FROM webhook_lanes INDEXED BY webhook_lanes_due WHERE ready = 0 AND next_due IS NOT NULL AND next_due <= 1 LIMIT 1000",
 		"SELECT seq, name FROM webhook_deliveries WHERE wkey = 1 AND seq > 5 ORDER BY seq LIMIT 10",

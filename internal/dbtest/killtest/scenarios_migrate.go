@@ -28,10 +28,14 @@ type undo struct {
 
 var undos = map[string][]undo{
 	"postgres": {
+		{6, []string{"ALTER TABLE #schema_version DROP COLUMN works_with", "DELETE FROM #schema_version WHERE version = 6"}},
 		{5, []string{"DROP INDEX #queue_list", "CREATE INDEX webhook_queue_list ON #queue (wkey, created_at, ekey)", "DELETE FROM #schema_version WHERE version = 5"}},
 		{4, []string{"ALTER TABLE #events DROP COLUMN trace", "DELETE FROM #schema_version WHERE version = 4"}},
 	},
 	"sqlite": {
+		{7, []string{"DROP INDEX webhook_lanes_ready", "CREATE INDEX webhook_lanes_ready ON #lanes (wkey) WHERE ready = 1",
+			"ALTER TABLE #lanes DROP COLUMN tkey", "DELETE FROM #schema_version WHERE version = 7"}},
+		{6, []string{"ALTER TABLE #schema_version DROP COLUMN works_with", "DELETE FROM #schema_version WHERE version = 6"}},
 		{5, []string{"ALTER TABLE #events DROP COLUMN trace", "DELETE FROM #schema_version WHERE version = 5"}},
 	},
 }
