@@ -61,7 +61,7 @@ var pgWays = map[string]struct{ driver, options string }{
 
 // What a role has set changes nothing that the Store keeps: one setting at a
 // time, and the whole contract with all of them at once.
-func TestD34_SettingsOfARole(t *testing.T) {
+func TestSettingsOfARole(t *testing.T) {
 	for _, set := range append(pgSettings, standardStrings) {
 		t.Run(set.name, func(t *testing.T) {
 			t.Parallel()
@@ -208,7 +208,7 @@ func rounds(t *testing.T, s webhook.Store) {
 }
 
 // The page about stores says of each setting that it does no harm.
-func TestD34_SettingsAreDocumented(t *testing.T) {
+func TestSettingsAreDocumented(t *testing.T) {
 	page, err := os.ReadFile("../../docs/stores.md")
 	if err != nil {
 		t.Fatal(err)
@@ -222,7 +222,7 @@ func TestD34_SettingsAreDocumented(t *testing.T) {
 
 // A database, or a connection, of another encoding than UTF8 is refused by
 // Migrate and by the first call, before anything is written.
-func TestD34_OtherEncodingsAreRefused(t *testing.T) {
+func TestOtherEncodingsAreRefused(t *testing.T) {
 	admin := pgOpen(t, "pgx", "")
 	for _, encoding := range []string{"LATIN1", "EUC_JP", "SQL_ASCII"} {
 		t.Run(encoding, func(t *testing.T) {

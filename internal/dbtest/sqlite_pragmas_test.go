@@ -52,7 +52,7 @@ func sqlitePragmaDB(t *testing.T, name string, pragmas ...struct{ name, value st
 
 // What a host has set on its connections changes nothing that the Store keeps:
 // one pragma at a time, and the contract with all of them at once.
-func TestD34_PragmasOfAHost(t *testing.T) {
+func TestPragmasOfAHost(t *testing.T) {
 	for _, p := range sqlitePragmas {
 		t.Run(p.name+" "+strings.Trim(p.value, "'"), func(t *testing.T) {
 			sqliteEach(t, func(t *testing.T, driver string) {
@@ -86,7 +86,7 @@ func TestD34_PragmasOfAHost(t *testing.T) {
 }
 
 // The page about stores says of each pragma that it does no harm.
-func TestD34_PragmasAreDocumented(t *testing.T) {
+func TestPragmasAreDocumented(t *testing.T) {
 	page, err := os.ReadFile("../../docs/stores.md")
 	if err != nil {
 		t.Fatal(err)
