@@ -173,7 +173,9 @@ type ReplayResult struct {
 	Next    string // cursor of the next step; empty at the end
 }
 
-// StatsQuery selects hourly statistics of one tenant.
+// StatsQuery selects hourly statistics of one tenant. Its answer is not paged: it
+// has a bucket for each webhook and hour with attempts, so that whoever asks for a
+// tenant with many webhooks bounds it by WebhookIDs and by Since and Until.
 type StatsQuery struct {
 	Tenant     string    // required
 	WebhookIDs []string  // empty selects every webhook of the tenant
