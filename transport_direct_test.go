@@ -8,10 +8,12 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"net/netip"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // A platform with many receivers shakes hands in full with each of them once.
@@ -86,5 +88,51 @@ func TestAReceiverMayChangeItsProtocol(t *testing.T) {
 	}
 	if one, two := seen[1].Load(), seen[2].Load(); one != 3*21 || two != 3*21 {
 		t.Errorf("%d requests over HTTP/1.1 and %d over HTTP/2, want %d each", one, two, 3*21)
+	}
+}
+
+// A connection of HTTP/2 is given up when it is too old, and with it the address
+// that the receiver had then. No attempt is lost by that.
+func TestHTTP2ConnectionsHaveAGreatestAge(t *testing.T) {
+	t.Parallel()
+	ca := newAuthority(t)
+	var conns atomic.Int64
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body) }))
+	srv.Config.ErrorLog = quiet
+	srv.EnableHTTP2 = true
+	srv.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			conns.Add(1)
+		}
+	}
+	srv.TLS = &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "127.0.0.1", func(c *x509.Certificate) { c.IPAddresses = []net.IP{{127, 0, 0, 1}} })}}
+	srv.StartTLS()
+	t.Cleanup(srv.Close)
+	s := newTestSender(t, transportConfig{rootCAs: ca.pool})
+	var last *frameConn
+	send := func() {
+		ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
+			last = info.Conn.(*frameConn)
+		}})
+		a, _ := s.do(ctx, post(t, srv.URL))
+		wantStatus(t, a, 200)
+	}
+	send()
+	first := last
+	if life := time.Until(time.Unix(0, first.ends.Load())); life < 3*time.Minute || life > 5*time.Minute {
+		t.Errorf("a connection is to live for %v", life)
+	}
+	for range 5 {
+		send()
+	}
+	if conns.Load() != 1 || last != first {
+		t.Fatalf("%d connections before the first is old", conns.Load())
+	}
+	first.ends.Store(time.Now().UnixNano())
+	for range 5 { // the first of them may still be on it: it is what is heard on it that ends it
+		send()
+	}
+	if conns.Load() != 2 || last == first {
+		t.Errorf("%d connections after the first was old", conns.Load())
 	}
 }

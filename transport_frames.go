@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"sync/atomic"
 	"time"
+
+	"github.com/seed68722ecd/webhook/internal/post/h1"
 )
 
 // An HTTP/2 receiver can send frames that have nothing to do with an answer, for
@@ -45,6 +47,10 @@ type frameConn struct {
 	r      *bufio.Reader
 	credit atomic.Int64
 
+	ends    atomic.Int64 // when it is too old, in nanoseconds of Unix time
+	goodbye []byte       // what is left to hand on of the frame that tells net/http so
+	retired bool
+
 	// Of the frame being read; only the reader looks at them.
 	head   [frameHeaderSize]byte
 	unsent int // bytes at the end of head that were not handed on yet
@@ -55,6 +61,7 @@ type frameConn struct {
 func newFrameConn(conn *tls.Conn) *frameConn {
 	c := &frameConn{Conn: conn, r: bufio.NewReader(conn)}
 	c.credit.Store(frameAllowance)
+	c.ends.Store(time.Now().Add(h1.Lifetime()).UnixNano())
 	return c
 }
 
@@ -70,6 +77,10 @@ func (c *frameConn) anotherAttempt() {
 func (c *frameConn) Read(p []byte) (n int, err error) {
 	for n < len(p) {
 		switch {
+		case len(c.goodbye) > 0:
+			moved := copy(p[n:], c.goodbye)
+			c.goodbye = c.goodbye[moved:]
+			n += moved
 		case c.unsent > 0:
 			moved := copy(p[n:], c.head[frameHeaderSize-c.unsent:])
 			c.unsent -= moved
@@ -95,8 +106,18 @@ func (c *frameConn) Read(p []byte) (n int, err error) {
 	return n, nil
 }
 
+// tooOld is a GOAWAY frame as a receiver sends it that will answer all requests made
+// so far and wants no more. net/http takes another connection from then on, and
+// closes this one after the last answer: a busy receiver whose name leads elsewhere
+// by now is followed, as over HTTP/1.1.
+var tooOld = []byte{0, 0, 8, 7, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0}
+
 // nextFrame reads the header of a frame and decides about it.
 func (c *frameConn) nextFrame() error {
+	if !c.retired && time.Now().UnixNano() >= c.ends.Load() {
+		c.retired, c.goodbye = true, tooOld
+		return nil
+	}
 	if _, err := io.ReadFull(c.r, c.head[:]); err != nil {
 		return err
 	}

@@ -15,6 +15,11 @@ import (
 // is found again within that time, and not by all connections at once.
 const maxAge = 5 * time.Minute
 
+// Lifetime returns how long a new connection may be used.
+func Lifetime() time.Duration {
+	return maxAge - rand.N(maxAge/5) //nolint:gosec // spreads load, guards nothing
+}
+
 // A conn is a connection to a receiver.
 type conn struct {
 	*wire
@@ -35,8 +40,7 @@ type conn struct {
 
 func newConn(raw net.Conn, key string) *conn {
 	w := &wire{Conn: raw, raw: socketOf(raw)}
-	age := maxAge - rand.N(maxAge/5) //nolint:gosec // spreads load, guards nothing
-	return &conn{wire: w, key: key, rw: w, ends: time.Now().Add(age)}
+	return &conn{wire: w, key: key, rw: w, ends: time.Now().Add(Lifetime())}
 }
 
 // abort makes everything on the connection fail at once, for good.
