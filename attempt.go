@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
@@ -100,7 +99,8 @@ func (s *sender) closeIdle() { s.clients.closeIdle() }
 // as much of the body as is kept, with an error, at the timeout, or when ctx is
 // done. DeliveryID, Number and StartedAt of the attempt are left to the caller.
 //
-// Exactly one POST is sent, whatever the receiver does. The status line
+// One POST is sent, whatever the receiver does; again, up to maxSends times, only
+// what the receiver has not processed for certain, see mayResend. The status line
 // decides: 200 to 299 is success and nothing that happens later changes it.
 func (s *sender) do(ctx context.Context, r *attemptRequest) (a Attempt, hint responseHint) {
 	start := time.Now()
@@ -116,8 +116,10 @@ func (s *sender) do(ctx context.Context, r *attemptRequest) (a Attempt, hint res
 	defer f.end()
 	f.proxied = via.proxied
 
+	f.turns.gates = s.clients.gates
+
 	resp, err := f.send(via)
-	if err != nil && f.untouched() {
+	for err != nil && f.mayResend(err) {
 		resp, err = f.send(via)
 	}
 	if err == nil && f.Err() != nil {
@@ -182,7 +184,10 @@ type flight struct {
 	begun     atomic.Bool  // the headers were written, or buffered, and the body is next
 	written   atomic.Bool  // all of the request was
 	sent      bool         // body was handed to a transport
-	resent    bool
+	answered  atomic.Bool  // part of an answer came, be it a 1xx one
+	turns     turns
+	sends     int                       // requests that were handed to net/http
+	resent    bool                      // after a connection that was closed while it was idle
 	proxy     atomic.Pointer[proxyWait] // until a proxy has opened its tunnel
 	proxied   bool                      // the transport is the host's and may use a proxy
 	shaking   atomic.Bool               // a TLS handshake of such a transport's was begun
@@ -216,12 +221,14 @@ func (f *flight) watched() context.Context {
 	f.trace.GotConn = func(info httptrace.GotConnInfo) {
 		if c, ok := info.Conn.(*frameConn); ok {
 			c.anotherAttempt()
+			f.takeTurn(c)
 		}
 		f.Connected(info.Reused)
 	}
 	if f.proxied {
 		f.trace.TLSHandshakeStart = func() { f.shaking.Store(true) }
 	}
+	f.trace.GotFirstResponseByte = func() { f.answered.Store(true) }
 	f.trace.WroteHeaders = f.Begun
 	f.trace.WroteRequest = func(info httptrace.WroteRequestInfo) { f.written.Store(info.Err == nil) }
 	f.traced = httptrace.WithClientTrace(f, &f.trace)
@@ -262,6 +269,7 @@ func (f *flight) Value(key any) any {
 func (f *flight) end() {
 	f.timer.Stop()
 	f.cancel(nil)
+	f.endTurn()
 }
 
 // errNoConnection is what net/http gets when it would connect by itself.
@@ -297,11 +305,16 @@ func (f *flight) send(via route) (*http.Response, error) {
 // ask for thousands of copies. That the body is a *bytes.Reader lets it put
 // headers and body into one packet.
 func (f *flight) sendBy(via http.RoundTripper) (*http.Response, error) {
+	ctx, err := f.awaitTurn()
+	if err != nil {
+		return nil, err
+	}
 	body := &f.body
 	if f.sent {
 		body = new(bytes.Reader) // the transport may still hold the other
 	}
 	f.sent = true
+	f.sends++
 	body.Reset(f.request.body)
 	req := http.Request{
 		Method:        http.MethodPost,
@@ -311,10 +324,13 @@ func (f *flight) sendBy(via http.RoundTripper) (*http.Response, error) {
 		ProtoMajor:    1,
 		ProtoMinor:    1,
 		Header:        f.request.header,
-		Body:          io.NopCloser(body),
+		Body:          f.bodyFor(body),
 		ContentLength: int64(len(f.request.body)),
 	}
-	resp, err := via.RoundTrip(req.WithContext(f.watched()))
+	resp, err := via.RoundTrip(req.WithContext(ctx))
+	if errors.Is(err, errNoConnection) {
+		f.keepTurn()
+	}
 	switch {
 	case err != nil:
 		return nil, err
@@ -339,12 +355,11 @@ var errNoResponse = errors.New("the http.Client's transport returned neither an 
 // Once the body was begun nobody can tell a receiver that closed an idle
 // connection from one that read the request and closed.
 func (f *flight) untouched() bool {
-	if f.resent || !f.reused.Load() || f.begun.Load() || len(f.request.body) == 0 || f.Err() != nil {
+	if f.resent || f.sends >= maxSends || !f.reused.Load() || f.begun.Load() || len(f.request.body) == 0 || f.Err() != nil {
 		return false
 	}
 	f.resent = true
-	f.reused.Store(false)
-	f.connected.Store(false)
+	f.again()
 	return true
 }
 

@@ -57,6 +57,9 @@ func (f *flight) explain(err error) (ErrorClass, string) {
 		// A bound of the host's own: a Guard's, or one of its client's.
 		return ClassTimeout, f.timeoutText()
 	}
+	if class, text := f.h2Text(err); text != "" {
+		return class, text
+	}
 	if text := f.tlsText(err); text != "" {
 		return ClassTLS, text
 	}
@@ -84,6 +87,10 @@ func (f *flight) explain(err error) (ErrorClass, string) {
 func (f *flight) timeoutText() string {
 	stage := "waiting for the answer"
 	switch {
+	case f.turns.waits.Load() > 0:
+		stage = fewStreamsText(f.turns.waits.Load() - 1)
+	case f.turns.settles.Load():
+		stage = "waiting for the receiver's HTTP/2 settings"
 	case !f.connected.Load():
 		stage = "connecting" + f.handshakeStage()
 	case !f.written.Load():

@@ -53,6 +53,7 @@ type transportConfig struct {
 	maxIdlePerHost  int            // idle connections kept to one host; 0: 128
 	maxConnsPerHost int            // connections to one host; 0: as many as there are attempts
 	rootCAs         *x509.CertPool // nil: the system's
+	gates           *streamGates   // told of HTTP/2 receivers; nil: gates that nobody asks
 }
 
 // newTransport returns a transport with a connection pool, a TLS configuration
@@ -118,7 +119,10 @@ func newPair(cfg transportConfig, verifyTLS bool) (*http.Transport, *h1.Client) 
 	}
 	t.DialContext = d.dial
 	t.DialTLSContext = d.dialTLS
-	filterFrames(t)
+	if cfg.gates == nil {
+		cfg.gates = new(streamGates)
+	}
+	filterFrames(t, cfg.gates, verifyTLS)
 	return t, h1.New(h1.Config{
 		Dial: d.dial, Secure: d.secure, HTTP2: handOver(t),
 		MaxIdle: t.MaxIdleConns, MaxIdlePerHost: t.MaxIdleConnsPerHost, MaxPerHost: t.MaxConnsPerHost,
@@ -258,6 +262,8 @@ type clients struct {
 	// directOn and directOff make the attempts of verified and unverified that are
 	// not over HTTP/2; nil with a client of the host's.
 	directOn, directOff *h1.Client
+	// gates are those of the guarded transports; nil for a host's own.
+	gates *streamGates
 }
 
 // newClients returns the guarded clients, or ones made from the host's own.
@@ -275,11 +281,13 @@ func newClients(cfg transportConfig, host *http.Client) *clients {
 		if host != nil {
 			timeout = host.Timeout
 		}
+		cfg.gates = new(streamGates)
 		on, directOn := newPair(cfg, true)
 		off, directOff := newPair(cfg, false)
 		return &clients{
 			verified: plainClient(on, timeout), unverified: plainClient(off, timeout), own: []*http.Transport{on, off},
 			directOn: directOn, directOff: directOff,
+			gates: cfg.gates,
 		}
 	}
 	c := &clients{verified: plainClient(host.Transport, host.Timeout)}

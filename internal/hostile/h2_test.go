@@ -117,18 +117,18 @@ func goesAway(last uint32, code http2.ErrCode) func(*h2visit, uint32) {
 func init() {
 	const h2 = overHTTP2
 	rows = append(rows,
-		row{name: "HR25 refuses every stream", kind: h2, react: resets(http2.ErrCodeRefusedStream), want: "protocol connect"},
+		row{name: "HR25 refuses every stream", kind: h2, copies: 3, react: resets(http2.ErrCodeRefusedStream), want: "protocol connect"},
 		row{name: "HR25 calls every stream an error", kind: h2, react: resets(http2.ErrCodeProtocol), want: "protocol connect"},
 		row{name: "HR25 wants calm", kind: h2, react: resets(http2.ErrCodeEnhanceYourCalm), want: "protocol connect"},
-		row{name: "HR25 goes away from all streams", kind: h2, react: goesAway(0, http2.ErrCodeNo), want: "protocol connect timeout"},
+		row{name: "HR25 goes away from all streams", kind: h2, copies: 3, react: goesAway(0, http2.ErrCodeNo), want: "protocol connect timeout"},
 		row{name: "HR25 goes away with an error", kind: h2, react: goesAway(0, http2.ErrCodeEnhanceYourCalm), want: "protocol connect timeout"},
-		row{name: "HR25 goes away and closes", kind: h2, want: "protocol connect", react: func(c *h2visit, _ uint32) {
+		row{name: "HR25 goes away and closes", kind: h2, copies: 3, want: "protocol connect", react: func(c *h2visit, _ uint32) {
 			c.WriteGoAway(0, http2.ErrCodeNo, nil)
 			c.out.Flush()
 			c.visit.Close()
 		}},
-		row{name: "HR25 goes away before the body", kind: h2, early: true, react: goesAway(0, http2.ErrCodeNo), want: "protocol connect timeout"},
-		row{name: "HR25 accepts one and refuses the next", kind: h2, want: "+ok protocol connect", react: func(c *h2visit, stream uint32) {
+		row{name: "HR25 goes away before the body", kind: h2, copies: 3, early: true, react: goesAway(0, http2.ErrCodeNo), want: "protocol connect timeout"},
+		row{name: "HR25 accepts one and refuses the next", kind: h2, copies: 3, want: "+ok protocol connect", react: func(c *h2visit, stream uint32) {
 			if c.begun%2 == 1 {
 				c.accept(stream)
 			} else {

@@ -31,6 +31,7 @@ type row struct {
 	alsoOn  string            // a second address with the same port
 	dns     func() answerFunc // nil: the address it listens on
 	headers map[string]string // of the webhook
+	copies  int               // how often one attempt may arrive: a receiver that says it did not process the request is asked again; 0: once
 	delay   time.Duration     // the least delay before a retry, where Retry-After asks for one
 	check   func(seen) string // what else has to hold of each attempt; empty: all is well
 }

@@ -62,7 +62,7 @@ type report struct {
 	Conns    int64
 	Events   int             // different ones that arrived
 	Posts    int             // complete requests
-	Doubles  []string        // attempts that arrived more than once
+	Doubles  []string        // attempts that arrived more often than the row allows
 	Problems []string        // whatever else must not have been
 	Delays   []time.Duration // from publishing to arrival
 }
@@ -219,7 +219,7 @@ func (e *endpoint) report() report {
 	for key, times := range e.posts {
 		r.Posts += times
 		events[key.event] = true
-		if times > 1 {
+		if times > max(e.row.copies, 1) {
 			r.Doubles = append(r.Doubles, fmt.Sprintf("%s, attempt %s: %d times", key.event, key.attempt, times))
 		}
 	}
