@@ -56,7 +56,7 @@ type frameConn struct {
 	lost    atomic.Bool   // what is written reaches nobody
 	wentFor atomic.Uint32 // 1 more than the error code of a GOAWAY; 0: there was none
 
-	ends    atomic.Int64 // when it is too old, in nanoseconds of Unix time
+	ends    atomic.Int64 // when it is too old, in nanoseconds of Unix time; 0: never
 	goodbye []byte       // what is left to hand on of the frame that tells net/http so
 	retired bool
 
@@ -136,7 +136,7 @@ var tooOld = []byte{0, 0, 8, 7, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 
 
 // nextFrame reads the header of a frame and decides about it.
 func (c *frameConn) nextFrame() error {
-	if !c.retired && time.Now().UnixNano() >= c.ends.Load() {
+	if ends := c.ends.Load(); !c.retired && ends > 0 && time.Now().UnixNano() >= ends {
 		c.retired, c.goodbye = true, tooOld
 		return nil
 	}
