@@ -52,9 +52,9 @@ type EraseOldResult struct {
 
 // Erased counts what was deleted.
 type Erased struct {
-	Webhooks   int
-	Events     int
-	Deliveries int
+	Webhooks   int // that existed
+	Events     int // with their data
+	Deliveries int // in whatever state, with their attempts
 	// More is true when there may be something left, so that another step has to
 	// follow. It is false in what a Dispatcher returns without an error.
 	More bool
