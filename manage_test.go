@@ -382,9 +382,10 @@ func TestOtherTenantsAnswerLikeMissing(t *testing.T) {
 			"HourlyStats": func(tn, id string) (any, error) {
 				return w.HourlyStats(ctx, StatsQuery{Tenant: tn, WebhookIDs: []string{id}})
 			},
-			"Webhooks": func(tn, _ string) (any, error) { return w.Webhooks(ctx, WebhookQuery{Tenant: tn}) },
+			"DeleteEvent": func(tn, id string) (any, error) { return w.DeleteEvent(ctx, tn, id) },
+			"Webhooks":    func(tn, _ string) (any, error) { return w.Webhooks(ctx, WebhookQuery{Tenant: tn}) },
 		}
-		for _, none := range []string{"CreateWebhook", "Publish", "PublishAll", "Prepare", "Prune", "Run", "DeliverDue", "Stats", "Wake", "Policy", "Backlog", "ReencryptSecrets"} {
+		for _, none := range []string{"CreateWebhook", "Publish", "PublishAll", "Prepare", "Prune", "Run", "DeliverDue", "Stats", "Wake", "Policy", "Backlog", "ReencryptSecrets", "DeleteTenant"} {
 			rows[none] = nil // takes no ID
 		}
 		for m := range reflect.TypeFor[*Dispatcher]().Methods() {
@@ -392,7 +393,7 @@ func TestOtherTenantsAnswerLikeMissing(t *testing.T) {
 				t.Errorf("method %s has no row", m.Name)
 			}
 		}
-		ids := map[string]string{"Event": eventID, "Delivery": del.ID, "Attempts": del.ID, "SentRequest": del.ID, "Resend": del.ID}
+		ids := map[string]string{"Event": eventID, "Delivery": del.ID, "Attempts": del.ID, "SentRequest": del.ID, "Resend": del.ID, "DeleteEvent": eventID}
 		const marker = "MISSING-ID-0000000000"
 		for method, call := range rows {
 			if call == nil {
