@@ -101,7 +101,7 @@ func TestD19_Classification(t *testing.T) {
 		"42P01": {advice: "call Migrate"},
 		"53100": {advice: "disk is full"},
 		"53300": {advice: "SetMaxOpenConns"},
-		"55P03": {alone: true, advice: "pg_stat_activity"},
+		"55P03": {advice: "pg_stat_activity"},
 		"57014": {advice: "cancelled"},
 		"57P01": {advice: "shutting down"},
 		"25006": {advice: "primary"},

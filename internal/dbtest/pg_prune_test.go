@@ -136,7 +136,7 @@ func TestD20_PruningKeepsUpWithStatistics(t *testing.T) {
 	if most > 60_000 {
 		t.Errorf("one statement touched %d pages:\n%s", most, plan)
 	}
-	if want := hooks * old * 10; total > want {
+	if want := hooks * old * 12; total > want {
 		t.Errorf("%d pages were touched for %d hours, want at most %d", total, hooks*old, want)
 	}
 	var left, wrong int
