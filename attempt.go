@@ -185,6 +185,7 @@ type flight struct {
 	written   atomic.Bool  // all of the request was
 	sent      bool         // body was handed to a transport
 	answered  atomic.Bool  // part of an answer came, be it a 1xx one
+	lookups   lookupTime
 	turns     turns
 	sends     int                       // requests that were handed to net/http
 	resent    bool                      // after a connection that was closed while it was idle
@@ -228,8 +229,8 @@ func (f *flight) watched() context.Context {
 	if f.proxied {
 		f.trace.TLSHandshakeStart = func() { f.shaking.Store(true) }
 	}
-	f.trace.GotFirstResponseByte = func() { f.answered.Store(true) }
-	f.trace.WroteHeaders = f.Begun
+	progress := f.Begun // one function is one allocation
+	f.trace.WroteHeaders, f.trace.GotFirstResponseByte = progress, progress
 	f.trace.WroteRequest = func(info httptrace.WroteRequestInfo) { f.written.Store(info.Err == nil) }
 	f.traced = httptrace.WithClientTrace(f, &f.trace)
 	return f.traced
@@ -247,8 +248,13 @@ func (f *flight) Connected(reused bool) {
 	f.connected.Store(true)
 }
 
-// Begun says that part of the request was written, or is about to be.
-func (f *flight) Begun() { f.begun.Store(true) }
+// Begun says that part of the request was written, or is about to be; said again, that
+// part of an answer came.
+func (f *flight) Begun() {
+	if f.begun.Swap(true) {
+		f.answered.Store(true)
+	}
+}
 
 // Written says that all of the request was written.
 func (f *flight) Written() { f.written.Store(true) }

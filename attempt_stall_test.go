@@ -32,7 +32,11 @@ func TestH8_StallAtEveryStage(t *testing.T) {
 			return nil, ctx.Err()
 		}}
 		s := newTestSender(t, transportConfig{guard: guard})
-		wantStall(t, attempt(t, s, post(t, "https://receiver.test/").within(stallTimeout)), "while connecting")
+		a := attempt(t, s, post(t, "https://receiver.test/").within(stallTimeout))
+		wantClass(t, a, ClassDNS, "the look-up of the host name timed out after 300ms")
+		if a.Duration < stallTimeout || a.Duration > stallTimeout+slack {
+			t.Errorf("a timeout of %v ended the attempt after %v", stallTimeout, a.Duration)
+		}
 	})
 	t.Run("TLS", func(t *testing.T) {
 		t.Parallel()

@@ -41,6 +41,9 @@ func (f *flight) explain(err error) (ErrorClass, string) {
 	case errors.Is(err, ErrBlockedAddress):
 		return ClassBlocked, "the address is not one that may be dialed"
 	case f.timedOut(), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
+		if text := f.lookupText(); text != "" {
+			return ClassDNS, text
+		}
 		return ClassTimeout, f.timeoutText()
 	case errors.Is(err, errNoResponse):
 		return ClassInternal, errNoResponse.Error()
@@ -96,7 +99,12 @@ func (f *flight) timeoutText() string {
 	case !f.written.Load():
 		stage = "sending the request"
 	}
-	return fmt.Sprintf("timed out after %s while %s", min(f.timeout, time.Since(f.deadline.Add(-f.timeout))).Round(time.Millisecond), stage)
+	return fmt.Sprintf("timed out after %s while %s", f.elapsed(), stage)
+}
+
+// elapsed is how much of its time an attempt has had.
+func (f *flight) elapsed() time.Duration {
+	return min(f.timeout, time.Since(f.deadline.Add(-f.timeout))).Round(time.Millisecond)
 }
 
 func dnsText(err *net.DNSError) string {

@@ -36,6 +36,8 @@ type fakeDNS struct {
 	cname  string                      // answer everything with this alias instead
 	err    error                       // answer everything with SERVFAIL
 	silent bool                        // answer nothing
+	mute   uint16                      // answer nothing about this type
+	broken uint16                      // answer this type with SERVFAIL
 
 	mu    sync.Mutex
 	asked map[question]int // nth is 0 in the keys
@@ -76,6 +78,9 @@ func (d *fakeDNS) serve(conn net.Conn) {
 			continue
 		}
 		reply := d.reply(query)
+		if reply == nil {
+			continue
+		}
 		if _, err := conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(reply))), reply...)); err != nil {
 			return
 		}
@@ -100,6 +105,9 @@ func (d *fakeDNS) reply(query []byte) []byte {
 	q.nth = d.asked[q]
 	d.mu.Unlock()
 
+	if q.kind == d.mute {
+		return nil
+	}
 	const success, servfail, nxdomain = 0, 2, 3
 	code, records, count := byte(nxdomain), []byte(nil), uint16(0)
 	record := func(kind uint16, data []byte) {
@@ -111,7 +119,7 @@ func (d *fakeDNS) reply(query []byte) []byte {
 		records = append(records, data...)
 	}
 	switch {
-	case d.err != nil:
+	case d.err != nil || q.kind == d.broken:
 		code = servfail
 	case d.cname != "":
 		code = success

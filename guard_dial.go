@@ -7,13 +7,18 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"golang.org/x/sync/singleflight"
 )
 
 const (
 	defaultDialTimeout = 10 * time.Second
-	// maxDialAddresses bounds what one look-up can make us do: the names are
-	// the customers', and an answer may hold hundreds of addresses.
-	maxDialAddresses = 6
+	// maxDialAddresses and mostDialAddresses bound what one look-up can make us do:
+	// the names are the customers', and an answer may hold hundreds of addresses.
+	// The first counts those that do not answer within a dialStagger; those that
+	// refuse at once cost nothing and count only towards the second.
+	maxDialAddresses  = 6
+	mostDialAddresses = 32
 	// dialStagger is the head start of an address over the next one, as RFC
 	// 8305 recommends.
 	dialStagger = 250 * time.Millisecond
@@ -23,10 +28,12 @@ const (
 // "tcp", "tcp4" or "tcp6". It is for the DialContext field of an
 // [http.Transport].
 //
-// The host's name is looked up once; addresses that may not be dialed are
-// dropped from the answer; at most six of the rest are tried, IPv6 and IPv4 in
-// turn, each a quarter of a second after the one before or as soon as that one
-// failed, and the first connection wins. When nothing may be dialed the error
+// The host's name is looked up once, for each family apart: where one of them is
+// answered the other is waited for 50 ms and joins it when it comes. Addresses
+// that may not be dialed are dropped from the answers. The rest are tried, IPv6
+// and IPv4 in turn, each a quarter of a second after the one before or as soon as
+// that one failed, and the first connection wins. At most six are tried that do
+// not refuse at once, and 32 in all. When nothing may be dialed the error
 // wraps [ErrBlockedAddress]. Other failures are a *[net.OpError], around a
 // *[net.DNSError] when the look-up failed. No error names an address that was
 // dialed, or a name server.
@@ -50,49 +57,64 @@ func (g *Guard) dial(ctx context.Context, network, address string, connect conne
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel() // also ends the attempts that lost
-	candidates, err := g.candidates(ctx, network, address)
+	candidates, late, err := g.candidates(ctx, network, address)
 	if err != nil {
 		return nil, &net.OpError{Op: "dial", Net: network, Err: err}
 	}
-	conn, err := race(ctx, network, candidates, connect)
+	conn, tried, err := raceWith(ctx, network, candidates, late, connect)
 	if err != nil {
-		return nil, &net.OpError{Op: "dial", Net: network, Err: judgeDial(withoutAddress(err), onlyIPv6(candidates))}
+		return nil, &net.OpError{Op: "dial", Net: network, Err: judgeDial(withoutAddress(err), onlyIPv6(tried))}
 	}
 	return conn, nil
 }
 
-// candidates returns the addresses to try for address, in order. Every one of
-// them was admitted; the look-up is not repeated.
-func (g *Guard) candidates(ctx context.Context, network, address string) ([]netip.AddrPort, error) {
-	lookup := map[string]string{"tcp": "ip", "tcp4": "ip4", "tcp6": "ip6"}[network]
-	if lookup == "" {
-		return nil, blocked("only TCP may be dialed")
+// candidates returns the addresses to try for address, in order, and more of them
+// if there is a look-up that was not waited for. Every one of them was admitted;
+// the look-up is not repeated.
+func (g *Guard) candidates(ctx context.Context, network, address string) ([]netip.AddrPort, lateAddresses, error) {
+	var none lateAddresses
+	if network != "tcp" && network != "tcp4" && network != "tcp6" {
+		return nil, none, blocked("only TCP may be dialed")
 	}
 	host, port, err := splitAddress(address)
 	if err != nil {
-		return nil, err
+		return nil, none, err
 	}
 	if err := g.checkPort(int(port)); err != nil {
-		return nil, err
+		return nil, none, err
 	}
 	if g.validate() != nil {
-		return nil, blocked("the guard's settings are not valid")
+		return nil, none, blocked("the guard's settings are not valid")
 	}
-	var found []netip.Addr
+	var f found
 	if addr, err := netip.ParseAddr(host); err == nil {
-		found = []netip.Addr{addr}
+		g.admit(&f, singleflight.Result{Val: []netip.Addr{addr}})
 	} else if endsInNumber(host) {
 		// What 2130706433 or 0x7f.1 means depends on the resolver that was
 		// linked in. No public name looks like that.
-		return nil, blocked("the host is a malformed IP address")
-	} else if found, err = g.resolver().LookupNetIP(ctx, lookup, host); err != nil {
-		return nil, withoutServer(ctx, host, err)
+		return nil, none, blocked("the host is a malformed IP address")
+	} else {
+		answered := lookingUp(ctx)
+		f, err = g.resolve(ctx, network, host)
+		if answered(err == nil); err != nil {
+			return nil, none, withoutServer(ctx, host, err)
+		}
 	}
-	found = slices.DeleteFunc(found, func(addr netip.Addr) bool { return !g.admits(addr) })
-	if len(found) == 0 {
-		return nil, blocked("not a public address")
+	if len(f.addrs) == 0 {
+		return nil, none, blocked("not a public address")
 	}
-	return interleave(found, port), nil
+	late := lateAddresses{answer: f.late, use: func(answer singleflight.Result) []netip.AddrPort {
+		var f found
+		g.admit(&f, answer)
+		return interleave(f.addrs, port)
+	}}
+	return interleave(f.addrs, port), late, nil
+}
+
+// lateAddresses are addresses of the family whose look-up was not waited for.
+type lateAddresses struct {
+	answer <-chan singleflight.Result // nil: there is none
+	use    func(singleflight.Result) []netip.AddrPort
 }
 
 func (g *Guard) resolver() *net.Resolver {
@@ -102,9 +124,9 @@ func (g *Guard) resolver() *net.Resolver {
 	return net.DefaultResolver
 }
 
-// interleave puts the families in turns, starting with the one that the
-// resolver put first, so that a broken IPv6 costs one stagger and not every
-// attempt. It drops duplicates and what is over the limit.
+// interleave puts the families in turns, starting with the one that comes first,
+// so that a broken IPv6 costs one stagger and not every attempt. It drops
+// duplicates and what is over the limit.
 func interleave(addrs []netip.Addr, port uint16) []netip.AddrPort {
 	var families [2][]netip.AddrPort
 	for _, addr := range addrs {
@@ -113,52 +135,84 @@ func interleave(addrs []netip.Addr, port uint16) []netip.AddrPort {
 		if candidate.Addr().Is4() != addrs[0].Unmap().Is4() {
 			family = &families[1]
 		}
-		if len(*family) < maxDialAddresses && !slices.Contains(*family, candidate) {
+		if len(*family) < mostDialAddresses && !slices.Contains(*family, candidate) {
 			*family = append(*family, candidate)
 		}
 	}
-	var turns []netip.AddrPort
-	for i := range maxDialAddresses {
-		for _, family := range families {
-			if i < len(family) {
-				turns = append(turns, family[i])
-			}
-		}
-	}
-	return turns[:min(len(turns), maxDialAddresses)]
+	turns := takeTurns(families[0], families[1])
+	return turns[:min(len(turns), mostDialAddresses)]
 }
 
-// race connects to the candidates, each a stagger after the one before or as
-// soon as that one failed, and returns the first connection. When all have
-// failed it returns the error of the one that failed first, of those that the
-// receiver has a part in. The attempts that
-// lost end with ctx.
+func takeTurns(one, other []netip.AddrPort) (turns []netip.AddrPort) {
+	for i := range max(len(one), len(other)) {
+		if i < len(one) {
+			turns = append(turns, one[i])
+		}
+		if i < len(other) {
+			turns = append(turns, other[i])
+		}
+	}
+	return turns
+}
+
+// race is raceWith for addresses of which all are known.
 func race(ctx context.Context, network string, candidates []netip.AddrPort, connect connector) (net.Conn, error) {
-	if len(candidates) == 1 {
-		return connect(ctx, network, candidates[0].String())
+	conn, _, err := raceWith(ctx, network, candidates, lateAddresses{}, connect)
+	return conn, err
+}
+
+// raceWith connects to the candidates, each a stagger after the one before or as
+// soon as that one failed, and returns the first connection, and what was tried.
+// Late addresses take turns with the candidates that are left when they come. When
+// all have failed it returns the error of the one that failed first, of those that
+// the receiver has a part in. The attempts that lost end with ctx.
+func raceWith(ctx context.Context, network string, candidates []netip.AddrPort, late lateAddresses, connect connector) (net.Conn, []netip.AddrPort, error) {
+	if len(candidates) == 1 && late.answer == nil {
+		conn, err := connect(ctx, network, candidates[0].String())
+		return conn, candidates, err
 	}
 	type outcome struct {
 		conn net.Conn
 		err  error
+		slow bool // it took a stagger or more
 	}
-	outcomes := make(chan outcome, len(candidates)) // nobody blocks on it, also when nobody listens
-	running := 0
+	outcomes := make(chan outcome, 2*mostDialAddresses) // nobody blocks on it, also when nobody listens
+	var tried []netip.AddrPort
+	var last time.Time // when one was started
+	running, slow := 0, 0
+	ready := func() bool {
+		return len(candidates) > 0 && running+slow < maxDialAddresses && len(tried) < mostDialAddresses && ctx.Err() == nil
+	}
 	start := func() {
-		candidate := candidates[0].String()
+		candidate := candidates[0]
 		candidates = candidates[1:]
+		tried = append(tried, candidate)
 		running++
+		begun := time.Now()
+		last = begun
 		go func() {
-			conn, err := connect(ctx, network, candidate)
-			outcomes <- outcome{conn, err}
+			conn, err := connect(ctx, network, candidate.String())
+			outcomes <- outcome{conn, err, time.Since(begun) >= dialStagger}
 		}()
 	}
 	stagger := time.NewTimer(dialStagger)
 	defer stagger.Stop()
 	start()
 	var failure error
-	for running > 0 {
+	var patience <-chan time.Time // with the look-up, when nothing else is left
+	var done <-chan struct{}
+	for {
+		due := true // may the next one be started
 		select {
 		case <-stagger.C:
+		case answer := <-late.answer:
+			late.answer, patience = nil, nil
+			candidates = takeTurns(late.use(answer), candidates)
+			due = running == 0 || time.Since(last) >= dialStagger
+		case <-patience:
+			return nil, tried, failure
+		case <-done:
+			return nil, tried, failure
 		case got := <-outcomes:
 			running--
 			if got.err == nil {
@@ -169,18 +223,29 @@ func race(ctx context.Context, network string, candidates []netip.AddrPort, conn
 						}
 					}
 				}()
-				return got.conn, nil
+				return got.conn, tried, nil
+			}
+			if got.slow {
+				slow++
 			}
 			if failure == nil || ofThisMachine(failure) && !ofThisMachine(got.err) {
 				failure = got.err // a machine without IPv6 says so first
 			}
 		}
-		if len(candidates) > 0 && ctx.Err() == nil {
+		if due && ready() {
 			start()
 			stagger.Reset(dialStagger)
 		}
+		if running > 0 {
+			continue
+		}
+		if late.answer == nil || len(candidates) > 0 {
+			return nil, tried, failure
+		}
+		if patience == nil {
+			patience, done = time.After(lateFamily), ctx.Done()
+		}
 	}
-	return nil, failure
 }
 
 // withoutAddress takes the address out of a failure to connect: it is inside

@@ -1,0 +1,213 @@
+package webhook
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+)
+
+// The addresses of the two families are looked up apart, both at once: net's own
+// look-up of both waits for the slower one, and a name server that says nothing when
+// it is asked for IPv6 addresses would cost each connection ten seconds. As RFC 8305
+// has it, the family that is answered first waits a moment for the other, and goes
+// on without it; the other joins it later.
+
+const (
+	// resolutionDelay is how long the family that was answered first waits for the
+	// other, so that both are tried in turn.
+	resolutionDelay = 50 * time.Millisecond
+	// lateFamily is how long the other family is waited for when there is no address
+	// of the first one, or none left, that may be tried.
+	lateFamily = time.Second
+	// longestLookup ends a look-up that nobody may be waiting for any longer.
+	longestLookup = 30 * time.Second
+)
+
+// lookups joins look-ups of the same name. A look-up that is not answered outlives
+// the connection that was made without it, and the next connection to the same host
+// waits for the same one: there is never more than one of a kind, however many
+// connections are made.
+var lookups singleflight.Group
+
+// lookUp asks for the addresses of host of one family, "ip4" or "ip6".
+func (g *Guard) lookUp(network, host string) <-chan singleflight.Result {
+	resolver := g.resolver()
+	return lookups.DoChan(fmt.Sprintf("%p %s %s", resolver, network, host), func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), longestLookup)
+		defer cancel()
+		return resolver.LookupNetIP(ctx, network, host)
+	})
+}
+
+// found are the addresses that look-ups have found so far.
+type found struct {
+	addrs   []netip.Addr // that may be dialed; in the order of preference
+	blocked bool         // there was one that may not
+	late    <-chan singleflight.Result
+}
+
+// admit adds the addresses of an answer.
+func (g *Guard) admit(f *found, answer singleflight.Result) {
+	addrs, _ := answer.Val.([]netip.Addr)
+	for _, addr := range addrs {
+		if g.admits(addr) {
+			f.addrs = append(f.addrs, addr)
+		} else {
+			f.blocked = true
+		}
+	}
+}
+
+// resolve looks up host for network and returns as soon as there is an address to
+// begin with.
+func (g *Guard) resolve(ctx context.Context, network, host string) (found, error) {
+	var f found
+	if network != "tcp" {
+		addrs, err := g.resolver().LookupNetIP(ctx, map[string]string{"tcp4": "ip4", "tcp6": "ip6"}[network], host)
+		g.admit(&f, singleflight.Result{Val: addrs})
+		return f, err
+	}
+	// With the dot at its end this name is asked for and no other. Apart, the
+	// families could be answered for different names of the search list: a host
+	// without an IPv6 address is no reason to go on there.
+	rooted := strings.TrimSuffix(host, ".") + "."
+	answers := [2]<-chan singleflight.Result{g.lookUp("ip4", rooted), g.lookUp("ip6", rooted)}
+	var got [2]*singleflight.Result
+	var patience <-chan time.Time
+	for got[0] == nil || got[1] == nil {
+		select {
+		case answer := <-answers[0]:
+			got[0] = &answer
+		case answer := <-answers[1]:
+			got[1] = &answer
+		case <-patience:
+			return g.merge(got, answers), nil
+		case <-ctx.Done():
+			return f, ctx.Err()
+		}
+		if one := g.merge(got, answers); patience == nil && len(one.addrs) > 0 {
+			patience = time.After(resolutionDelay)
+		} else if patience == nil && one.blocked {
+			patience = time.After(lateFamily)
+		}
+	}
+	f = g.merge(got, answers)
+	if len(f.addrs) > 0 || f.blocked {
+		return f, nil
+	}
+	err := got[0].Err
+	if isNotFound(err) {
+		err = got[1].Err
+	}
+	if isNotFound(err) && rooted != host {
+		// Now the search list, by net's own rules.
+		var addrs []netip.Addr
+		addrs, err = g.resolver().LookupNetIP(ctx, "ip", host)
+		g.admit(&f, singleflight.Result{Val: addrs})
+	}
+	return f, err
+}
+
+// merge puts the answers that there are together, IPv4 and IPv6, and the family
+// first that goes first.
+func (g *Guard) merge(got [2]*singleflight.Result, answers [2]<-chan singleflight.Result) found {
+	var f found
+	for i, answer := range got {
+		if answer == nil {
+			f.late = answers[i]
+			continue
+		}
+		before := len(f.addrs)
+		g.admit(&f, *answer)
+		if before > 0 && len(f.addrs) > before && reachable(f.addrs[before]) {
+			f.addrs = append(f.addrs[before:len(f.addrs):len(f.addrs)], f.addrs[:before]...)
+		}
+	}
+	return f
+}
+
+// reachable reports whether this machine has an IPv6 address with which it can be
+// expected to get to addr, as RFC 6724 would choose it. Nothing is sent: a UDP
+// socket is only told where it would send to.
+func reachable(addr netip.Addr) bool {
+	conn, err := net.DialUDP("udp6", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(addr, 9)))
+	if err != nil {
+		return false
+	}
+	defer conn.Close()
+	local, ok := conn.LocalAddr().(*net.UDPAddr)
+	return ok && (local.AddrPort().Addr().IsPrivate() == addr.IsPrivate() || addr.IsLoopback())
+}
+
+func isNotFound(err error) bool {
+	dns, ok := errors.AsType[*net.DNSError](err)
+	return ok && dns.IsNotFound
+}
+
+// lookingUp tells the attempt that a connection is for, if there is one, that the
+// receiver's name is looked up until the function that it returns is called, with
+// whether there was an answer.
+func lookingUp(ctx context.Context) (answered func(bool)) {
+	f, ok := ctx.Value(flightKey{}).(*flight)
+	if !ok {
+		return func(bool) {}
+	}
+	f.lookups.begin()
+	return f.lookups.end
+}
+
+// lookupTime is how long the look-ups of an attempt took.
+type lookupTime struct {
+	mu      sync.Mutex
+	running int
+	since   time.Time     // the first of those that are running
+	longest time.Duration // of those that have ended
+	silent  bool          // the last of them ended without an answer
+}
+
+func (l *lookupTime) begin() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.running++; l.running == 1 {
+		l.since = time.Now()
+	}
+}
+
+func (l *lookupTime) end(answered bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.running--
+	l.silent = !answered
+	l.longest = max(l.longest, time.Since(l.since))
+}
+
+// took returns how long, and whether they were answered.
+func (l *lookupTime) took() (time.Duration, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.running > 0 {
+		return time.Since(l.since), false
+	}
+	return l.longest, !l.silent
+}
+
+// lookupText explains an attempt whose time ran out because of the look-up. It is
+// empty when that was not the reason.
+func (f *flight) lookupText() string {
+	took, answered := f.lookups.took()
+	if f.connected.Load() || 2*took < f.timeout {
+		return ""
+	}
+	if !answered {
+		return fmt.Sprintf("the look-up of the host name timed out after %s: its name server does not answer", f.elapsed())
+	}
+	return fmt.Sprintf("timed out after %s while connecting: the look-up of the host name took %s of it, its name server answers late",
+		f.elapsed(), took.Round(time.Millisecond))
+}
