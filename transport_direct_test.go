@@ -57,6 +57,7 @@ func TestAReceiverMayChangeItsProtocol(t *testing.T) {
 	t.Parallel()
 	ca := newAuthority(t)
 	var http2 atomic.Bool
+	var open atomic.Int64
 	var seen [3]atomic.Int64
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body)
@@ -64,6 +65,14 @@ func TestAReceiverMayChangeItsProtocol(t *testing.T) {
 	}))
 	srv.Config.ErrorLog = quiet
 	srv.EnableHTTP2 = true
+	srv.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			open.Add(1)
+		case http.StateClosed:
+			open.Add(-1)
+		}
+	}
 	cert := ca.issue(t, "127.0.0.1", func(c *x509.Certificate) { c.IPAddresses = []net.IP{{127, 0, 0, 1}} })
 	srv.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
 		cfg := &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{"http/1.1"}}
@@ -83,8 +92,10 @@ func TestAReceiverMayChangeItsProtocol(t *testing.T) {
 		}
 		all.Wait()
 		wantStatus(t, attempt(t, s, post(t, srv.URL)), 200)
-		s.closeIdle() // a release ends connections
-		srv.CloseClientConnections()
+		eventually(t, "no connection is open between releases", func() bool {
+			s.closeIdle()
+			return open.Load() == 0
+		})
 	}
 	if one, two := seen[1].Load(), seen[2].Load(); one != 3*21 || two != 3*21 {
 		t.Errorf("%d requests over HTTP/1.1 and %d over HTTP/2, want %d each", one, two, 3*21)
