@@ -330,19 +330,25 @@ func (e *engine) unpark(tries, some int) {
 	if e.turn++; e.turn%8 == 0 {
 		order = [classes]class{classFailing, classNew, classWell} // nor do the others starve
 	}
+	// Lanes without a slot go back when all have been looked at: put back at once,
+	// the only lane of a tenant would come again before all lanes of another had.
+	var room [unparkTries]*lane
 	for _, c := range order {
-		list := &e.waiting[c]
+		list, back := &e.waiting[c], room[:0]
 		for n, woken := min(tries, list.len()), 0; n > 0 && woken < some; n-- {
 			if l := list.pop(); e.hasSlot(l) {
 				e.resume(l)
 				woken++
 			} else {
-				e.waiting[l.class].push(l)
+				back = append(back, l)
 			}
+		}
+		for _, l := range back {
+			e.waiting[l.class].push(l)
 		}
 	}
 	for _, c := range order {
-		list := &e.parked[c]
+		list, back := &e.parked[c], room[:0]
 		for n, woken := min(tries, list.len()), 0; n > 0 && woken < some; n-- {
 			l := list.pop()
 			l.listed = false
@@ -353,8 +359,11 @@ func (e *engine) unpark(tries, some int) {
 				woken++
 			default:
 				l.listed = true
-				e.parked[l.class].push(l)
+				back = append(back, l)
 			}
+		}
+		for _, l := range back {
+			e.parked[l.class].push(l)
 		}
 	}
 }
