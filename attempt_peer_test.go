@@ -250,3 +250,9 @@ func eventually(t testing.TB, what string, ok func() bool) {
 		}
 	}
 }
+
+// newTransport returns the transport of a pair that verifies certificates.
+func newTransport(cfg transportConfig) *http.Transport {
+	t, _ := newPair(cfg, true)
+	return t
+}

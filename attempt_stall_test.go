@@ -233,7 +233,7 @@ func TestH12_BoundsOfTheTransports(t *testing.T) {
 			tr.TLSHandshakeTimeout <= 0 || tr.MaxResponseHeaderBytes != 64<<10 || tr.ExpectContinueTimeout != 0 || tr.Proxy != nil {
 			t.Errorf("%+v", tr)
 		}
-		if def := newTransport(transportConfig{}, true); def.MaxIdleConns <= 0 || def.MaxIdleConnsPerHost <= 0 {
+		if def := newTransport(transportConfig{}); def.MaxIdleConns <= 0 || def.MaxIdleConnsPerHost <= 0 {
 			t.Errorf("no bound by default: %+v", def)
 		}
 	}

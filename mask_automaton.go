@@ -36,7 +36,7 @@ func newAutomaton(texts []string) *automaton {
 			}
 			at = next
 		}
-		a.nodes[at].longest = int32(len(text)) //nolint:gosec // the texts are parts of a request's head
+		a.nodes[at].longest = int32(len(text))
 	}
 	a.link()
 	return a
@@ -55,7 +55,7 @@ func (a *automaton) next(node int32, label byte) int32 {
 }
 
 func (a *automaton) grow(parent int32, label byte) int32 {
-	child := int32(len(a.nodes)) //nolint:gosec // as above
+	child := int32(len(a.nodes))
 	p := &a.nodes[parent]
 	a.nodes = append(a.nodes, automatonNode{sibling: p.child, depth: p.depth + 1, label: label})
 	a.nodes[parent].child = child

@@ -47,9 +47,9 @@ func TestCatalogue34_MaskingIsLinear(t *testing.T) {
 			return secrets, bytes.Repeat([]byte("a"), 10*n)
 		},
 	}
-	for name, make := range worst {
+	for name, inputs := range worst {
 		cost := func(n int) time.Duration {
-			secrets, data := make(n)
+			secrets, data := inputs(n)
 			// The clock of a thread is coarse: many rounds, and their mean.
 			const enough = 80 * time.Millisecond
 			begun, rounds, spent := threadTime(t), 0, time.Duration(0)

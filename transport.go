@@ -56,21 +56,15 @@ type transportConfig struct {
 	gates           *streamGates   // told of HTTP/2 receivers; nil: gates that nobody asks
 }
 
-// newTransport returns a transport with a connection pool, a TLS configuration
-// and a session cache of its own: what was agreed on without verification is
-// never used by a webhook that verifies.
-//
-// Its connections are only as public as cfg.guard wants them. With a proxy set
-// the guard judges the proxy's address and never sees the targets: the proxy
-// has to filter.
-func newTransport(cfg transportConfig, verifyTLS bool) *http.Transport {
-	t, _ := newPair(cfg, verifyTLS)
-	return t
-}
-
 // newPair returns a transport, and a client for HTTP/1.1 that connects as it does
 // and hands it the connections of receivers that speak HTTP/2. Attempts go to the
-// client first.
+// client first. Both have connection pools of their own, and a TLS configuration
+// and a session cache that no other pair has: what was agreed on without
+// verification is never used by a webhook that verifies.
+//
+// Connections are only as public as cfg.guard wants them. With a proxy set the
+// guard judges the proxy's address and never sees the targets: the proxy has to
+// filter.
 func newPair(cfg transportConfig, verifyTLS bool) (*http.Transport, *h1.Client) {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)

@@ -42,9 +42,9 @@ func TestS10_RedirectNeverFollowed(t *testing.T) {
 	target := newRecorder(t, func(http.ResponseWriter, *http.Request) {})
 	senders := map[string]*sender{
 		"own client":    newTestSender(t, transportConfig{}),
-		"host's client": hostSender(t, &http.Client{Transport: newTransport(transportConfig{guard: loopback()}, true)}),
+		"host's client": hostSender(t, &http.Client{Transport: newTransport(transportConfig{guard: loopback()})}),
 		"host's client that would follow": hostSender(t, &http.Client{
-			Transport:     newTransport(transportConfig{guard: loopback()}, true),
+			Transport:     newTransport(transportConfig{guard: loopback()}),
 			CheckRedirect: func(*http.Request, []*http.Request) error { return nil },
 		}),
 	}
@@ -317,7 +317,7 @@ func TestR12_NoCookieIsEverSentBack(t *testing.T) {
 	}
 	for name, s := range map[string]*sender{
 		"own client":               newTestSender(t, transportConfig{}),
-		"host's client with a jar": hostSender(t, &http.Client{Jar: jar, Transport: newTransport(transportConfig{guard: loopback()}, true)}),
+		"host's client with a jar": hostSender(t, &http.Client{Jar: jar, Transport: newTransport(transportConfig{guard: loopback()})}),
 	} {
 		for range 2 {
 			wantStatus(t, attempt(t, s, post(t, rec.URL)), 200)
@@ -355,7 +355,7 @@ func TestDialsOfOneAttemptAreBounded(t *testing.T) {
 	p := newPeer(t, hold)
 	f := newFlight(t.Context(), post(t, p.url), time.Now(), 0)
 	defer f.end()
-	d := newTransport(transportConfig{guard: loopback()}, true)
+	d := newTransport(transportConfig{guard: loopback()})
 	for n := range 2 * maxDials {
 		dial := d.DialContext
 		if n >= maxDials && n%2 == 0 {

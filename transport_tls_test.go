@@ -161,7 +161,7 @@ func TestR14_VerificationOnAndOffShareNothing(t *testing.T) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		r, own := tlsPeer(t, &tls.Config{Certificates: []tls.Certificate{stranger.issue(t, "receiver.test", nil)}, MaxVersion: version}, ca.pool)
 		cache := tls.NewLRUClientSessionCache(10)
-		tr := newTransport(transportConfig{}, true)
+		tr := newTransport(transportConfig{})
 		tr.DialTLSContext = nil
 		tr.DialContext = own.verified.transport.(*http.Transport).DialContext
 		tr.TLSClientConfig = &tls.Config{RootCAs: ca.pool, ClientSessionCache: cache}

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// noFiles is what a dial says on a machine that is out of files.
-var noFiles = &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("socket", syscall.EMFILE)}
+// errNoFiles is what a dial says on a machine that is out of files.
+var errNoFiles = &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("socket", syscall.EMFILE)}
 
 // A fault of this side that lasts for a day: every delivery is tried again at
 // growing distances and at least once a minute, the log has one attempt of each,
@@ -29,7 +29,7 @@ func TestUnsentForADayThenDelivered(t *testing.T) {
 	inBubble(t, cfg, func(w *world) {
 		bad := w.hook("bad.example.com", func(s *WebhookSpec) { s.MaxRetries = new(0) })
 		w.hook("well.example.com")
-		w.rx.on("bad.example.com", func(int, *http.Request) (int, http.Header, error) { return 0, nil, noFiles })
+		w.rx.on("bad.example.com", func(int, *http.Request) (int, http.Header, error) { return 0, nil, errNoFiles })
 		w.start()
 		const events = 100
 		for range events {
@@ -90,7 +90,7 @@ func TestUnsentBetweenFailures(t *testing.T) {
 			if n == 3 || n == 6 {
 				return 500, nil, nil
 			}
-			return 0, nil, noFiles
+			return 0, nil, errNoFiles
 		})
 		w.start()
 		w.publish()
@@ -110,7 +110,7 @@ func TestUnsentBetweenFailures(t *testing.T) {
 func TestUnsentEndsWithItsWebhook(t *testing.T) {
 	inBubble(t, Config{}, func(w *world) {
 		wh := w.hook("h.example.com")
-		w.rx.on("h.example.com", func(int, *http.Request) (int, http.Header, error) { return 0, nil, noFiles })
+		w.rx.on("h.example.com", func(int, *http.Request) (int, http.Header, error) { return 0, nil, errNoFiles })
 		w.start()
 		w.publish()
 		w.pass(time.Hour)
@@ -183,7 +183,7 @@ func TestFaultsOfThisMachine(t *testing.T) {
 	f := newFlight(t.Context(), post(t, p.url), time.Now(), 0)
 	defer f.end()
 	f.connected.Store(true)
-	if f.senderFault(noFiles) != nil {
+	if f.senderFault(errNoFiles) != nil {
 		t.Error("an attempt that may have been sent counts as none")
 	}
 }

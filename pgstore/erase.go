@@ -203,7 +203,7 @@ func (e *erasing) findOld(ctx context.Context, tx *sql.Tx, req *webhook.EraseOld
 		after, keyAt(before)+1<<21, before, types, prefixes, not, notPrefixes, eraseScan, most)
 	var k int64
 	var n int
-	if err = each(rows, err, func() error {
+	if err := each(rows, err, func() error {
 		if err := rows.Scan(&k, &n); err != nil {
 			return err
 		}

@@ -56,8 +56,8 @@ const (
 )
 
 // migrationSettings are those of a step. The lock is waited for in turns.
-var migrationSettings = `SET LOCAL client_min_messages = warning; SET LOCAL statement_timeout = 0; ` +
-	fmt.Sprintf(`SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL lock_timeout = %d`, lockTurn.Milliseconds())
+var migrationSettings = fmt.Sprintf(`SET LOCAL client_min_messages = warning; SET LOCAL statement_timeout = 0;
+	SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL lock_timeout = %d`, lockTurn.Milliseconds())
 
 // migration is one call of Migrate.
 type migration struct {
@@ -126,7 +126,7 @@ func (m *migration) upToDate(ctx context.Context) (done bool, err error) {
 func (s *Store) guard() int64 {
 	h := fnv.New64a()
 	h.Write([]byte(s.sql("pgstore {schema_version}")))
-	return int64(h.Sum64()) //nolint:gosec // any number
+	return int64(h.Sum64())
 }
 
 // step takes the next step, unless another migration is at work: all of them at

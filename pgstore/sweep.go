@@ -60,11 +60,11 @@ func (w *walk) sweepDue(now time.Time, full bool) bool {
 	if w.swept.IsZero() || w.unfinished && !full {
 		return true
 	}
-	share := time.Duration(sweepShare)
+	pause := w.sweepTook * sweepShare
 	if w.parts {
-		share = narrowShare
+		pause = w.sweepTook * narrowShare
 	}
-	return now.Sub(w.swept) >= max(min(w.sweepTook*share, sweepMax), sweepPause)
+	return now.Sub(w.swept) >= max(min(pause, sweepMax), sweepPause)
 }
 
 // sweep makes a sweep if it is time for one. It is an addition to claims: when it

@@ -46,7 +46,7 @@ func scanHook(rows *sql.Rows) (k int64, w *webhook.WebhookRecord, deleted bool, 
 	if err != nil {
 		return 0, nil, false, err
 	}
-	w.Timeout, w.RateLimit = time.Duration(timeout)*time.Microsecond, math.Float64frombits(uint64(rate)) //nolint:gosec // bits
+	w.Timeout, w.RateLimit = time.Duration(timeout)*time.Microsecond, math.Float64frombits(uint64(rate))
 	w.DisabledAt, w.CreatedAt, w.UpdatedAt = sqlstore.FromMicros(disabled), sqlstore.FromMicros(created), sqlstore.FromMicros(updated)
 	w.LastTriggeredAt, w.LastSuccessAt, w.FailingSince = sqlstore.FromMicros(triggered), sqlstore.FromMicros(success), sqlstore.FromMicros(failing)
 	var ss []secret

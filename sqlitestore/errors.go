@@ -59,7 +59,7 @@ func code(err error) int {
 		if best != 0 {
 			return best
 		}
-		if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // this is the search
+		if joined, ok := err.(interface{ Unwrap() []error }); ok {
 			for _, e := range joined.Unwrap() {
 				if c := code(e); c != 0 {
 					return c

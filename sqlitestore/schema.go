@@ -103,7 +103,7 @@ func (s *Store) version(ctx context.Context, tx Tx) (int, error) {
 	if err != nil || have == 0 {
 		return 0, err
 	}
-	if err = r.query("SELECT max(version) FROM {schema_version}", nil, func(v []driver.Value) error { have = integer(v[0]); return nil }); err != nil {
+	if err := r.query("SELECT max(version) FROM {schema_version}", nil, func(v []driver.Value) error { have = integer(v[0]); return nil }); err != nil {
 		return 0, err
 	}
 	if have > schemaVersion {

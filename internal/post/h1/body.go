@@ -127,15 +127,15 @@ func (x *exchange) Read(p []byte) (int, error) {
 		return 0, x.bodyErr
 	}
 	n, err := x.readBody(p)
-	if err == io.EOF && x.body.untilClose || err == nil {
+	if errors.Is(err, io.EOF) && x.body.untilClose || err == nil {
 		if err != nil {
 			x.bodyDone, x.bodyErr = true, io.EOF
 		}
 		return n, err
 	}
-	if err == errBodyEnds {
+	if errors.Is(err, errBodyEnds) {
 		err = io.EOF
-	} else if err == io.EOF {
+	} else if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
 	}
 	x.bodyDone, x.bodyErr = true, err

@@ -51,10 +51,15 @@ type Request struct {
 // A Watcher is told how far a request has got. Written can come from another
 // goroutine than the one that called Do.
 type Watcher interface {
-	Connecting()           // a connection is being opened, also after one that was no good
-	Connected(reused bool) // there is a connection, its handshake done
-	Begun()                // part of the request was written
-	Written()              // all of it was
+	// Connecting says that a connection is being opened, also after one that was
+	// no good.
+	Connecting()
+	// Connected says that there is a connection, its handshake done.
+	Connected(reused bool)
+	// Begun says that part of the request was written.
+	Begun()
+	// Written says that all of the request was written.
+	Written()
 }
 
 // A Client sends requests and keeps connections for the next ones. It is safe for

@@ -242,9 +242,9 @@ func TestTLS_ConnectionsAreUsedAgain(t *testing.T) {
 			}
 		}
 		srv.StartTLS()
-		defer srv.Close()
+		t.Cleanup(srv.Close)
 		c := client(dialTCP, trusting)
-		defer c.CloseIdle()
+		t.Cleanup(c.CloseIdle)
 		for _, size := range []int{2, oneWrite, oneWrite + 1, 1 << 20, 2} {
 			mustPost(t, c, request(t, srv.URL, make([]byte, size)))
 		}

@@ -2,6 +2,7 @@ package h1
 
 import (
 	"crypto/tls"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -66,7 +67,7 @@ func (c *conn) drained() bool {
 	c.muted = true
 	n, err := c.tls.Read(one[:])
 	c.muted = false
-	return n == 0 && err == error(errMuted)
+	return n == 0 && errors.Is(err, errMuted)
 }
 
 // A wire is the socket below TLS. It counts what was written, to know whether a

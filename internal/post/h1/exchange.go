@@ -162,7 +162,7 @@ func (x *exchange) Close() error {
 	if x.done {
 		return nil
 	}
-	reuse := x.keep && x.bodyDone && x.bodyErr == io.EOF && x.buffered() == 0
+	reuse := x.keep && x.bodyDone && errors.Is(x.bodyErr, io.EOF) && x.buffered() == 0
 	x.close(reuse)
 	x.leave()
 	return nil
@@ -183,8 +183,8 @@ func (x *exchange) close(reuse bool) {
 			late.Stop()
 		}
 		if !clean {
-			x.conn.Conn.Close()
-			<-x.writing // it has just failed
+			_ = x.conn.Conn.Close() // what is on the way is lost as it is
+			<-x.writing             // it has just failed
 		}
 	}
 	x.release()

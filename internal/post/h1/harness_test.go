@@ -133,6 +133,7 @@ func dialTCP(ctx context.Context, network, address string) (net.Conn, error) {
 func trusting(cfg *Config) {
 	cfg.Secure = func(ctx context.Context, conn net.Conn, name string) (*tls.Conn, error) {
 		secure := tls.Client(conn, &tls.Config{ServerName: name, InsecureSkipVerify: true})
-		return secure, secure.HandshakeContext(ctx)
+		err := secure.HandshakeContext(ctx)
+		return secure, err
 	}
 }

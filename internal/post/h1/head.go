@@ -77,7 +77,7 @@ func (r *reader) head(most int) ([]byte, error) {
 			return nil, errHeadTooLarge
 		}
 		if err := r.fill(); err != nil {
-			if err == io.EOF && r.to > r.from {
+			if errors.Is(err, io.EOF) && r.to > r.from {
 				err = io.ErrUnexpectedEOF
 				if line == 0 {
 					if _, _, bad := parseStatusLine(string(r.buf[r.from:r.to])); bad != nil {

@@ -63,8 +63,8 @@ func parseTheirs(raw []byte) (p parsed, err error) {
 	}
 }
 
-// comparable leaves out the headers that net/http takes out of an answer or adds.
-func comparable(h http.Header) http.Header {
+// compared leaves out the headers that net/http takes out of an answer or adds.
+func compared(h http.Header) http.Header {
 	h = h.Clone()
 	for _, name := range []string{"Transfer-Encoding", "Trailer", "Cache-Control", "Connection"} {
 		delete(h, name)
@@ -178,7 +178,7 @@ func TestAnswers_AreReadAsNetHTTPReadsThem(t *testing.T) {
 
 func agree(t *testing.T, ours, theirs parsed) {
 	t.Helper()
-	ours.Header, theirs.Header = comparable(ours.Header), comparable(theirs.Header)
+	ours.Header, theirs.Header = compared(ours.Header), compared(theirs.Header)
 	ours.reuse, theirs.reuse = false, false
 	if diff := cmp.Diff(theirs, ours, cmp.AllowUnexported(parsed{})); diff != "" {
 		t.Errorf("net/http's and ours (-net/http +ours):\n%s", diff)

@@ -28,10 +28,10 @@ func silentSocket(raw syscall.RawConn) bool {
 		var one [1]byte
 		for {
 			n, err := syscall.Read(int(fd), one[:])
-			if err == syscall.EINTR { //nolint:errorlint // an errno, from the system call itself
+			if err == syscall.EINTR {
 				continue
 			}
-			silent = n < 0 && err == syscall.EAGAIN //nolint:errorlint // likewise
+			silent = n < 0 && err == syscall.EAGAIN
 			return true
 		}
 	})
