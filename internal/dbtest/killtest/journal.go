@@ -163,17 +163,18 @@ func (w *watched) Extend(ctx context.Context, now time.Time, leases []webhook.Le
 	return lost, err
 }
 
-// Release implements [webhook.QueueStore].
+// Release implements [webhook.QueueStore]. It is noted before: another process may
+// claim what was given back before this one has heard that it was. Nothing was sent
+// that counts, so it is noted also where it then fails.
 func (w *watched) Release(ctx context.Context, now time.Time, leases []webhook.Lease, delay time.Duration) error {
-	err := w.Store.Release(ctx, now, leases, delay)
 	var ids []string
 	for _, l := range leases {
 		if l.DeliveryID != "" {
 			ids = append(ids, l.DeliveryID)
 		}
 	}
-	w.note("done", ids) // also after an error: nothing was sent that counts
-	return err
+	w.note("done", ids)
+	return w.Store.Release(ctx, now, leases, delay)
 }
 
 // UpdateWebhook implements [webhook.WebhookStore].
