@@ -186,6 +186,9 @@ type LogStore interface {
 	// or even empty, with Next set, and the caller goes on with the cursor. It then
 	// says in Reached how far back it looked. What a page left out because it
 	// looked no further is on a later one.
+	//
+	// When q names no event, no type and no state, and q.Scan is 20 times q.Limit or
+	// more, every page but the last is full, however many webhooks the tenant has.
 	ListDeliveries(ctx context.Context, q DeliveryQuery) (Page[Delivery], error)
 
 	// ListAttempts returns every recorded attempt of a delivery in the order in

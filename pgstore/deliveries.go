@@ -96,10 +96,18 @@ func (s *Store) ListDeliveries(ctx context.Context, q webhook.DeliveryQuery) (we
 			found, err = l.ofEvent(ctx, tx, s)
 			return err
 		}
-		source := merge.Source[place, webhook.Delivery]{Order: latest, Read: func(streams []*stream, step int) ([]merge.Row[place, webhook.Delivery], error) {
+		// Of many streams, one statement finds out which come first.
+		streams := l.streams()
+		placed := len(streams) > l.limit && len(l.ids) > 1
+		if placed {
+			if streams, err = l.heads(ctx, tx, s, streams); err != nil {
+				return err
+			}
+		}
+		source := merge.Source[place, webhook.Delivery]{Order: latest, Placed: placed, Read: func(streams []*stream, step int) ([]merge.Row[place, webhook.Delivery], error) {
 			return l.read(ctx, tx, s, streams, step)
 		}}
-		found, err = source.Newest(l.streams(), l.limit, cmp.Or(q.Scan, webhook.MaxScan))
+		found, err = source.Newest(streams, l.limit, cmp.Or(q.Scan, webhook.MaxScan))
 		return err
 	})
 	if err != nil {
@@ -144,45 +152,80 @@ func (l *listing) matches(p *params, table string) string {
 	return cond
 }
 
+// places returns the streams of the queue (as q) or of the log (as d), each with
+// where it goes on, as a table s.
+func (p *params) places(streams []*stream, alias string) string {
+	var hooks, times, events intArray
+	for _, x := range streams {
+		if x.ID > 0 == (alias == "q") {
+			wkey := max(x.ID, -x.ID)
+			hooks.add(wkey)
+			times.add(x.From.created)
+			// In the order (created_at, ekey, wkey) a webhook with a smaller key
+			// may still have a delivery of the event at that place.
+			if wkey < x.From.webhook {
+				events.add(x.From.event + 1)
+			} else {
+				events.add(x.From.event)
+			}
+		}
+	}
+	return fmt.Sprintf(`unnest(%s, %s, %s) AS s (wkey, created_at, ekey)`,
+		p.add(hooks.String(), "bigint[]"), p.add(times.String(), "bigint[]"), p.add(events.String(), "bigint[]"))
+}
+
+// next selects columns of the next rows of the stream s, which are in an index in
+// that order. since and size are placeholders.
+func (l *listing) next(alias, columns, since, size string) string {
+	// The index of a webhook's pages of the queue says that created_at is 0 at least.
+	table, more := "queue", ` AND q.created_at >= 0`
+	if alias == "d" {
+		table, more = "deliveries", ""
+		if n := stateNumbers[l.q.State]; n > stateSucceeded {
+			more = ` AND d.state <> ` + strconv.Itoa(stateSucceeded) // the smaller index
+		}
+	}
+	return fmt.Sprintf(`SELECT %[2]s FROM {%[3]s} %[1]s WHERE %[1]s.wkey = s.wkey AND (%[1]s.created_at, %[1]s.ekey) < (s.created_at, s.ekey)
+			AND %[1]s.created_at >= %[4]s%[5]s
+		ORDER BY %[1]s.created_at DESC, %[1]s.ekey DESC LIMIT %[6]s`, alias, columns, table, since, more, size)
+}
+
+// heads returns the streams that have rows, each right before its first one.
+func (l *listing) heads(ctx context.Context, tx *sql.Tx, s *Store, streams []*stream) (out []*stream, err error) {
+	var p params
+	since := p.add(sqlstore.Micros(l.q.Since), "bigint")
+	part := func(alias, id string) string {
+		return `SELECT ` + id + `, r.created_at, r.ekey FROM ` + p.places(streams, alias) + `
+			CROSS JOIN LATERAL (` + l.next(alias, alias+`.created_at, `+alias+`.ekey`, since, "1") + `) r`
+	}
+	rows, err := tx.QueryContext(ctx, s.sql(part("q", "s.wkey")+` UNION ALL `+part("d", "-s.wkey")), p...)
+	err = each(rows, err, func() error {
+		x := &stream{}
+		if err := rows.Scan(&x.ID, &x.From.created, &x.From.event); err != nil {
+			return err
+		}
+		x.From.webhook = max(x.ID, -x.ID) + 1
+		out = append(out, x)
+		return nil
+	})
+	return out, err
+}
+
 // read looks at the next rows of streams, and returns those that match. With them
 // comes the last row of each stream that has as many, to go on from there.
 func (l *listing) read(ctx context.Context, tx *sql.Tx, s *Store, streams []*stream, step int) ([]merge.Row[place, webhook.Delivery], error) {
 	var p params
 	size := p.add(step, "bigint")
 	since := p.add(sqlstore.Micros(l.q.Since), "bigint")
-	part := func(table, alias, columns, more string) string {
-		var hooks, times, events intArray
-		for _, x := range streams {
-			if x.ID > 0 == (alias == "q") {
-				wkey := max(x.ID, -x.ID)
-				hooks.add(wkey)
-				times.add(x.From.created)
-				// In the order (created_at, ekey, wkey) a webhook with a smaller key
-				// may still have a delivery of the event at that place.
-				if wkey < x.From.webhook {
-					events.add(x.From.event + 1)
-				} else {
-					events.add(x.From.event)
-				}
-			}
-		}
-		from := fmt.Sprintf(`unnest(%s, %s, %s) AS s (wkey, created_at, ekey)`,
-			p.add(hooks.String(), "bigint[]"), p.add(times.String(), "bigint[]"), p.add(events.String(), "bigint[]"))
+	part := func(alias, columns string) string {
 		return fmt.Sprintf(`
 			SELECT r.* FROM %[1]s CROSS JOIN LATERAL (
 				SELECT %[2]s, %[3]s AS matches, row_number() OVER (ORDER BY %[4]s.created_at DESC, %[4]s.ekey DESC) = %[5]s AS last
-				FROM (SELECT * FROM {%[6]s} %[4]s WHERE %[4]s.wkey = s.wkey AND (%[4]s.created_at, %[4]s.ekey) < (s.created_at, s.ekey)
-						AND %[4]s.created_at >= %[7]s%[8]s
-					ORDER BY %[4]s.created_at DESC, %[4]s.ekey DESC LIMIT %[5]s) %[4]s) r
-			WHERE r.matches OR r.last`, from, columns, l.matches(&p, alias), alias, size, table, since, more)
+				FROM (%[6]s) %[4]s) r
+			WHERE r.matches OR r.last`, p.places(streams, alias), columns, l.matches(&p, alias), alias, size, l.next(alias, "*", since, size))
 	}
-	more := ""
-	if n := stateNumbers[l.q.State]; n > stateSucceeded {
-		more = ` AND d.state <> ` + strconv.Itoa(stateSucceeded) // the smaller index
-	}
-	// The index of a webhook's pages of the queue says that created_at is 0 at least.
-	text := `SELECT x.*, coalesce(e.id, '') FROM (` + part("queue", "q", queuedColumns, ` AND q.created_at >= 0`) + `
-			UNION ALL` + part("deliveries", "d", finishedColumns, more) + `) x
+	text := `SELECT x.*, coalesce(e.id, '') FROM (` + part("q", queuedColumns) + `
+			UNION ALL` + part("d", finishedColumns) + `) x
 		LEFT JOIN {events} e ON e.ekey = x.ekey`
 	byID := make(map[int64]*stream, len(streams))
 	for _, x := range streams {

@@ -14,6 +14,7 @@ const (
 	saysShort  = "a page may come back short, or even empty, with Next set, and the caller goes on with the cursor."
 	saysLooked = "It then says in Reached how far back it looked."
 	saysLeft   = "What a page left out because it looked no further is on a later one."
+	saysWhole  = "every page but the last is full, however many webhooks the tenant has."
 	saysIssued = "A cursor that this Store did not issue is an error wrapping ErrCursor."
 )
 
@@ -330,6 +331,40 @@ var listDeliveryChecks = []check{
 		for i := 0; i < 20; i += 4 {
 			if got := seen["e"+itoa(i)]; got != 2 {
 				r.brokenf("the two deliveries of e%d, which were there throughout, were returned %d times", i, got)
+			}
+		}
+	}},
+	{"FullPagesOfManyWebhooks", saysWhole, func(r *run) {
+		for i := range 60 {
+			r.create(t1, "wh_"+itoa(i), nil)
+		}
+		// A part is finished, and one event is to one of them alone.
+		for i := range 3 {
+			r.publish(r.request(t1, "e"+itoa(i), "a.b"))
+			r.pass(time.Second)
+		}
+		ds, tok := r.claim(40)
+		for _, d := range ds {
+			r.finish(r.success(d.Delivery, tok))
+		}
+		alone := r.request(t1, "alone", "a.b")
+		alone.WebhookID = "wh_7"
+		r.publish(alone)
+		for _, q := range []webhook.DeliveryQuery{
+			{Limit: 2, Scan: 40}, {Limit: 7, Scan: 140}, {Limit: 50}, {Limit: 7, Scan: 140, Since: start.Add(time.Second)}, {Limit: 3, Scan: 60, Until: start.Add(2 * time.Second)},
+		} {
+			q.Tenant = t1
+			for page, p := 1, (webhook.Page[webhook.Delivery]{}); page == 1 || p.Next != ""; page++ {
+				var err error
+				q.Cursor = p.Next
+				p, err = r.store.ListDeliveries(r.Context(), q)
+				r.must("ListDeliveries", err)
+				if p.Next != "" && len(p.Items) != q.Limit {
+					r.brokenf("page %d has %d deliveries and is not the last, Limit is %d and Scan %d", page, len(p.Items), q.Limit, q.Scan)
+				}
+				if page > 200 {
+					r.fatalf("the walk does not end")
+				}
 			}
 		}
 	}},

@@ -99,6 +99,21 @@ var brokenLogs = []broken{
 			p.Next, p.Reached = "", time.Time{}
 		}
 	})},
+	{"looks at all webhooks before a page has a second delivery", "ListDeliveries/FullPagesOfManyWebhooks", func() *twisted {
+		return &twisted{listDeliveries: func(ctx context.Context, s webhook.Store, q webhook.DeliveryQuery) (webhook.Page[webhook.Delivery], error) {
+			hooks, err := s.ListWebhooks(ctx, webhook.WebhookQuery{Tenant: q.Tenant, Limit: 500})
+			short := len(hooks.Items) > 10 && q.Limit > 1
+			if err != nil || !short {
+				return s.ListDeliveries(ctx, q)
+			}
+			q.Limit = 1
+			p, err := s.ListDeliveries(ctx, q)
+			if p.Next != "" {
+				p.Reached = p.Items[0].CreatedAt
+			}
+			return p, err
+		}}
+	}},
 	{"looks again at what an empty page was looked for in", "ListDeliveries/ShortPages", paging(func(q webhook.DeliveryQuery, p *webhook.Page[webhook.Delivery]) {
 		if len(p.Items) == 0 && p.Next != "" && q.Cursor != "" {
 			p.Next = q.Cursor

@@ -45,9 +45,11 @@ type Source[K, T any] struct {
 }
 
 // Newest returns the first limit rows that match. It looks at scan rows, and at
-// one of each stream if those are more and not placed. Streams of which nothing can be on the page
-// any more are not read further; those that are the least far are read first, as
-// the page ends with what is certain to have nothing before it.
+// one of each stream if those are more and not placed. Streams of which nothing can
+// be on the page any more are not read further; those that are the least far are
+// read first, as the page ends with what is certain to have nothing before it. Where
+// all rows match, and the streams are placed or no more than limit, scan = 20*limit
+// is enough for a full page.
 func (s Source[K, T]) Newest(streams []*Stream[K], limit, scan int) (Page[K, T], error) {
 	var rows []Row[K, T]
 	open := slices.Clone(streams)
@@ -62,7 +64,9 @@ func (s Source[K, T]) Newest(streams []*Stream[K], limit, scan int) (Page[K, T],
 		}
 		n := first
 		if begun {
-			n = min(len(open), max(1, scan/step))
+			// Half of what may still be looked at: where one of the streams has nearly
+			// all there is, the rest is for that one.
+			n = min(len(open), max(1, scan/(2*step)))
 		} else if s.Placed {
 			n = min(n, scan)
 		}

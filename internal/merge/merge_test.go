@@ -105,6 +105,58 @@ func TestNewestFindsEachOnceWithinTheBound(t *testing.T) {
 	}
 }
 
+// Where all rows match, twenty looks for each row of a page make it full, however
+// many streams there are and however unevenly they are filled.
+func TestNewestFillsEveryPageOfTwentyLooksARow(t *testing.T) {
+	for seed := range uint64(100) {
+		rnd := rand.New(rand.NewPCG(seed, 2))
+		m := &model{streams: map[int64][]row{}}
+		limit := 1 + rnd.IntN(500)
+		hooks, busy, rows := 1+rnd.IntN(2*limit), 1+rnd.IntN(5), 3000+rnd.IntN(3000)
+		for at := rows; at > 0; at-- {
+			id := rnd.IntN(hooks)
+			for range rnd.IntN(busy) {
+				id = min(id, rnd.IntN(hooks))
+			}
+			m.streams[int64(id)] = append(m.streams[int64(id)], row{at, id, true})
+		}
+		for from := rows + 1; from > 1; {
+			var streams []*Stream[int]
+			for id, all := range m.streams {
+				x := &Stream[int]{From: from, ID: id}
+				if i := slices.IndexFunc(all, func(r row) bool { return r.at < from }); hooks > limit && i >= 0 {
+					x.From = all[i].at + 1
+				} else if hooks > limit {
+					continue
+				}
+				streams = append(streams, x)
+			}
+			page, err := Source[int, row]{order, m.read, hooks > limit}.Newest(streams, limit, 20*limit)
+			if err != nil || page.Short || len(page.Rows) != min(limit, from-1) {
+				t.Fatalf("seed %d: a page of %d of %d streams after %d, want %d, %v", seed, len(page.Rows), len(streams), from, limit, err)
+			}
+			from = page.Rows[len(page.Rows)-1].At
+		}
+	}
+}
+
+// Where one of very many streams has nearly all there is, and nothing matches, a page
+// gets far in that one.
+func TestNewestGetsFarInABusyStream(t *testing.T) {
+	m := &model{streams: map[int64][]row{}}
+	for at := 100_000; at > 0; at-- {
+		m.streams[int64(max(0, 10_000-at))] = append(m.streams[int64(max(0, 10_000-at))], row{at: at})
+	}
+	var streams []*Stream[int]
+	for id, all := range m.streams {
+		streams = append(streams, &Stream[int]{From: all[0].at + 1, ID: id})
+	}
+	page, err := Source[int, row]{order, m.read, true}.Newest(streams, 50, 10_000)
+	if err != nil || len(page.Rows) != 0 || page.Next > 99_000 {
+		t.Errorf("%d rows, the next page begins after %d, %v", len(page.Rows), page.Next, err)
+	}
+}
+
 // A page of what is common is full, however unevenly the streams are filled.
 func TestNewestFillsPages(t *testing.T) {
 	m := &model{streams: map[int64][]row{}}

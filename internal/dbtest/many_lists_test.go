@@ -1,0 +1,146 @@
+package dbtest
+
+import (
+	"cmp"
+	"database/sql"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/mattn/go-sqlite3"
+
+	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/pgstore"
+	"github.com/seed68722ecd/webhook/sqlitestore"
+)
+
+// Each of the tenant's webhooks has a delivery of three events, and the one in the
+// middle has more of its own, after those: the newest, the oldest of these, and one
+// between are of the type "needle".
+const ownOfBusy = 700
+
+func listHooks() int {
+	if testing.Short() {
+		return 3_000
+	}
+	return 10_000
+}
+
+// listsOfMany walks through the deliveries of a tenant with very many webhooks. Every
+// page must be full, whatever q.Scan bounds, and the walk must find each delivery once.
+// count says what a call has cost, bound what it may cost.
+func listsOfMany(t *testing.T, s webhook.Store, unit string, count func() int, bound func(scan int) int) {
+	t.Helper()
+	hooks := listHooks()
+	walk := func(what string, q webhook.DeliveryQuery, want, calls int) {
+		t.Helper()
+		full := q.EventType == "" && q.State == ""
+		q.Tenant = tenant
+		seen, n, most := map[string]bool{}, 0, 0
+		var last webhook.Delivery
+		for {
+			count()
+			p, err := s.ListDeliveries(t.Context(), q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			cost := count()
+			if most = max(most, cost); cost == 0 || cost > bound(cmp.Or(q.Scan, webhook.MaxScan)) {
+				t.Fatalf("%s: page %d cost %d %s, at most %d are allowed", what, n, cost, unit, bound(cmp.Or(q.Scan, webhook.MaxScan)))
+			}
+			if n++; full && p.Next != "" && (len(p.Items) != q.Limit || !p.Reached.IsZero()) {
+				t.Fatalf("%s: page %d has %d deliveries and another page, want %d", what, n, len(p.Items), q.Limit)
+			}
+			for _, d := range p.Items {
+				if c := cmp.Or(last.CreatedAt.Compare(d.CreatedAt), cmp.Compare(last.ID, d.ID)); last.ID != "" && c <= 0 {
+					t.Fatalf("%s: delivery %s of %v comes after %s of %v", what, d.ID, d.CreatedAt, last.ID, last.CreatedAt)
+				}
+				seen[d.ID], last = true, d
+			}
+			if q.Cursor = p.Next; q.Cursor == "" || n > calls {
+				break
+			}
+		}
+		t.Logf("%s: %d deliveries in %d pages, at most %d %s a page", what, len(seen), n, most, unit)
+		if len(seen) != want || n > calls {
+			t.Errorf("%s: found %d deliveries in %d pages, want %d in at most %d", what, len(seen), n, want, calls)
+		}
+	}
+	all := 3*hooks + ownOfBusy
+	walk("all of it", webhook.DeliveryQuery{Limit: 500}, all, all/500+1)
+	walk("those of one webhook", webhook.DeliveryQuery{Limit: 50, WebhookID: fmt.Sprintf("wh_%d", hooks/2)}, ownOfBusy+3, ownOfBusy/50+1)
+	walk("the least that is looked at", webhook.DeliveryQuery{Limit: 300, Scan: 20 * 300, Since: time.UnixMicro(3)}, hooks+ownOfBusy, (hooks+ownOfBusy)/300+1)
+	walk("what is pending", webhook.DeliveryQuery{Limit: 500, State: webhook.StatePending}, 2*hooks+ownOfBusy, all/500+1)
+	walk("what failed", webhook.DeliveryQuery{Limit: 50, State: webhook.StateFailed}, 0, 1)
+	walk("what is rare", webhook.DeliveryQuery{Limit: 50, EventType: "needle"}, 3, 1+3*all/(webhook.MaxScan/10))
+}
+
+// A page of a tenant with very many webhooks is full, and costs a look at each of them
+// beside what q.Scan says.
+func TestD9_ListsOfManyWebhooks(t *testing.T) {
+	hooks := listHooks()
+	plain := pgOpen(t, "pgx", "")
+	schema := pgSchema(t, plain)
+	pgStore(t, plain, pgstore.Config{Schema: schema})
+	db := pgExplained(t)
+	s := pgStore(t, db.DB, pgstore.Config{Schema: schema})
+	if err := s.CreateWebhook(t.Context(), sqliteHook(tenant, "wh_0"), 0); err != nil {
+		t.Fatal(err)
+	}
+	for _, q := range []string{
+		`INSERT INTO %[1]s.webhook_webhooks (wkey, id, tenant, name, url, description, events, headers, secrets, active, verify_tls, timeout,
+			max_retries, disabled_reason, disabled_at, created_at, updated_at, version)
+		SELECT 1000 + i, 'wh_' || i, tenant, 'n', url, '', events, headers, secrets, true, true, timeout, 3, '', 0, created_at, updated_at, 1
+		FROM %[1]s.webhook_webhooks, generate_series(1, %[2]d) i WHERE id = 'wh_0'`,
+		`INSERT INTO %[1]s.webhook_events (ekey, time, created_at, tenant, id, type, data)
+		SELECT 1000000 + i, i, i, '` + tenant + `', 'e' || i, 'a', '{}' FROM generate_series(1, 3 + %[3]d) i`,
+		`INSERT INTO %[1]s.webhook_deliveries (ekey, wkey, created_at, type, name, finished_at, token, ord, state, attempts, tries, crashes, last_status)
+		SELECT 1000002, 1000 + i, 2, 'a', 'n', 3, 1, i, 2, 1, 1, 0, 200 FROM generate_series(1, %[2]d) i`,
+		`INSERT INTO %[1]s.webhook_queue (ekey, wkey, created_at, due, type, name)
+		SELECT 1000000 + e, 1000 + i, e, e, 'a', 'n' FROM generate_series(1, %[2]d) i, generate_series(1, 3, 2) e`,
+		`INSERT INTO %[1]s.webhook_queue (ekey, wkey, created_at, due, type, name)
+		SELECT 1000003 + e, 1000 + %[2]d / 2, 3 + e, e, CASE WHEN e IN (1, 100, %[3]d) THEN 'needle' ELSE 'a' END, 'n' FROM generate_series(1, %[3]d) e`,
+	} {
+		if _, err := plain.Exec(fmt.Sprintf(q, schema, hooks, ownOfBusy)); err != nil {
+			t.Fatal(q, err)
+		}
+	}
+	listsOfMany(t, s, "rows", func() int {
+		_, plans := db.pages(t)
+		return scans(t, plans) + 1 // a call that finds nothing reads none
+	}, func(scan int) int { return scan + 2*hooks + 1 })
+}
+
+// The same in SQLite, counted in rows that its statements return, and statements. Each
+// webhook is one row in two of these.
+func TestD9_SQLiteListsOfManyWebhooks(t *testing.T) {
+	hooks := listHooks()
+	counted := &countingDriver{Driver: &sqlite3.SQLiteDriver{}}
+	name := fmt.Sprintf("counting %p", counted)
+	sql.Register(name, counted)
+	s, db := sqliteStore(t, name, sqlitestore.Config{Relaxed: true})
+	if err := s.CreateWebhook(t.Context(), sqliteHook(tenant, "wh_0"), 0); err != nil {
+		t.Fatal(err)
+	}
+	const series = `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1) `
+	for _, q := range []string{
+		`INSERT INTO webhook_webhooks (wkey, id, tenant, name, url, description, events, headers, secrets, active, verify_tls, timeout,
+			max_retries, disabled_reason, disabled_at, created_at, updated_at) ` + series + `
+		SELECT 1000 + i, 'wh_' || i, tenant, 'n', url, '', events, headers, secrets, 1, 1, timeout, 3, '', 0, created_at, updated_at
+		FROM n CROSS JOIN webhook_webhooks WHERE id = 'wh_0' AND ?2 > 0`,
+		`INSERT INTO webhook_events (seq, tenant, id, type, time, published, data)
+		WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3 + ?2) SELECT 100 + i, '` + tenant + `', 'e' || i, 'a', i, i, x'7b7d' FROM n WHERE ?1 > 0`,
+		`INSERT INTO webhook_deliveries (wkey, seq, created, type, name, state) ` + series + `
+		SELECT 1000 + i, 100 + e.value, e.value, 'a', 'n', 1 + (e.value = 2) FROM n CROSS JOIN json_each('[1, 2, 3]') e WHERE ?2 > 0`,
+		`INSERT INTO webhook_deliveries (wkey, seq, created, type, name)
+		WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?2)
+		SELECT 1000 + ?1 / 2, 103 + i, 3 + i, CASE WHEN i IN (1, 100, ?2) THEN 'needle' ELSE 'a' END, 'n' FROM n`,
+		`UPDATE webhook_counters SET seq = 1000 + ?2 WHERE ?1 > 0`,
+	} {
+		if _, err := db.Exec(q, hooks, ownOfBusy); err != nil {
+			t.Fatal(q, err)
+		}
+	}
+	listsOfMany(t, s, "rows and statements", func() int { return int(counted.n.Swap(0)) },
+		func(scan int) int { return 2*hooks + 3*scan + 50 })
+}
