@@ -62,7 +62,7 @@ func (f *flight) h2Text(err error) (ErrorClass, string) {
 		case code == "FLOW_CONTROL_ERROR":
 			return ClassProtocol, "the receiver broke the flow control of HTTP/2 (" + code + "); its HTTP/2 server is faulty"
 		default:
-			return ClassProtocol, "the answer is not valid HTTP/2 (" + code + "): " + f.quoted(cutText(reason[len(m[0]):]))
+			return ClassProtocol, "the answer is not valid HTTP/2 (" + code + "): " + f.quoted(cutTextError(reason[len(m[0]):]))
 		}
 	}
 	if m := h2ConnError.FindStringSubmatch(reason); m != nil {
@@ -74,7 +74,7 @@ func (f *flight) h2Text(err error) (ErrorClass, string) {
 	if m := h2GoAwayGone.FindStringSubmatch(reason); m != nil {
 		said := ""
 		if debug, err := strconv.Unquote(m[2]); err == nil && debug != "" {
-			said = "; it says: " + f.quoted(cutText(debug))
+			said = "; it says: " + f.quoted(cutTextError(debug))
 		}
 		return ClassProtocol, "the receiver ended the HTTP/2 connection (GOAWAY, " + m[1] + ") before there was an answer" + hint(m[1]) + said
 	}
@@ -95,10 +95,10 @@ func (f *flight) h2Text(err error) (ErrorClass, string) {
 	return "", ""
 }
 
-// cutText is the detail of an error, without what separates it.
-type cutText string
+// cutTextError is the detail of an error, without what separates it.
+type cutTextError string
 
-func (t cutText) Error() string {
+func (t cutTextError) Error() string {
 	if text := strings.TrimPrefix(string(t), "; "); text != "" {
 		return text
 	}

@@ -127,7 +127,7 @@ type eventType struct {
 }
 
 // challenge is what WWW-Authenticate may hold, as far as it can do harm.
-var challenge = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+( [ -~]+)?$")
+var challenge = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+( [\\x20-\\x7e]+)?$")
 
 // New returns the portal over a dispatcher. The dispatcher need not run in this
 // process. New returns an error when d or Config.Access is nil, an event type of

@@ -33,7 +33,7 @@ func nextVersion(t *testing.T) string {
 		replace[abs] = file
 	}
 	for pkg, column := range map[string]string{"pgstore": "ADD COLUMN later text", "sqlitestore": "ADD COLUMN later TEXT"} {
-		source := filepath.Join("../..", pkg, "schema.go")
+		source := filepath.Join("..", "..", pkg, "schema.go")
 		text, err := os.ReadFile(source)
 		if err != nil {
 			t.Fatal(err)
@@ -47,7 +47,7 @@ func nextVersion(t *testing.T) string {
 			t.Fatal(err)
 		}
 		put(source, strings.Replace(string(text), string(found[0]), fmt.Sprintf("const schemaVersion = %d", now+1), 1))
-		put(filepath.Join("../..", pkg, "migrations", fmt.Sprintf("%04d_later.sql", now+1)), fmt.Sprintf(
+		put(filepath.Join("..", "..", pkg, "migrations", fmt.Sprintf("%04d_later.sql", now+1)), fmt.Sprintf(
 			"ALTER TABLE {events} %s;\nINSERT INTO {schema_version} (version, works_with) VALUES (%d, %d);\n", column, now+1, now))
 	}
 	text, err := json.Marshal(map[string]any{"Replace": replace})
@@ -88,7 +88,7 @@ func TestD24_TwoBuildsSideBySide(t *testing.T) {
 	} {
 		t.Run(on.driver, func(t *testing.T) {
 			program := func(exe, name string, more ...string) *exec.Cmd {
-				return exec.CommandContext(t.Context(), exe, append([]string{"-driver", on.driver, "-dsn", on.dsn, "-name", name}, more...)...) //nolint:gosec // built here
+				return exec.CommandContext(t.Context(), exe, append([]string{"-driver", on.driver, "-dsn", on.dsn, "-name", name}, more...)...)
 			}
 			runs := func(exe, name string, more ...string) {
 				t.Helper()

@@ -184,7 +184,7 @@ func (x *exchange) close(reuse bool) {
 		}
 		if !clean {
 			_ = x.conn.Conn.Close() // what is on the way is lost as it is
-			<-x.writing             // it has just failed
+			_ = <-x.writing         // it has just failed
 		}
 	}
 	x.release()
