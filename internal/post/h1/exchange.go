@@ -184,7 +184,7 @@ func (x *exchange) close(reuse bool) {
 		}
 		if !clean {
 			_ = x.conn.Conn.Close() // what is on the way is lost as it is
-			_ = <-x.writing         // it has just failed
+			<-x.writing             //nolint:errcheck // the write has just failed, as was wanted
 		}
 	}
 	x.release()
