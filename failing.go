@@ -121,7 +121,7 @@ func (e *engine) failingNow(j *job, at time.Time) (h health, step int, left time
 		return h, 0, 0, nil
 	}
 	hours, err := timed(e.attemptCtx, e.d, "Stats", e.d.soon(), func(ctx context.Context) ([]StatsBucket, error) {
-		return e.d.store.Stats(ctx, StatsQuery{
+		return allStats(ctx, e.d.store, StatsQuery{
 			Tenant: j.Delivery.Tenant, WebhookIDs: []string{j.Delivery.WebhookID}, Since: h.failingSince, Until: at,
 		})
 	})

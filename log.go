@@ -3,7 +3,6 @@ package webhook
 import (
 	"context"
 	"slices"
-	"strconv"
 )
 
 // Event returns a published event, or ErrNotFound when the tenant has none with
@@ -57,24 +56,6 @@ func (d *Dispatcher) Attempts(ctx context.Context, tenant, deliveryID string) ([
 	}
 	as, err := d.store.ListAttempts(ctx, tenant, deliveryID)
 	return as, prefixed("list attempts", err)
-}
-
-// HourlyStats returns counts of attempts per webhook and hour, for a chart or a
-// success rate. It returns a *ValidationError when q makes no sense.
-func (d *Dispatcher) HourlyStats(ctx context.Context, q StatsQuery) ([]StatsBucket, error) {
-	var bad ValidationError
-	checkTenant(&bad, q.Tenant)
-	for i, id := range q.WebhookIDs {
-		if !validID(id) {
-			bad.add("webhookIds["+strconv.Itoa(i)+"]", "is not an ID, got %s", quoted(id))
-		}
-	}
-	if err := bad.err(); err != nil {
-		return nil, prefixed("stats", err)
-	}
-	q.Since, q.Until = storedTime(q.Since), storedTime(q.Until)
-	b, err := d.store.Stats(ctx, q)
-	return b, prefixed("stats", err)
 }
 
 // SuccessRate adds hourly statistics up: the part of attempts that succeeded,

@@ -186,20 +186,25 @@ func (s *MemoryStore) Stats(ctx context.Context, q StatsQuery) ([]StatsBucket, e
 	}
 	slices.SortFunc(hooks, func(a, b *memHook) int { return cmp.Compare(a.id, b.id) })
 	var buckets []StatsBucket
-	since := memHourOf(q.Since.UnixMicro())
+	since, limit := memHourOf(q.Since.UnixMicro()), cmp.Or(q.Limit, MaxStats)
 	for _, h := range slices.Compact(hooks) {
+		if h.id < q.After.WebhookID {
+			continue
+		}
 		for _, b := range h.stats {
-			start := memTime(int64(b.hour) * memHourMicros)
-			if b.hour < since || !q.Until.IsZero() && !start.Before(q.Until) {
-				continue
-			}
-			buckets = append(buckets, StatsBucket{
+			bucket := StatsBucket{
 				WebhookID: h.id,
-				Hour:      start,
+				Hour:      memTime(int64(b.hour) * memHourMicros),
 				Succeeded: int64(b.succeeded),
 				Failed:    int64(b.failed),
 				Duration:  b.duration,
-			})
+			}
+			if b.hour < since || !q.Until.IsZero() && !bucket.Hour.Before(q.Until) || !q.After.before(bucket) {
+				continue
+			}
+			if buckets = append(buckets, bucket); len(buckets) == limit {
+				return buckets, nil
+			}
 		}
 	}
 	return buckets, nil

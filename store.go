@@ -196,7 +196,8 @@ type LogStore interface {
 	ListAttempts(ctx context.Context, tenant, deliveryID string) ([]Attempt, error)
 
 	// Stats returns counts per webhook and hour, ordered by webhook ID, then
-	// hour ascending. Hours without attempts are left out.
+	// hour ascending. Hours without attempts are left out. The answer has the first
+	// q.Limit buckets behind q.After; fewer than that means that there are no more.
 	Stats(ctx context.Context, q StatsQuery) ([]StatsBucket, error)
 
 	// Prune deletes deliveries that were finished before the given time with their

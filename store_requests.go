@@ -173,14 +173,22 @@ type ReplayResult struct {
 	Next    string // cursor of the next step; empty at the end
 }
 
-// StatsQuery selects hourly statistics of one tenant. Its answer is not paged: it
-// has a bucket for each webhook and hour with attempts, so that whoever asks for a
-// tenant with many webhooks bounds it by WebhookIDs and by Since and Until.
+// MaxStats is how many buckets one call of [LogStore.Stats] returns, unless the query
+// says less: those of one webhook for more than a year, or of 400 webhooks for a day.
+const MaxStats = 10_000
+
+// StatsQuery selects hourly statistics of one tenant.
 type StatsQuery struct {
 	Tenant     string    // required
 	WebhookIDs []string  // empty selects every webhook of the tenant
 	Since      time.Time // from the hour that contains it; zero for all
 	Until      time.Time // hours that start before it; zero for all
+	// After is the last bucket of the answer before, to go on behind it. Only its
+	// WebhookID and its Hour count. Zero for the first answer.
+	After StatsBucket
+	// Limit is how many buckets the answer has at most, 1–MaxStats. 0 means MaxStats
+	// to a Store; for 0 to [Dispatcher.HourlyStats], see there.
+	Limit int
 }
 
 // StatsBucket counts the attempts at one webhook within one hour, without those

@@ -8,7 +8,6 @@ import (
 	"math"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/seed68722ecd/webhook"
 	"github.com/seed68722ecd/webhook/internal/merge"
@@ -297,44 +296,4 @@ func (l *listing) ofEvent(ctx context.Context, tx *sql.Tx, s *Store) (page merge
 		return nil
 	})
 	return page, err
-}
-
-// Stats implements [webhook.LogStore].
-func (s *Store) Stats(ctx context.Context, q webhook.StatsQuery) ([]webhook.StatsBucket, error) {
-	var p params
-	cond := `w.tenant = ` + p.add(q.Tenant, "text")
-	if len(q.WebhookIDs) > 0 {
-		var ids textArray
-		for _, id := range q.WebhookIDs {
-			ids.add(id)
-		}
-		cond += ` AND w.id = ANY (` + p.add(ids.String(), "text[]") + `)`
-	}
-	since, until := int64(math.MinInt64), int64(math.MaxInt64)
-	if !q.Since.IsZero() {
-		since = sqlstore.Micros(q.Since.Truncate(time.Hour))
-	}
-	if !q.Until.IsZero() {
-		until = sqlstore.Micros(q.Until)
-	}
-	var out []webhook.StatsBucket
-	err := s.inTx(ctx, setPlans, func(tx *sql.Tx) error {
-		out = nil
-		rows, err := tx.QueryContext(ctx, s.sql(`
-			SELECT w.id, t.hour, t.succeeded, t.failed, t.duration
-			FROM {webhooks} w JOIN {stats} t ON t.wkey = w.wkey
-			WHERE w.deleted_at = 0 AND `+cond+` AND t.hour >= `+p.add(since, "bigint")+` AND t.hour < `+p.add(until, "bigint")+`
-			ORDER BY w.id, t.hour`), p...)
-		return each(rows, err, func() error {
-			var b webhook.StatsBucket
-			var hour, duration int64
-			if err := rows.Scan(&b.WebhookID, &hour, &b.Succeeded, &b.Failed, &duration); err != nil {
-				return err
-			}
-			b.Hour, b.Duration = time.UnixMicro(hour).UTC(), time.Duration(duration)*time.Microsecond
-			out = append(out, b)
-			return nil
-		})
-	})
-	return out, wrap(ctx, "stats", err)
 }

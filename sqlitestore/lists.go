@@ -419,31 +419,3 @@ func (l *listing) look(r runner, x *merge.Stream[place], step int, out found) (f
 		append([]any{x.ID, low, top}, args...), func(v []driver.Value) error { return l.add(&out, v) })
 	return out, err
 }
-
-// Stats implements [webhook.LogStore].
-func (s *Store) Stats(ctx context.Context, q webhook.StatsQuery) ([]webhook.StatsBucket, error) {
-	until := int64(math.MaxInt64)
-	if !q.Until.IsZero() {
-		until = q.Until.UnixMicro()
-	}
-	ids, err := json.Marshal(q.WebhookIDs)
-	if err != nil {
-		return nil, wrap(ctx, "stats", err)
-	}
-	var out []webhook.StatsBucket
-	err = s.read(ctx, func(r runner) error {
-		out = nil
-		return r.query(`SELECT w.id, s.hour, sum(s.succeeded), sum(s.failed), sum(s.duration)
-			FROM {webhooks} w CROSS JOIN {stats} s ON s.wkey = w.wkey AND s.hour >= ? AND s.hour < ?
-			WHERE w.tenant = ? AND (? = 0 OR w.id IN (SELECT value FROM json_each(?)))
-			GROUP BY w.id, s.hour ORDER BY w.id, s.hour`,
-			[]any{hourOf(sqlstore.Micros(q.Since)), until, q.Tenant, int64(len(q.WebhookIDs)), string(ids)}, func(v []driver.Value) error {
-				out = append(out, webhook.StatsBucket{
-					WebhookID: text(v[0]), Hour: time.UnixMicro(integer(v[1])).UTC(), Succeeded: integer(v[2]), Failed: integer(v[3]),
-					Duration: time.Duration(integer(v[4])) * time.Microsecond,
-				})
-				return nil
-			})
-	})
-	return out, wrap(ctx, "stats", err)
-}

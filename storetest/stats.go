@@ -6,7 +6,10 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-const saysStats = "Stats returns counts per webhook and hour, ordered by webhook ID, then hour ascending."
+const (
+	saysStats      = "Stats returns counts per webhook and hour, ordered by webhook ID, then hour ascending."
+	saysStatsPages = "The answer has the first q.Limit buckets behind q.After; fewer than that means that there are no more."
+)
 
 // stats reads statistics.
 func (r *run) stats(q webhook.StatsQuery) []webhook.StatsBucket {
@@ -74,6 +77,30 @@ var statsChecks = []check{
 		third := h.Add(2 * time.Hour)
 		r.same("hours until the third", 2, len(r.stats(webhook.StatsQuery{Tenant: t1, Since: h, Until: third})))
 		r.same("hours until just after the third", 3, len(r.stats(webhook.StatsQuery{Tenant: t1, Since: h, Until: third.Add(time.Second)})))
+	}},
+	{"InPages", saysStatsPages, func(r *run) {
+		h := r.threeHours()
+		for _, ids := range [][]string{nil, {"wh_b", "wh_a"}, {"wh_b"}} {
+			q := webhook.StatsQuery{Tenant: t1, WebhookIDs: ids, Since: h}
+			all := r.stats(q)
+			for q.Limit = range 4 {
+				q.After = webhook.StatsBucket{}
+				for from := 0; from <= len(all) && q.Limit > 0; from += q.Limit {
+					page := r.stats(q)
+					r.same("statistics in pages of "+itoa(q.Limit), append([]webhook.StatsBucket(nil), all[from:min(from+q.Limit, len(all))]...), page)
+					if len(page) > 0 {
+						q.After = page[len(page)-1]
+					}
+				}
+			}
+		}
+		// An hour, and a webhook, that have none are places too.
+		third := webhook.StatsBucket{WebhookID: "wh_b", Hour: h.Add(2 * time.Hour), Succeeded: 2, Duration: 30 * time.Millisecond}
+		for _, after := range []webhook.StatsBucket{{WebhookID: "wh_b", Hour: h.Add(time.Hour)}, {WebhookID: "wh_b", Hour: h.Add(time.Minute)}} {
+			r.same("statistics behind a place without", []webhook.StatsBucket{third}, r.stats(webhook.StatsQuery{Tenant: t1, Since: h, After: after}))
+		}
+		r.same("statistics behind a missing webhook", 2, len(r.stats(webhook.StatsQuery{Tenant: t1, Since: h, After: webhook.StatsBucket{WebhookID: "wh_aa", Hour: r.now}})))
+		r.same("statistics behind a later hour of one", 2, len(r.stats(webhook.StatsQuery{Tenant: t1, Since: h, After: webhook.StatsBucket{WebhookID: "wh_a", Hour: r.now}})))
 	}},
 	{"NoAttempts", "Hours without attempts are left out.", func(r *run) {
 		d, l := r.claimed()

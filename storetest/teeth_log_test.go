@@ -170,6 +170,26 @@ var brokenLogs = []broken{
 			return slices.DeleteFunc(st, func(b webhook.StatsBucket) bool { return b.Hour.Before(q.Since) }), err
 		}}
 	}},
+	{"goes on with the hours of the webhook it has ended with", "Stats/InPages", func() *twisted {
+		return &twisted{stats: func(ctx context.Context, s webhook.Store, q webhook.StatsQuery) ([]webhook.StatsBucket, error) {
+			q.After.Hour = time.Time{}
+			return s.Stats(ctx, q)
+		}}
+	}},
+	{"returns all statistics at once", "Stats/InPages", func() *twisted {
+		return &twisted{stats: func(ctx context.Context, s webhook.Store, q webhook.StatsQuery) ([]webhook.StatsBucket, error) {
+			q.Limit = 0
+			return s.Stats(ctx, q)
+		}}
+	}},
+	{"leaves out the hours of a webhook that a page ends in", "Stats/InPages", func() *twisted {
+		return &twisted{stats: func(ctx context.Context, s webhook.Store, q webhook.StatsQuery) ([]webhook.StatsBucket, error) {
+			if q.After.WebhookID != "" {
+				q.After.Hour = q.After.Hour.Add(1000 * time.Hour)
+			}
+			return s.Stats(ctx, q)
+		}}
+	}},
 	{"replays everything in one step", "Replay/InSteps", replaying(func(req *webhook.ReplayRequest) { req.Limit = 1000 })},
 	{"replays on a dry run", "Replay/DryRun", replaying(func(req *webhook.ReplayRequest) { req.DryRun = false })},
 	{"makes no missing deliveries", "Replay/MissingDeliveries", replaying(func(req *webhook.ReplayRequest) { req.Missing = false })},

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"database/sql"
 	"fmt"
+	"regexp"
+	"strconv"
 	"testing"
 	"time"
 
@@ -75,6 +77,50 @@ func listsOfMany(t *testing.T, s webhook.Store, unit string, count func() int, b
 	walk("what is rare", webhook.DeliveryQuery{Limit: 50, EventType: "needle"}, 3, 1+3*all/(webhook.MaxScan/10))
 }
 
+// statsHours is for how many hours each webhook has statistics.
+const statsHours = 12
+
+var scannedStats = regexp.MustCompile(`Scan[^\n]* on webhook_stats\b[^\n]*actual rows=([0-9.]+) loops=(\d+)\)`)
+
+// statsOfMany asks for the statistics of a tenant with very many webhooks: all of
+// them, each once and in order, in answers that read no more than what they return
+// and the webhooks.
+func statsOfMany(t *testing.T, s webhook.Store, unit string, count func() int, bound func(limit int) int) {
+	t.Helper()
+	hooks := listHooks()
+	for _, limit := range []int{0, 999} {
+		q, n, most := webhook.StatsQuery{Tenant: tenant, Limit: limit}, 0, 0
+		limit = cmp.Or(limit, webhook.MaxStats)
+		for pages := 1; ; pages++ {
+			count()
+			page, err := s.Stats(t.Context(), q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			cost := count()
+			if most = max(most, cost); len(page) > 0 && cost < len(page) || cost > bound(limit) {
+				t.Fatalf("%d hours cost %d %s, at most %d are allowed", len(page), cost, unit, bound(limit))
+			}
+			for _, b := range page {
+				if c := cmp.Or(cmp.Compare(q.After.WebhookID, b.WebhookID), q.After.Hour.Compare(b.Hour)); c >= 0 {
+					t.Fatalf("hour %v of %s comes after %v of %s", b.Hour, b.WebhookID, q.After.Hour, q.After.WebhookID)
+				}
+				q.After = b
+			}
+			if n += len(page); len(page) < limit {
+				break
+			}
+			if pages > statsHours*hooks/limit {
+				t.Fatal("the walk does not end")
+			}
+		}
+		t.Logf("statistics in answers of %d: %d hours, at most %d %s each", limit, n, most, unit)
+		if n != statsHours*hooks {
+			t.Errorf("%d hours, want %d", n, statsHours*hooks)
+		}
+	}
+}
+
 // A page of a tenant with very many webhooks is full, and costs a look at each of them
 // beside what q.Scan says.
 func TestD9_ListsOfManyWebhooks(t *testing.T) {
@@ -105,6 +151,22 @@ func TestD9_ListsOfManyWebhooks(t *testing.T) {
 			t.Fatal(q, err)
 		}
 	}
+	if _, err := plain.Exec(fmt.Sprintf(`INSERT INTO %[1]s.webhook_stats (wkey, hour, succeeded, failed, duration)
+		SELECT 1000 + i, h * 3600000000::bigint, 1, 2, 3 FROM generate_series(1, %[2]d) i, generate_series(1, %[3]d) h`, schema, hooks, statsHours)); err != nil {
+		t.Fatal(err)
+	}
+	statsOfMany(t, s, "rows of statistics", func() (n int) {
+		_, plans := db.pages(t)
+		for _, m := range scannedStats.FindAllStringSubmatch(plans, -1) {
+			rows, err1 := strconv.ParseFloat(m[1], 64)
+			loops, err2 := strconv.Atoi(m[2])
+			if err1 != nil || err2 != nil {
+				t.Fatal(m[0])
+			}
+			n += int(rows * float64(loops))
+		}
+		return n
+	}, func(limit int) int { return limit + 50*statsHours })
 	listsOfMany(t, s, "rows", func() int {
 		_, plans := db.pages(t)
 		return scans(t, plans) + 1 // a call that finds nothing reads none
@@ -141,6 +203,13 @@ func TestD9_SQLiteListsOfManyWebhooks(t *testing.T) {
 			t.Fatal(q, err)
 		}
 	}
+	if _, err := db.Exec(`INSERT INTO webhook_stats (wkey, hour, succeeded, failed, duration)
+		WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1), h(h) AS (SELECT 1 UNION ALL SELECT h + 1 FROM h WHERE h < ?2)
+		SELECT 1000 + i, h * 3600000000, 1, 2, 3 FROM n CROSS JOIN h`, hooks, statsHours); err != nil {
+		t.Fatal(err)
+	}
+	statsOfMany(t, s, "rows and statements", func() int { return int(counted.n.Swap(0)) },
+		func(limit int) int { return hooks + limit + 2*(limit/statsHours) + 50 })
 	listsOfMany(t, s, "rows and statements", func() int { return int(counted.n.Swap(0)) },
 		func(scan int) int { return 2*hooks + 3*scan + 50 })
 }
