@@ -139,6 +139,11 @@ func (m *migration) step(ctx context.Context) (took bool, err error) {
 		if err = each(rows, err, func() error { return rows.Scan(&took) }); err != nil || !took {
 			return err
 		}
+		// This session may remember from its last look that there are no tables. What
+		// another has committed since is heard of when a table is read.
+		if _, err := tx.ExecContext(ctx, `SELECT 1 FROM pg_catalog.pg_class LIMIT 1`); err != nil {
+			return err
+		}
 		f, err := s.look(ctx, tx)
 		if err != nil || f.version >= schemaVersion {
 			return err // another migration was quicker
