@@ -33,7 +33,7 @@ func TestPG11_OneTransactionOpen(t *testing.T) {
 	endDeliver := inBackground(t, load.deliver)
 	endRetain := inBackground(t, load.retain)
 
-	phase := func(name string, d time.Duration) (p99 time.Duration, size int64) {
+	phase := func(name string, d time.Duration) (high time.Duration, size int64) {
 		load.claims()
 		<-time.After(d)
 		claims := load.claims()
@@ -41,11 +41,16 @@ func TestPG11_OneTransactionOpen(t *testing.T) {
 			t.Fatalf("%s: no claim in %v", name, d)
 		}
 		table, index := heldSize(t, db, schema)
-		p99 = claims[len(claims)*99/100]
-		t.Logf("%-9s %4.0f s: %6d claims, median %v, p99 %v, longest %v; at the end tables %.1f MiB, indexes %.1f MiB", name, d.Seconds(), len(claims),
-			claims[len(claims)/2].Round(time.Microsecond), p99.Round(time.Microsecond), claims[len(claims)-1].Round(time.Microsecond),
+		// Of a hundred claims the 99th percentile is the longest one, and may be the
+		// machine's pause: few are judged by the 90th.
+		high = claims[len(claims)*99/100]
+		if len(claims) < 1000 {
+			high = claims[len(claims)*90/100]
+		}
+		t.Logf("%-9s %4.0f s: %6d claims, median %v, 99th or 90th percentile %v, longest %v; at the end tables %.1f MiB, indexes %.1f MiB", name, d.Seconds(), len(claims),
+			claims[len(claims)/2].Round(time.Microsecond), high.Round(time.Microsecond), claims[len(claims)-1].Round(time.Microsecond),
 			float64(table)/(1<<20), float64(index)/(1<<20))
-		return p99, table + index
+		return high, table + index
 	}
 	around := max(*held/5, time.Second)
 	before, _ := phase("before", around)
@@ -74,7 +79,7 @@ func TestPG11_OneTransactionOpen(t *testing.T) {
 	t.Logf("%d events published, %d deliveries recorded, %d deleted", load.published, load.delivered, load.deleted)
 
 	if limit := 10*before + 20*time.Millisecond; during > limit {
-		t.Errorf("the p99 of claims is %v beside an open transaction, and %v without: more than %v", during, before, limit)
+		t.Errorf("the 99th or 90th percentile of claims is %v beside an open transaction, and %v without: more than %v", during, before, limit)
 	}
 	if after > grown+grown/4+1<<20 {
 		t.Errorf("the tables went on growing after the transaction had ended: from %d to %d bytes", grown, after)
