@@ -33,8 +33,9 @@ tidy: ## check that every go.mod and go.sum is tidy
 	@.ci/tidy
 
 .PHONY: rules
-rules: ## check who may import whom, what may not be called, and that every item has a test or a reason
-	@cd internal/gate && go test -count=1 ./rules ./items
+rules: ## check imports, forbidden calls, that every item has a test or a reason, and the words of comments and pages
+	@cd internal/gate && go test -count=1 ./rules ./items ./words
+	@go run ./internal/gate/words
 
 .PHONY: alone
 alone: $(BIN)/tally ## build and vet every module without the workspace, and test (-short) those that others import

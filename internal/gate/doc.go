@@ -5,5 +5,6 @@
 //   - tally runs go test in one module and says in one line how it went;
 //   - rules keeps who may import whom, and what no code here may call;
 //   - items keeps that each attack, fault and duty of its list has a test or a reason;
+//   - words counts the pronouns that hide a noun in comments and pages;
 //   - mutate finds code that no test holds to anything.
 package gate
