@@ -11,10 +11,11 @@ import (
 
 var _ webhook.BacklogStore = (*Store)(nil)
 
-// backlogSQL counts along indexes, each kind up to the limit. What is held is
-// found by the rows of claims, as many as there are leases. The oldest of what
-// is due is found by going from each webhook directly to the next, as a sweep
-// does; like it, that steps over what was done since the last vacuum.
+// backlogSQL counts along indexes, each kind up to the limit. Leased deliveries are
+// found by the rows of claims, of which there are as many as claims with open
+// leases. The oldest due delivery is found by a skip scan from webhook to webhook,
+// as in a sweep; like a sweep, it steps over index entries of deliveries finished
+// since the last vacuum.
 //
 // Parameters: 1 clock, 2 limit, 3 since.
 const backlogSQL = `

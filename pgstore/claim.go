@@ -12,24 +12,24 @@ import (
 	"github.com/seed68722ecd/webhook/internal/sqlstore"
 )
 
-// claimSQL looks at the webhooks whose turn it is, one probe of the index of
-// ready deliveries each, until it has enough; the LIMIT ends the nested loop.
-// Besides it looks at what was published since the last look, to find webhooks
-// that have become due; those get their turn after the others. It also notes
-// what it took, and says when something that waits will be due.
+// claimSQL takes deliveries of the webhooks whose turn it is, with one probe of the
+// index of ready deliveries per webhook, until it has enough; the LIMIT ends the
+// nested loop. It also looks at the events published since the last look, to find
+// webhooks that have become due; those come after the webhooks in turn. It records
+// the claim in {claims}, and returns when the next waiting delivery is due.
 //
-// A claim is one new row version per delivery, which is within its page and
-// adds nothing to any index. It could only be fewer if leases were not kept per
-// delivery; but each is extended, given back and ended on its own.
+// A claim writes one new row version per delivery, within its page and without any
+// change of an index. Fewer writes would need leases that are not kept per
+// delivery; but each lease is extended, released and ended on its own.
 //
-// Parameters: 1 clock; webhooks: 2 key, 3 most, 4 due from; 5 most of others,
-// 6 webhooks that are not others; 7 and 8 where the look at what was published
-// starts: key, age; 9 deliveries in all, 10 token, 11 lease; 12, 13 where the
-// looks for the next due delivery and the next expired lease start; 14 how much
-// earlier than the earliest that was found at a webhook its others are looked
-// for: without a bound that look would step over all that was done there since
-// the last vacuum. What is older than that is found by the next sweep. 15 tenants
-// that are passed over.
+// Parameters: 1 clock; webhooks: 2 key, 3 most, 4 due from; 5 most per other
+// webhook, 6 webhooks excluded from the others; 7 and 8 where the look at published
+// events starts: key, age; 9 deliveries in all, 10 token, 11 lease; 12, 13 where
+// the looks for the next waiting delivery and the next expiring lease start; 14 how
+// much earlier than the earliest delivery found at a webhook the look for its other
+// deliveries starts: without a bound it would step over all deliveries of the
+// webhook finished since the last vacuum. The next sweep finds older deliveries. 15
+// tenants that are passed over.
 const claimSQL = `
 WITH n AS MATERIALIZED (SELECT {now} AS now),
 seen AS MATERIALIZED (
@@ -68,10 +68,11 @@ SELECT 3, now,
 	coalesce((SELECT check_at FROM {claims} WHERE check_at >= $13::bigint ORDER BY check_at LIMIT 1), 0),
 	0, 0, 0, 0, 0, '', '', '' FROM n`
 
-// promoteSQL makes deliveries ready whose time has come: retries, and what was
-// given back or resent. It is the second new row version of a retry, and keeps
-// those that wait out of the index that claims walk through. The sub-select
-// makes the time a constant, which the index can be searched by.
+// promoteSQL makes deliveries ready whose due time has come: retries, and
+// deliveries that were released or resent. This is the second new row version of a
+// retry; in return, waiting deliveries are not in the index that claims walk
+// through. The sub-select makes the time a constant, by which the index can be
+// searched.
 //
 // Parameters: 1 clock; due times: 2 from, 3 before.
 const promoteSQL = `
@@ -83,10 +84,10 @@ FROM (
 WHERE q.ctid = p.id
 RETURNING q.wkey, q.due`
 
-// reapSQL looks at the claims whose first lease has run out. Deliveries that
-// are still held are found by their keys; claims that hold none are forgotten,
-// the others looked at again when the next lease runs out, or a second later,
-// in case this process dies before it has claimed what it found.
+// reapSQL looks at the claims whose first lease has expired. Deliveries that are
+// still leased are found by their keys. Claims without any are deleted; the others
+// are checked again when their next lease expires, but not within a second, in case
+// this process dies before it has claimed the deliveries it found.
 const reapSQL = `
 WITH n AS MATERIALIZED (SELECT {now} AS now),
 c AS MATERIALIZED (
@@ -105,24 +106,25 @@ later AS (
 	FROM (SELECT id, min(lease_until) AS until FROM m GROUP BY id) l WHERE x.id = ANY (ARRAY[l.id]))
 SELECT wkey, min(due) FROM m WHERE lease_until <= (SELECT now FROM n) GROUP BY wkey`
 
-// Claim implements [webhook.QueueStore]. Leases and due times are measured by
-// the database's clock. It is one short transaction, which does not wait for
-// the disk: leases that a crash of the server forgets are ended early, as those
-// of a crashed process are.
+// Claim implements [webhook.QueueStore]. Leases and due times are measured by the
+// database's clock. Claim is one short transaction, which does not wait for the
+// disk: leases that are lost in a crash of the server end early, as the leases of a
+// crashed process do.
 func (s *Store) Claim(ctx context.Context, req webhook.ClaimRequest) (webhook.ClaimResult, error) {
 	c := &claim{s: s, req: req}
 	if err := c.resolve(ctx); err != nil {
 		return webhook.ClaimResult{}, wrap(ctx, "claim", err)
 	}
-	// A round finds nothing when others took what was expected; there may be
-	// more to look at. What a round made ready is claimed by the next.
+	// A round finds no delivery if other processes took the expected ones; there
+	// may be more webhooks to look at. Deliveries that one round makes ready are
+	// claimed by the next.
 	for i := range claimRounds {
-		if i == 0 || s.cfg.PassedClock { // which may have moved by any time, either way
+		if i == 0 || s.cfg.PassedClock { // a passed clock may have jumped, either way
 			c.sweep(ctx)
 		}
 		if err := s.inTx(ctx, setLeases, func(tx *sql.Tx) error { return c.round(ctx, tx) }); err != nil {
 			if len(c.all) > 0 {
-				break // what the rounds before claimed is the caller's
+				break // the caller gets the deliveries claimed by earlier rounds
 			}
 			return webhook.ClaimResult{}, wrap(ctx, "claim", err)
 		}
@@ -137,8 +139,8 @@ func (s *Store) Claim(ctx context.Context, req webhook.ClaimRequest) (webhook.Cl
 
 const (
 	claimRounds = 6
-	// claimSpare is how many webhooks a claim looks at beyond its limit, in
-	// case others have emptied some.
+	// claimSpare is how many webhooks a claim looks at beyond its limit, in case
+	// other processes have emptied some.
 	claimSpare = 64
 	// promoteRows is how many deliveries one statement makes ready.
 	promoteRows  = 1000
@@ -150,15 +152,15 @@ type claim struct {
 	s     *Store
 	req   webhook.ClaimRequest
 	limit map[int64]int             // Limits by webhook key
-	all   []webhook.ClaimedDelivery // of rounds that have committed
+	all   []webhook.ClaimedDelivery // of committed rounds
 	per   map[int64]int             // claimed so far, by webhook
 
 	// The last round.
 	cands          []candidate
 	got            []row
 	loaded         []webhook.ClaimedDelivery
-	seen           map[int64]int64 // webhooks found, and where to look there from
-	perOther       int             // most that was taken of those
+	seen           map[int64]int64 // other webhooks found, and the due time to look from
+	perOther       int             // most deliveries taken of each of these
 	now            int64
 	waiting, check int64
 	more           bool
@@ -168,12 +170,12 @@ type claim struct {
 type row struct {
 	k                        key
 	due, created             int64
-	attempts, tries, crashes int64 // a smaller type would be scanned by way of its text
+	attempts, tries, crashes int64 // int64, because database/sql scans smaller integers by way of text
 	status                   int64
 	typ, name, class         string
 }
 
-// resolve translates the names in Limits and Rest.
+// resolve translates the webhook IDs of Limits and Rest to keys.
 func (c *claim) resolve(ctx context.Context) error {
 	c.limit = make(map[int64]int, len(c.req.Limits))
 	c.per = make(map[int64]int)
@@ -245,8 +247,8 @@ func (c *claim) take(ctx context.Context, tx *sql.Tx, h horizons) error {
 			others.add(hook)
 		}
 	}
-	// Those that rest are no others either. Where they are many, others get their
-	// turn in the next round, when it is known who they are.
+	// Resting webhooks are excluded too. If they are too many to list, other
+	// webhooks wait for the next round, in which the walk knows them.
 	c.perOther = c.req.PerWebhook
 	rests, few := c.s.walk.restingHooks(claimSpare)
 	if !few {
@@ -292,7 +294,7 @@ func (c *claim) take(ctx context.Context, tx *sql.Tx, h horizons) error {
 	return nil
 }
 
-// settle puts what a committed round found into the walk.
+// settle enters the webhooks found by a committed round into the walk.
 func (c *claim) settle() {
 	w := c.s.walk
 	full := len(c.all) >= c.req.Limit
@@ -307,7 +309,7 @@ func (c *claim) settle() {
 		delete(c.seen, cand.hook) // it had its turn, or keeps it
 	}
 	for hook, since := range c.seen {
-		// One that was emptied need not be looked at again.
+		// A webhook without a limit that gave less than allowed is empty.
 		if _, limited := c.limit[hook]; full || limited || got[hook].n >= c.perOther {
 			w.add(hook, since)
 			c.more = c.more || c.perOther == 0
@@ -318,8 +320,8 @@ func (c *claim) settle() {
 		c.waiting > 0 && c.waiting <= c.now || c.check > 0 && c.check <= c.now)
 }
 
-// settledAfter is how long a publish may take to commit before its deliveries
-// are found by the next sweep only, at a webhook that is busy.
+// settledAfter is how long a publish may take to commit. The deliveries of a slower
+// one, to a webhook that is busy, are only found by the next sweep.
 const settledAfter = int64(50 * time.Millisecond / time.Microsecond)
 
 // nextDue translates the next due time to the caller's clock.
@@ -337,8 +339,8 @@ func (c *claim) nextDue() time.Time {
 	return c.req.Now.Add(time.Duration(next-c.now) * time.Microsecond)
 }
 
-// load makes deliveries of the rows: with their events, each read once, and
-// their webhooks as they are now.
+// load makes deliveries of the rows, with their events, each read once, and with
+// the current settings of their webhooks.
 func (c *claim) load(ctx context.Context, tx *sql.Tx) error {
 	if len(c.got) == 0 {
 		return nil
@@ -379,7 +381,7 @@ func (c *claim) load(ctx context.Context, tx *sql.Tx) error {
 	return nil
 }
 
-// delivery returns what the row itself knows.
+// delivery returns the delivery without the fields of its event and webhook.
 func (r *row) delivery() webhook.Delivery {
 	return webhook.Delivery{
 		ID: r.k.id(), EventType: r.typ, WebhookName: r.name, State: webhook.StatePending,

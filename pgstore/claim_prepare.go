@@ -7,20 +7,21 @@ import (
 	"time"
 )
 
-// horizons are the times and keys before which a look need not start, as
-// everything there has been seen. Without them each look would step over all
-// that was done since the last vacuum. A sweep looks without horizons.
+// horizons are the times and keys at which the looks of a claim start, since
+// everything before has been seen. Without them each look would step over the index
+// entries of all deliveries finished since the last vacuum. A sweep looks without
+// horizons.
 type horizons struct {
 	discover, slack int64 // key, and age in microseconds
 	waiting, check  int64
 }
 
 const (
-	// looksBack is how far a look goes back behind what was seen before, for
+	// looksBack is how far a look goes back behind the last horizon, for
 	// transactions that commit late.
 	looksBack = int64(5 * time.Second / time.Microsecond)
-	// discoverRows is how many events a look at what was published goes over
-	// again, at most, and discoverMin and discoverMax the time that is at most.
+	// discoverRows is about how many events a look at published events reads again;
+	// discoverMin and discoverMax bound the time that this covers.
 	discoverRows = 128
 	discoverMin  = 50 * time.Millisecond
 	discoverMax  = 10 * time.Second
@@ -60,14 +61,14 @@ func (w *walk) claimed(n int) {
 	defer w.mu.Unlock()
 	now := time.Now()
 	if took := now.Sub(w.counted).Seconds(); took > 0 && !w.counted.IsZero() {
-		share := min(took, 1) // the last second counts
+		share := min(took, 1) // roughly the average of the last second
 		w.rate += (float64(n)/took - w.rate) * share
 	}
 	w.counted = now
 }
 
-// prepare makes ready what waits and is due by now, and finds expired leases, in
-// so far as that is new.
+// prepare makes waiting deliveries ready that are due by now, and finds expired
+// leases, unless neither can have changed.
 func (c *claim) prepare(ctx context.Context, tx *sql.Tx) error {
 	w := c.s.walk
 	h := w.horizons(c.s.cfg.PassedClock)
@@ -83,7 +84,7 @@ func (c *claim) prepare(ctx context.Context, tx *sql.Tx) error {
 			return err
 		}
 		c.more = c.more || found >= promoteRows
-		if found >= promoteRows { // the next goes on from there
+		if found >= promoteRows { // the next statement goes on from there
 			now = due + looksBack
 		}
 		w.mu.Lock()
@@ -101,9 +102,8 @@ func (c *claim) prepare(ctx context.Context, tx *sql.Tx) error {
 	return nil
 }
 
-// hooks runs a statement that returns webhooks and the due times of what it
-// found there, and puts them into the walk. It returns how many rows came, and
-// the latest due time.
+// hooks runs a statement that returns webhooks and due times, and enters them into
+// the walk. It returns the number of rows and the latest due time.
 func (c *claim) hooks(ctx context.Context, tx *sql.Tx, q string, from, to int64) (found int, last int64, err error) {
 	rows, err := tx.QueryContext(ctx, c.s.sql(q), c.s.clock(c.req.Now), from, to)
 	var hook, due int64

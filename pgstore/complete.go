@@ -12,19 +12,19 @@ import (
 
 // completeSQL records results of leases that still hold.
 //
-// What a delivery that succeeds at once costs in all is four row versions: the
-// row in the queue; a second version of it within its page by the claim; its
-// deletion, which writes no version; the row in the log, with the attempt in
-// it. And its share in the rows of the claim, of the webhook's health and of the
-// hour. It cannot be fewer: a pending delivery must be there after a crash, a
-// lease must be seen by other processes, a result must be kept, and a queue that
-// kept finished rows would have to be stepped over. A retry adds: the row back
-// in the queue, its version when it becomes due, and a row for the attempt.
+// A delivery that succeeds at once costs four writes in all: its row in the queue;
+// a second version of this row, within its page, by the claim; the row's deletion,
+// which writes no version; its row in the log, which includes the attempt. It also
+// has a share in the rows of the claim, of the webhook's health and of the hour.
+// Fewer are impossible: a pending delivery must survive a crash, other processes
+// must see a lease, a result must be kept, and claims would have to step over
+// finished rows if the queue kept them. A retry adds the row's version back in the
+// queue, another version when it becomes due, and a row for the attempt.
 //
-// Parameters: 1 clock; results: 2 event, 3 webhook, 4 token, 5 state,
-// 6 reason, 7 delay; attempts: 8 number, 9 start (null: none), 10 duration,
-// 11 status, 12 class, 13 error, 14 headers, 15 truncated; 16 bodies,
-// 17 offset, 18 length. It returns the positions of those recorded.
+// Parameters: 1 clock; results: 2 event, 3 webhook, 4 token, 5 state, 6 reason, 7
+// delay; attempts: 8 number, 9 start (null: no attempt), 10 duration, 11 status, 12
+// class, 13 error, 14 headers, 15 truncated; 16 bodies, 17 offset, 18 length. It
+// returns the positions of the recorded results.
 const completeSQL = `
 WITH n AS MATERIALIZED (SELECT {now} AS now),
 r AS MATERIALIZED (
@@ -61,8 +61,8 @@ logged AS (
 	ON CONFLICT DO NOTHING)
 SELECT ord, 0 FROM done UNION ALL SELECT ord, due FROM again UNION ALL SELECT 0, now FROM n`
 
-// States as they are stored. In a page of a webhook's log, all but succeeded
-// have an index of their own.
+// States as they are stored. The log has an index of its own for all states but
+// succeeded.
 const (
 	statePending = iota + 1
 	stateSucceeded
@@ -80,9 +80,9 @@ var stateNames = [...]webhook.State{
 	stateFailed: webhook.StateFailed, stateCanceled: webhook.StateCanceled,
 }
 
-// Complete implements [webhook.QueueStore], in one transaction for the whole
-// batch. Results that wait for nobody go in one statement; those whose lease was
-// lost take two more.
+// Complete implements [webhook.QueueStore], in one transaction for the whole batch.
+// Recording takes one statement, the health and statistics another; results whose
+// lease was lost take two more.
 func (s *Store) Complete(ctx context.Context, now time.Time, results []webhook.Result) ([]webhook.Outcome, error) {
 	b, err := newBatch(results)
 	if err == nil {
@@ -97,7 +97,7 @@ func (s *Store) Complete(ctx context.Context, now time.Time, results []webhook.R
 	return b.out, nil
 }
 
-// batch is one call's results on their way.
+// batch is the state of one call of Complete.
 type batch struct {
 	results []webhook.Result
 	keys    []key
@@ -108,8 +108,8 @@ type batch struct {
 	now     int64
 }
 
-// newBatch sorts out what needs no look at the database: IDs that are none of
-// ours, and repetitions within the call.
+// newBatch handles the results that need no query: unknown IDs, and repetitions
+// within the call.
 func newBatch(results []webhook.Result) (*batch, error) {
 	b := &batch{results: results, keys: make([]key, len(results)), out: make([]webhook.Outcome, len(results))}
 	type name struct {
@@ -120,7 +120,7 @@ func newBatch(results []webhook.Result) (*batch, error) {
 	for i := range results {
 		r := &results[i]
 		if stateNumbers[r.State] == 0 {
-			return nil, fmt.Errorf("result %d: state %q is none of the four states", i, r.State)
+			return nil, fmt.Errorf("result %d: unknown state %q", i, r.State)
 		}
 		k, ok := parseID(r.DeliveryID)
 		if !ok {
@@ -138,7 +138,7 @@ func newBatch(results []webhook.Result) (*batch, error) {
 	return b, nil
 }
 
-// record does the work of one try.
+// record is one run of the transaction.
 func (b *batch) record(ctx context.Context, tx *sql.Tx, s *Store, clock int64) error {
 	if len(b.send) == 0 {
 		return nil
@@ -173,7 +173,7 @@ func (b *batch) record(ctx context.Context, tx *sql.Tx, s *Store, clock int64) e
 	return b.tally(ctx, tx, s)
 }
 
-// args encodes the results at these positions: the parameters of completeSQL.
+// args encodes the results at the given positions as parameters of completeSQL.
 func (b *batch) args(clock int64, at []int) []any {
 	var ekeys, wkeys, tokens, states, delays, numbers, started, durations, statuses, truncated intArray
 	var reasons, classes, errs, headers textArray
@@ -221,9 +221,9 @@ func (b *batch) args(clock int64, at []int) []any {
 	}
 }
 
-// late deals with results whose token holds no lease: those recorded before are
-// acknowledged, those of deliveries that exist are logged. OFFSET 0 keeps the
-// server from reading the whole of a table at once instead of looking for each.
+// late handles results whose token holds no lease. Results recorded before are
+// acknowledged; other attempts are logged if their delivery exists. OFFSET 0 keeps
+// the server from reading a whole table at once instead of probing it for each row.
 func (b *batch) late(ctx context.Context, tx *sql.Tx, s *Store) error {
 	var rest []int
 	for _, i := range b.send {
@@ -276,8 +276,9 @@ func (b *batch) late(ctx context.Context, tx *sql.Tx, s *Store) error {
 }
 
 // lateSQL logs attempts whose lease was lost; its parameters are those of
-// completeSQL. They are numbered as they come, and inserted in the order of
-// locks: another call with the same results may be doing so.
+// completeSQL. They are numbered in the order of the parameters, and inserted in
+// the order of locks, since another call may insert the same results at the same
+// time.
 const lateSQL = `
 WITH r AS MATERIALIZED (
 	SELECT r.*, nextval('{record_seq}') AS ord

@@ -18,22 +18,22 @@ type Config struct {
 	// lower-case identifier of at most 32 bytes. Empty: "webhook_".
 	TablePrefix string
 
-	// PassedClock makes the time that callers pass in decide what is due and
-	// which lease has expired, instead of the database's clock. It is for
-	// tests that say what time it is: processes whose clocks differ would
+	// PassedClock makes the time that callers pass in decide which delivery is due
+	// and which lease has expired, instead of the database's clock. It is for tests
+	// with a clock of their own. In production, processes whose clocks differ would
 	// steal one another's leases.
 	PassedClock bool
 
-	// EventCache bounds the payloads of recently published events that the
-	// Store keeps in memory, in bytes, so that a process which delivers what it
-	// published need not read it back. 0: 16 MiB; negative: none.
+	// EventCache bounds the payloads of recently published events that the Store
+	// keeps in memory, in bytes. A process that delivers its own events need not
+	// read them back then. 0: 16 MiB; negative: no cache.
 	EventCache int
 
-	// PublishTimeout bounds a Publish of one event: such calls share transactions,
-	// and neither a transaction elsewhere that has taken the event's ID and stays
-	// open, nor a connection that has gone silent, may hold them for ever. The
-	// error says whether anything may have been stored. It holds whatever deadline
-	// the caller's context has. 0: 30 s; negative: no bound.
+	// PublishTimeout bounds a Publish of one event, whatever deadline the caller's
+	// context has. Such calls share transactions. Without a bound, a transaction
+	// elsewhere that has taken the event's ID and stays open, or a connection that
+	// has gone silent, could block them for ever. The error says whether the event
+	// may have been stored. 0: 30 s; negative: no bound.
 	PublishTimeout time.Duration
 }
 
@@ -59,7 +59,7 @@ func (c Config) filled() Config {
 	return c
 }
 
-// check refuses names that could not be identifiers as they are.
+// check refuses names that are not identifiers without quotes.
 func (c Config) check() error {
 	return errors.Join(
 		identifier("Schema", c.Schema, 63, true),
@@ -67,8 +67,8 @@ func (c Config) check() error {
 	)
 }
 
-// identifier accepts what PostgreSQL takes without quotes, so that the names
-// are the same in psql, in migration tools and here.
+// identifier accepts names that PostgreSQL takes without quotes, so that they are
+// the same in psql, in migration tools and here.
 func identifier(field, name string, limit int, optional bool) error {
 	if name == "" && optional {
 		return nil
@@ -93,7 +93,7 @@ var tableNames = []string{
 }
 
 // nowExpr is the Store's clock in microseconds: the time passed as $1, or the
-// database's when that is 0.
+// database's clock when $1 is 0.
 const nowExpr = `COALESCE(NULLIF($1::bigint, 0), (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)`
 
 // replacer puts the names of c into SQL: {queue} becomes the table's qualified

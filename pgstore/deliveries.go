@@ -14,48 +14,48 @@ import (
 	"github.com/seed68722ecd/webhook/internal/sqlstore"
 )
 
-// params collects the parameters of a statement that is put together.
+// params collects the parameters of a statement that is assembled from parts.
 type params []any
 
-// add returns the placeholder of one more parameter, with its type.
+// add adds a parameter and returns its placeholder, with its type.
 func (p *params) add(v any, typ string) string {
 	*p = append(*p, v)
 	return fmt.Sprintf("$%d::%s", len(*p), typ)
 }
 
-// snapshot makes the statements of a transaction see one state of the database:
-// a delivery that ends between two of them is neither missed nor found twice.
+// snapshot makes the statements of a transaction see one state of the database: a
+// delivery that ends between two of them is found exactly once.
 const snapshot = `SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY; ` + setPlans
 
-// place is where in a list of deliveries one is.
+// place is a position in a list of deliveries.
 type place struct {
 	created int64
 	key
 }
 
-// latest orders places as the list does: below 0 when a comes first.
+// latest orders places as the list does: the result is below 0 if a comes first.
 func latest(a, b place) int {
 	return cmp.Or(cmp.Compare(b.created, a.created), cmp.Compare(b.event, a.event), cmp.Compare(b.webhook, a.webhook))
 }
 
-// stream is a webhook's part of the queue, or of the log, in order.
+// stream is a webhook's part of the queue or of the log, in order.
 type stream = merge.Stream[place]
 
 // listing is one call of ListDeliveries.
 type listing struct {
 	q     webhook.DeliveryQuery
 	limit int
-	from  place // where the page before ended
-	// The webhooks it is about, also deleted ones, and their IDs.
+	from  place // end of the previous page
+	// The selected webhooks, including deleted ones, and their IDs.
 	hooks intArray
 	ids   map[int64]string
 }
 
-// ListDeliveries implements [webhook.LogStore]. Each webhook of the tenant has
-// its deliveries in order in two indexes, those of the queue and of the log, and
-// those that failed in a third; a page is merged from these. There is none by event
-// type: it would make storing and completing every delivery dearer, for a search
-// that q.Scan bounds.
+// ListDeliveries implements [webhook.LogStore]. Two indexes, of the queue and of
+// the log, have each webhook's deliveries in order; a third index has the
+// failed ones. A page is merged from these. There is no index by event type: it would
+// make storing and completing every delivery more expensive, only for a search that
+// q.Scan bounds.
 func (s *Store) ListDeliveries(ctx context.Context, q webhook.DeliveryQuery) (webhook.Page[webhook.Delivery], error) {
 	l := listing{q: q, limit: cmp.Or(q.Limit, defaultPage), from: place{math.MaxInt64, key{math.MaxInt64 - 1, math.MaxInt64}}}
 	if q.Cursor != "" {
@@ -95,7 +95,7 @@ func (s *Store) ListDeliveries(ctx context.Context, q webhook.DeliveryQuery) (we
 			found, err = l.ofEvent(ctx, tx, s)
 			return err
 		}
-		// Of many streams, one statement finds out which come first.
+		// If there are many streams, one statement finds out which come first.
 		streams := l.streams()
 		placed := len(streams) > l.limit && len(l.ids) > 1
 		if placed {
@@ -125,8 +125,8 @@ func (s *Store) ListDeliveries(ctx context.Context, q webhook.DeliveryQuery) (we
 	return page, nil
 }
 
-// streams returns what the list is merged from. The number of one is that of its
-// webhook, below 0 for the log.
+// streams returns the streams that the list is merged from. The ID of a stream is
+// the webhook's key, negated for the log.
 func (l *listing) streams() (out []*stream) {
 	for wkey := range l.ids {
 		if l.q.State == "" || l.q.State == webhook.StatePending {
@@ -139,7 +139,7 @@ func (l *listing) streams() (out []*stream) {
 	return out
 }
 
-// matches is the condition that a row of a table must fulfil beside its place.
+// matches returns the condition for a row of a table, apart from its place.
 func (l *listing) matches(p *params, table string) string {
 	cond := "true"
 	if n := stateNumbers[l.q.State]; n > statePending && table == "d" {
@@ -152,7 +152,7 @@ func (l *listing) matches(p *params, table string) string {
 }
 
 // places returns the streams of the queue (as q) or of the log (as d), each with
-// where it goes on, as a table s.
+// the place where it goes on, as a table s.
 func (p *params) places(streams []*stream, alias string) string {
 	var hooks, times, events intArray
 	for _, x := range streams {
@@ -173,10 +173,10 @@ func (p *params) places(streams []*stream, alias string) string {
 		p.add(hooks.String(), "bigint[]"), p.add(times.String(), "bigint[]"), p.add(events.String(), "bigint[]"))
 }
 
-// next selects columns of the next rows of the stream s, which are in an index in
-// that order. since and size are placeholders.
+// next selects columns of the next rows of the stream s in the order of an index.
+// since and size are placeholders.
 func (l *listing) next(alias, columns, since, size string) string {
-	// The index of a webhook's pages of the queue says that created_at is 0 at least.
+	// The index of the queue's pages requires this condition.
 	table, more := "queue", ` AND q.created_at >= 0`
 	if alias == "d" {
 		table, more = "deliveries", ""
@@ -189,7 +189,7 @@ func (l *listing) next(alias, columns, since, size string) string {
 		ORDER BY %[1]s.created_at DESC, %[1]s.ekey DESC LIMIT %[6]s`, alias, columns, table, since, more, size)
 }
 
-// heads returns the streams that have rows, each right before its first one.
+// heads returns the streams that have rows, each right before its first row.
 func (l *listing) heads(ctx context.Context, tx *sql.Tx, s *Store, streams []*stream) (out []*stream, err error) {
 	var p params
 	since := p.add(sqlstore.Micros(l.q.Since), "bigint")
@@ -210,8 +210,8 @@ func (l *listing) heads(ctx context.Context, tx *sql.Tx, s *Store, streams []*st
 	return out, err
 }
 
-// read looks at the next rows of streams, and returns those that match. With them
-// comes the last row of each stream that has as many, to go on from there.
+// read looks at the next rows of streams and returns the matching ones. For each
+// stream that has more rows, it also sets the place where the next read goes on.
 func (l *listing) read(ctx context.Context, tx *sql.Tx, s *Store, streams []*stream, step int) ([]merge.Row[place, webhook.Delivery], error) {
 	var p params
 	size := p.add(step, "bigint")
@@ -256,13 +256,13 @@ func (l *listing) read(ctx context.Context, tx *sql.Tx, s *Store, streams []*str
 	return out, err
 }
 
-// ofEvent returns the deliveries of one event, of which each webhook has one at
-// most. OFFSET 0 keeps the conditions about time out of the inner query, for which an
-// index in the order of the list would else seem good, and is not.
+// ofEvent returns the deliveries of one event, of which each webhook has at most
+// one. OFFSET 0 keeps the conditions about time out of the inner query; with them
+// the server would choose an index in the order of the list, which is slower.
 func (l *listing) ofEvent(ctx context.Context, tx *sql.Tx, s *Store) (page merge.Page[place, webhook.Delivery], err error) {
 	p := params{l.q.Tenant, l.q.EventID, l.from.created, l.from.event, l.from.webhook, sqlstore.Micros(l.q.Since), l.limit + 1}
 	hooks, key := "", `%[1]s.ekey = ANY (ARRAY[ev.ekey])` // as in sameLogged
-	if l.q.WebhookID != "" {                              // more than one, if it was deleted and made again
+	if l.q.WebhookID != "" {                              // there is more than one if it was deleted and created again
 		hooks = ` CROSS JOIN unnest(` + p.add(l.hooks.String(), "bigint[]") + `) AS h (wkey)`
 		key += ` AND %[1]s.wkey = h.wkey`
 	}

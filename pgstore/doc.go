@@ -11,37 +11,37 @@
 //	d, err := webhook.New(store, webhook.Config{})
 //
 // An event can be published in the transaction of the change it reports, see
-// [Store.PublishTx]. Nothing in the package needs a session: it works behind
-// PgBouncer in transaction mode, provided that the driver does not prepare
-// statements there (pgx: default_query_exec_mode=exec).
+// [Store.PublishTx]. The package needs no session: it works behind PgBouncer in
+// transaction mode, provided that the driver does not prepare statements there
+// (pgx: default_query_exec_mode=exec).
 //
 // # The pool
 //
-// The Store uses at most six connections at a time, whatever is in flight: one
-// claims, one records, one renews, two store single publishes, one prunes; and
-// one more for each concurrent call of the host's (lists, PublishAll). None is
-// held during an HTTP request. In a pool that the host uses too, add them to
-// what the host needs, since a Store that waits for a connection delivers late;
-// a pool of its own, of ten, keeps either from starving the other, and
-// PublishTx works all the same, as it uses the transaction's connection. A pool
-// of one connection works, too.
+// The Store uses at most six connections at a time, however many deliveries are in
+// flight: one claims, one records, one renews, two store single publishes, one
+// prunes. Each concurrent call of the host's (lists, PublishAll) uses one more. No
+// connection is held during an HTTP request. If the host uses the same pool, add
+// the Store's connections to its own: a Store that waits for a connection delivers
+// late. A separate pool of ten keeps the Store and the host from starving each
+// other; PublishTx works with it too, since it uses the transaction's connection. A
+// pool of one connection works.
 //
 // # Tables
 //
-// Pending deliveries are in queue, finished ones in deliveries, with the last
-// attempt in the row; attempts has those before. The payload is in events and
-// nowhere else. A delivery that succeeds at once is written four times in all:
-// into the queue, once more there by the claim (within its page, no index
-// changes), deleted from it, and into deliveries, which is never updated. So
-// vacuum has work only in the queue, whose dead rows its settings let it remove
-// as soon as there are some thousands, and indexes of the log never bloat.
+// Pending deliveries are in queue and finished deliveries in deliveries, each with
+// its last attempt in the row; attempts has the earlier attempts. Payloads are in
+// events only. A delivery that succeeds at once is written four times in all: it is
+// inserted into the queue, updated there by the claim (within its page, no index
+// changes), deleted from the queue, and inserted into deliveries, which is never
+// updated. So only the queue gives vacuum work, its settings let vacuum remove dead
+// rows as soon as there are some thousands, and the indexes of the log never bloat.
 //
 // All times are microseconds since 1970 in UTC, by the database's clock:
 // to_timestamp(created_at / 1e6).
 //
 // # Durability
 //
-// What Publish and Complete acknowledged is on the server's disk;
-// synchronous_commit = off is refused. Claims alone do not wait for the disk: a
-// lease that a crash of the server forgets has merely ended early.
+// A publish or result that Publish or Complete has acknowledged is on the server's
+// disk; synchronous_commit = off is refused. Only claims do not wait for the disk:
+// a lease that is lost in a crash of the server has merely ended early.
 package pgstore

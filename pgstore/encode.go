@@ -44,7 +44,7 @@ func (a *textArray) add(s string) {
 	a.b = append(a.b, '"')
 }
 
-// addOrNull adds NULL for the empty string: a null takes no room in a row.
+// addOrNull adds NULL for the empty string: a null takes no space in a row.
 func (a *textArray) addOrNull(s string) {
 	if s != "" {
 		a.add(s)
@@ -69,8 +69,8 @@ func (a *textArray) String() string {
 	return string(a.b) + "}"
 }
 
-// blobs joins byte strings and notes where each begins, counted from 1 as
-// substring does, and how long it is.
+// blobs concatenates byte strings. It records the offset of each, counted from 1 as
+// for substring, and its length.
 type blobs struct {
 	data      []byte
 	offs, len intArray
@@ -82,7 +82,7 @@ func (b *blobs) add(p []byte) {
 	b.data = append(b.data, p...)
 }
 
-// bytes is never nil, which would be NULL.
+// bytes returns a slice that is never nil, since nil would be NULL.
 func (b *blobs) bytes() []byte {
 	if b.data == nil {
 		return []byte{}
@@ -90,7 +90,7 @@ func (b *blobs) bytes() []byte {
 	return b.data
 }
 
-// toJSON encodes settings, which cannot fail: they are strings and numbers.
+// toJSON encodes settings. They are strings and numbers, so this cannot fail.
 func toJSON(v any) string {
 	b, err := json.Marshal(v)
 	if err != nil {

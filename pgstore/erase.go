@@ -11,8 +11,7 @@ import (
 	"github.com/seed68722ecd/webhook/internal/sqlstore"
 )
 
-// eraseKeys is how many events, or what is left of how many webhooks, a step looks
-// at.
+// eraseKeys is how many events, or how many deleted webhooks, a step looks at.
 const eraseKeys = 100
 
 // EraseTenant implements [webhook.EraseStore].
@@ -50,13 +49,13 @@ func (s *Store) EraseEvent(ctx context.Context, tenant, eventID string, limit in
 	return e.Erased, nil
 }
 
-// erasing is one step.
+// erasing is one step of an erasure.
 type erasing struct {
 	webhook.Erased
 	s      *Store
 	tenant string
 	limit  int
-	events []int64 // looked at
+	events []int64 // events the step looks at
 }
 
 func (e *erasing) tenantStep(ctx context.Context, tx *sql.Tx) error {
@@ -98,10 +97,10 @@ func (e *erasing) found(rows *sql.Rows, err error) error {
 	})
 }
 
-// eraseEvents deletes rows of the events that were found, which are locked: a
-// replay waits for the lock before it makes a delivery of one. The events
-// themselves go when nothing else of them is left. The first tables of the list
-// can be passed over: with 1 what is pending stays, and its event.
+// eraseEvents deletes rows of the events that were found. They are locked: a replay
+// waits for the lock before it creates a delivery of one. An event itself is
+// deleted when it has no other rows left. from skips the first tables of the list:
+// with 1, pending deliveries and their events stay.
 func (e *erasing) eraseEvents(ctx context.Context, tx *sql.Tx, from int) error {
 	slices.Sort(e.events)
 	tables := []struct {
@@ -124,9 +123,9 @@ func (e *erasing) eraseEvents(ctx context.Context, tx *sql.Tx, from int) error {
 	return err
 }
 
-// eraseRows deletes up to limit rows of the events from a table, the first by the
-// primary key, in whose order they are locked; as in sameLogged no other index
-// has the order that is asked for.
+// eraseRows deletes up to limit rows of the events from a table, in the order of
+// the primary key, in which they are locked. As in sameLogged, no other index has
+// this order.
 func (e *erasing) eraseRows(ctx context.Context, tx *sql.Tx, table string) (int, error) {
 	return affected(tx.ExecContext(ctx, e.s.sql(`
 		WITH c AS MATERIALIZED (
@@ -163,7 +162,7 @@ func (s *Store) EraseOld(ctx context.Context, req webhook.EraseOldRequest) (res 
 			return err
 		}
 		if err = e.eraseEvents(ctx, tx, 1); e.More {
-			next = after // the first of them is not done with
+			next = after // not all rows of the first event are deleted
 		}
 		e.More = e.More || more
 		return err
@@ -175,12 +174,12 @@ func (s *Store) EraseOld(ctx context.Context, req webhook.EraseOldRequest) (res 
 	return webhook.EraseOldResult{Erased: e.Erased, Next: sqlstore.Cursor(oldCursor, "", next)}, nil
 }
 
-// selectedSQL is true of an event e whose type is among exact types or begins with
-// a prefix.
+// selectedSQL is true of an event e whose type is one of the exact types or begins
+// with one of the prefixes.
 const selectedSQL = `(e.type = ANY (%s::text[]) OR EXISTS (SELECT 1 FROM unnest(%s::text[]) p WHERE starts_with(e.type, p)))`
 
-// findOld locks the next events that are to go, and says how far it looked and
-// whether there are more.
+// findOld locks the next events that are to be deleted. It returns how far it
+// looked and whether there are more.
 func (e *erasing) findOld(ctx context.Context, tx *sql.Tx, req *webhook.EraseOldRequest, after int64) (next int64, more bool, err error) {
 	before := sqlstore.Micros(req.Before)
 	types, prefixes := split(req.Types)
@@ -223,7 +222,7 @@ func (e *erasing) findOld(ctx context.Context, tx *sql.Tx, req *webhook.EraseOld
 	if len(locked) == 0 {
 		return next, more, nil
 	}
-	// Only now: what the locks waited for is seen.
+	// Checked after locking, to see the commits that the locks waited for.
 	rows, err = tx.QueryContext(ctx, e.s.sql(`
 		SELECT e.ekey FROM unnest($1::bigint[]) AS e(ekey)
 		WHERE NOT EXISTS (SELECT 1 FROM {queue} q WHERE q.ekey = e.ekey OFFSET 0)
@@ -231,7 +230,7 @@ func (e *erasing) findOld(ctx context.Context, tx *sql.Tx, req *webhook.EraseOld
 	return next, more, e.found(rows, err)
 }
 
-// split parts selections into exact types and prefixes.
+// split splits selections into exact types and prefixes.
 func split(selections []string) (types, prefixes string) {
 	var exact, begin textArray
 	for _, p := range selections {
@@ -244,8 +243,8 @@ func split(selections []string) (types, prefixes string) {
 	return exact.String(), begin.String()
 }
 
-// remains deletes statistics and what is left of the tenant's deleted webhooks,
-// none of which has a delivery any more.
+// remains deletes statistics and the rows of the tenant's deleted webhooks, which
+// have no deliveries any more.
 func (e *erasing) remains(ctx context.Context, tx *sql.Tx) error {
 	var hooks []int64
 	var k int64

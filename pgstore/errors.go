@@ -12,12 +12,12 @@ import (
 // package: call [Store.Migrate], or update the program.
 var ErrSchema = errors.New("database schema does not fit")
 
-// ErrEncoding says that the database, or the connection to it, has another
-// encoding than UTF8. The text of the error says what to do.
+// ErrEncoding says that the encoding of the database, or of the connection to it,
+// is not UTF8. The text of the error says what to do.
 var ErrEncoding = errors.New("encoding does not fit")
 
 // sqlState returns the SQLSTATE of a server's error. The error types of pgx and
-// of lib/pq both have the method, so no driver need be imported.
+// lib/pq both have the method, so that no driver need be imported.
 func sqlState(err error) string {
 	if e, ok := errors.AsType[interface {
 		error
@@ -28,8 +28,8 @@ func sqlState(err error) string {
 	return ""
 }
 
-// lostToOther reports whether the server rolled a transaction back only as
-// another was in its way; nothing of it was written.
+// lostToOther reports whether the server rolled a transaction back only because of
+// a conflict with another transaction. Such a transaction has written no rows.
 func lostToOther(err error) bool {
 	switch sqlState(err) {
 	case "40001", "40P01": // serialization_failure, deadlock_detected
@@ -38,9 +38,9 @@ func lostToOther(err error) bool {
 	return false
 }
 
-// retryAlone reports whether the error of a group may be the fault of one
-// member: the server refused the statement, as opposed to having been out of
-// reach, out of room, or going down.
+// retryAlone reports whether the error of a group may be the fault of one member:
+// the server refused the statement and was not out of reach, out of room or going
+// down.
 func retryAlone(err error) bool {
 	state := sqlState(err)
 	if len(state) != 5 || errors.Is(err, ErrSchema) || errors.Is(err, ErrEncoding) {
@@ -53,7 +53,7 @@ func retryAlone(err error) bool {
 	return true
 }
 
-// advice says what a person can do about an error of the server's.
+// advice tells an operator how to handle an error of the server.
 func advice(err error) string {
 	state := sqlState(err)
 	if errors.Is(err, errReadOnly) {
@@ -96,8 +96,8 @@ func advice(err error) string {
 	}
 }
 
-// wrap gives an error of the database its place, and what to do about it. When
-// ctx is done that is the reason, whatever the driver made of it.
+// wrap adds the operation to an error of the database, and advice about it. If ctx
+// is done, the error of ctx comes first, whatever the driver made of it.
 func wrap(ctx context.Context, op string, err error) error {
 	if err == nil {
 		return nil
@@ -111,7 +111,7 @@ func wrap(ctx context.Context, op string, err error) error {
 	return fmt.Errorf("pgstore: %s: %w", op, err)
 }
 
-// known reports whether err is one that a caller tests for.
+// known reports whether err is an error that callers test for.
 func known(err error) bool {
 	for _, target := range []error{
 		webhook.ErrNotFound, webhook.ErrConflict, webhook.ErrExists, webhook.ErrTooManyWebhooks, webhook.ErrCursor, ErrSchema, ErrEncoding,

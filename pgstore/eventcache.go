@@ -7,9 +7,9 @@ import (
 	"github.com/seed68722ecd/webhook/internal/sqlstore"
 )
 
-// eventCache keeps the events that this process published a moment ago, so
-// that it need not read back what it is about to deliver. Events never change,
-// and only committed ones are put in. The oldest make room for new ones.
+// eventCache keeps events that this process has just published, so that it need not
+// read them back to deliver them. Events never change, and only committed events
+// are put in. The oldest events make room for new ones.
 type eventCache struct {
 	mu    sync.Mutex
 	limit int
@@ -23,7 +23,7 @@ func newEventCache(limit int) *eventCache {
 	return &eventCache{limit: limit, byKey: map[int64]*webhook.EventRecord{}}
 }
 
-// cacheOverhead is about what an entry takes beside its payload.
+// cacheOverhead is roughly the memory of an entry besides its payload.
 const cacheOverhead = 256
 
 func cacheCost(ev *webhook.EventRecord) int { return len(ev.Data) + cacheOverhead }
@@ -47,7 +47,7 @@ func (c *eventCache) put(k int64, ev *webhook.EventRecord) {
 	}
 }
 
-// evict forgets the oldest event; it may have been dropped already.
+// evict removes the oldest event, which may have been dropped already.
 func (c *eventCache) evict() {
 	c.drop(c.order[c.head])
 	if c.head++; c.head > 1024 && c.head > len(c.order)/2 {
@@ -63,7 +63,7 @@ func (c *eventCache) drop(k int64) {
 	}
 }
 
-// get fills events with those that it has, and returns the keys of the rest.
+// get copies cached events into events and returns the keys of the others.
 func (c *eventCache) get(keys []int64, events map[int64]*webhook.EventRecord) (missing []int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -77,7 +77,7 @@ func (c *eventCache) get(keys []int64, events map[int64]*webhook.EventRecord) (m
 	return missing
 }
 
-// forget drops events that have been deleted.
+// forget drops events that were deleted.
 func (c *eventCache) forget(keys []int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

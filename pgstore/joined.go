@@ -12,15 +12,15 @@ import (
 	"github.com/seed68722ecd/webhook/internal/sqlstore"
 )
 
-// How far single publishes are joined: one batch runs while the next waits for
-// the disk. What would hold up the others is kept apart from them:
+// Limits of joining single publishes. One batch is written while the next waits for
+// the disk. Events that would hold up the others are kept apart:
 //
-//   - An ID that an open transaction has taken makes its publisher wait for the
-//     end of that transaction. A batch waits for groupLock only, and is then
-//     divided until the one event is by itself. That is tried again every now and
-//     then, and occupies no connection in between.
-//   - An event to many webhooks, or one that ran into the server's time limit,
-//     goes by itself from then on, as do all of its tenant and type.
+//   - An event whose ID an open transaction has taken must wait for the end of that
+//     transaction. A batch waits for groupLock only, and is then divided until this
+//     event is alone. It is tried again at intervals, and occupies no connection in
+//     between.
+//   - An event to many webhooks, or one that ran into the server's statement_timeout,
+//     goes by itself from then on, with all events of its tenant and type.
 //   - A batch that takes longer than groupSlow, as on a connection that has gone
 //     silent, leaves its place to another.
 const (
@@ -32,8 +32,8 @@ const (
 	groupLock     = 50 * time.Millisecond
 	groupPart     = 16
 
-	// deliveryWeight is what a delivery weighs beside the bytes of events, and
-	// wideFanout from how many deliveries on an event goes by itself.
+	// deliveryWeight is the weight of a delivery, as bytes of an event. From
+	// wideFanout deliveries on an event goes by itself.
 	deliveryWeight = 256
 	wideFanout     = 1000
 	wideParallel   = 2
@@ -44,17 +44,17 @@ const (
 	lockRetryMax = time.Second
 )
 
-// joined are the ways of a Publish of one event.
+// joined has the ways to store single events, each with its own concurrency.
 type joined struct {
 	s       *Store
-	group   *coalesce.Group[webhook.PublishRequest, webhook.PublishResult] // many at a time
-	wide    *coalesce.Group[webhook.PublishRequest, webhook.PublishResult] // for those with many deliveries
-	sift    *coalesce.Group[webhook.PublishRequest, webhook.PublishResult] // for those of which one waits for another transaction
-	alone   *coalesce.Group[webhook.PublishRequest, webhook.PublishResult] // for those that do
+	group   *coalesce.Group[webhook.PublishRequest, webhook.PublishResult] // batches of many events
+	wide    *coalesce.Group[webhook.PublishRequest, webhook.PublishResult] // single events with many deliveries
+	sift    *coalesce.Group[webhook.PublishRequest, webhook.PublishResult] // single events of a batch in which one waits for another transaction
+	alone   *coalesce.Group[webhook.PublishRequest, webhook.PublishResult] // single events that wait for another transaction
 	fanouts sqlstore.Fanouts
 
 	mu    sync.Mutex
-	taken map[eventName]int // how many wait for an ID that a transaction has taken
+	taken map[eventName]int // how many calls wait for an ID that a transaction has taken
 }
 
 func newJoined(s *Store) *joined {
@@ -107,10 +107,10 @@ func (j *joined) publish(ctx context.Context, req webhook.PublishRequest) (res w
 				way = j.alone
 			}
 			if limit := j.s.cfg.PublishTimeout; limit > 0 && time.Since(began)+wait > limit {
-				return res, fmt.Errorf("another transaction has held what the event needs, most likely its ID, for %v: nothing was stored: %w", limit, err)
+				return res, fmt.Errorf("another transaction has held a lock that the event needs, most likely on its ID, for %v: nothing was stored: %w", limit, err)
 			}
 			if err := j.pause(ctx, name, wait); err != nil {
-				return res, fmt.Errorf("%w while another transaction held what the event needs, most likely its ID: nothing was stored", err)
+				return res, fmt.Errorf("%w while another transaction held a lock that the event needs, most likely on its ID: nothing was stored", err)
 			}
 			wait = min(2*wait, lockRetryMax)
 		case err == nil:
@@ -120,25 +120,26 @@ func (j *joined) publish(ctx context.Context, req webhook.PublishRequest) (res w
 			return res, nil
 		default:
 			if state == statementTimeout && ctx.Err() == nil {
-				j.fanouts.Note(to, wideFanout) // it takes too long, whatever the reason
+				j.fanouts.Note(to, wideFanout) // it takes too long, for whatever reason
 			}
 			return res, err
 		}
 	}
 }
 
-// divide says how a batch goes on that failed and of which nothing was stored.
+// divide returns the parts in which a failed batch, of which no event was stored,
+// is tried again.
 func (j *joined) divide(err error, reqs []webhook.PublishRequest) [][]int {
 	switch sqlState(err) {
 	case lockNotAvailable:
-		// One of them waits for another transaction, and nobody knows which.
+		// One of the events waits for another transaction; which one is unknown.
 		if len(reqs) <= groupPart {
 			return [][]int{}
 		}
 		return coalesce.Parts(len(reqs), groupPart)
 	case statementTimeout:
-		// It is the fault of those of which nobody knows yet that they are few, if
-		// there are such: each of these goes by itself.
+		// The cause must be an event whose number of deliveries is not known to be
+		// small. If there are such events, each goes by itself.
 		few := []int{}
 		for i := range reqs {
 			if _, known := j.fanouts.Of(audience(&reqs[i])); known {
@@ -159,18 +160,18 @@ func (j *joined) divide(err error, reqs []webhook.PublishRequest) [][]int {
 	return nil
 }
 
-// eventName names an event of all tenants.
+// eventName identifies an event among those of all tenants.
 type eventName struct{ tenant, id string }
 
-// isTaken reports whether somebody waits for the end of a transaction that has
-// taken the event's ID.
+// isTaken reports whether a call waits for the end of a transaction that has taken
+// the event's ID.
 func (j *joined) isTaken(name eventName) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.taken[name] > 0
 }
 
-// pause waits for d, or until ctx is done, whose error it returns then.
+// pause waits for d or until ctx is done; then it returns the error of ctx.
 func (j *joined) pause(ctx context.Context, name eventName, d time.Duration) error {
 	j.mu.Lock()
 	j.taken[name]++
@@ -192,7 +193,7 @@ func (j *joined) pause(ctx context.Context, name eventName, d time.Duration) err
 	}
 }
 
-// The server's codes for what took too long.
+// SQLSTATEs of statements that waited or ran too long.
 const (
 	lockNotAvailable = "55P03"
 	statementTimeout = "57014" // query_canceled

@@ -9,7 +9,7 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// Extend implements [webhook.QueueStore]. Like a claim it does not wait for the
+// Extend implements [webhook.QueueStore]. Like a claim, it does not wait for the
 // disk.
 func (s *Store) Extend(ctx context.Context, now time.Time, leases []webhook.Lease, d time.Duration) (lost []string, err error) {
 	ekeys, wkeys, tokens, known := leaseArrays(leases)
@@ -32,7 +32,7 @@ func (s *Store) Extend(ctx context.Context, now time.Time, leases []webhook.Leas
 		if err != nil {
 			return err
 		}
-		// A lease may have become shorter: then it is looked at earlier.
+		// A lease may have become shorter; then its claim must be checked earlier.
 		_, err = tx.ExecContext(ctx, s.sql(`
 			UPDATE {claims} c SET check_at = {now} + $3::bigint
 			FROM (SELECT DISTINCT token FROM unnest($2::bigint[]) AS token ORDER BY token) t
@@ -50,8 +50,8 @@ func (s *Store) Extend(ctx context.Context, now time.Time, leases []webhook.Leas
 	return lost, nil
 }
 
-// leaseArrays encodes the leases of deliveries that can exist, in the order of
-// locks, and returns their positions.
+// leaseArrays encodes the leases whose delivery ID is valid, in the order of locks,
+// and returns their positions.
 func leaseArrays(leases []webhook.Lease) (ekeys, wkeys, tokens string, known []int) {
 	keys := make([]key, len(leases))
 	for i, l := range leases {
@@ -70,11 +70,11 @@ func leaseArrays(leases []webhook.Lease) (ekeys, wkeys, tokens string, known []i
 	return e.String(), w.String(), t.String(), known
 }
 
-// releaseSQL gives leases back. The deliveries wait for their time, even if
-// that is now, since what waits is found by every process.
+// releaseSQL releases leases. The deliveries become waiting even if they are due
+// now, since every process finds waiting deliveries.
 //
-// Parameters: 1 clock; leases: 2 event, 3 webhook, 4 token; 5 tokens of which
-// all is given back; 6 delay.
+// Parameters: 1 clock; leases: 2 event, 3 webhook, 4 token; 5 tokens of which all
+// leases are released; 6 delay.
 const releaseSQL = `
 WITH r AS MATERIALIZED (
 	SELECT * FROM (

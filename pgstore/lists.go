@@ -20,7 +20,7 @@ const (
 	cursorMissing    = 'm'
 )
 
-// defaultPage is how many items a page has when the query does not say.
+// defaultPage is the number of items of a page if the query has no limit.
 const defaultPage = 50
 
 func badCursor(err error) error {
@@ -105,7 +105,8 @@ const (
 		d.last_status, d.type, d.name, coalesce(d.reason, ''), coalesce(d.last_class, '')`
 )
 
-// scanDelivery reads a row of deliveryColumns, and what comes after them.
+// scanDelivery reads a row of queuedColumns or finishedColumns, and the columns
+// that follow them.
 func scanDelivery(rows *sql.Rows, tenant string, d *webhook.Delivery, more ...any) (k key, err error) {
 	var created, due, finished int64
 	var state int
@@ -117,7 +118,7 @@ func scanDelivery(rows *sql.Rows, tenant string, d *webhook.Delivery, more ...an
 		return k, err
 	}
 	if state < statePending || state > stateCanceled {
-		return k, fmt.Errorf("delivery %s has state %d, which is none", k.id(), state)
+		return k, fmt.Errorf("delivery %s has the unknown state %d", k.id(), state)
 	}
 	d.ID, d.Tenant, d.State = k.id(), tenant, stateNames[state]
 	d.CreatedAt, d.NextAttemptAt, d.FinishedAt = sqlstore.FromMicros(created), sqlstore.FromMicros(due), sqlstore.FromMicros(finished)
@@ -134,7 +135,7 @@ func (s *Store) GetDelivery(ctx context.Context, tenant, id string) (webhook.Del
 	return d, wrap(ctx, "get delivery", err)
 }
 
-// keyLogged is as sameLogged for the key in the parameters 1 and 2.
+// keyLogged is like sameLogged, for the key in parameters 1 and 2.
 const keyLogged = `d.ekey = ANY (ARRAY[$1::bigint]) AND d.wkey = $2::bigint` + inOrder
 
 func (s *Store) getDelivery(ctx context.Context, q querier, tenant, id string) (d webhook.Delivery, err error) {

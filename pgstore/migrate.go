@@ -16,25 +16,28 @@ import (
 
 // Migrate creates the tables, or brings them to this package's version. Call it
 // when the program starts, or from a deployment job with a role that may create
-// tables. Any number of processes may call it at once: one does the work while
-// the others wait. Tables of a newer version are left as they are, if they work
-// with this program, and are otherwise an error wrapping [ErrSchema]: there is no
-// way back.
+// tables. Any number of processes may call it at once: one migrates while the
+// others wait. Tables of a newer version are left alone if they work with this
+// program, and are otherwise an error wrapping [ErrSchema]. There are no
+// downgrades.
 //
-// On tables that are up to date it only reads, takes no lock that another could
-// wait for, and needs no right to create anything. It also sets sequences that
-// are behind their tables, as they are after a logical replication.
+// On tables that are up to date Migrate only reads, takes no lock that another
+// transaction could wait for, and needs no right to create objects. It also
+// advances sequences that are behind their tables, as they are after a logical
+// replication.
 //
-// Otherwise each step is a transaction: killed at any moment it has done the
-// step or nothing of it, and the next call goes on from there. Programs that
-// publish and deliver meanwhile go on. A step that changes a table needs its lock
-// for a moment, and everything that comes after would wait behind it; so Migrate
-// waits for a lock that another transaction holds, a pg_dump's say, for a fifth
-// of a second at a time, with pauses in which the others get on, for ten minutes
-// or until ctx is done. Indexes on tables that exist are built without blocking
-// anyone (CREATE INDEX CONCURRENTLY), on a second connection, once the
-// transactions have ended that were open before; in a pool of one connection that
-// cannot be, and writes to the table wait until the index is there.
+// Otherwise each step is a transaction. If the process is killed, the step is done
+// completely or not at all, and the next call goes on from there. Programs can
+// publish and deliver meanwhile. A step that changes a table needs its lock for a
+// moment, and every later statement would queue behind that request. So Migrate
+// waits for a lock that another transaction (a pg_dump, for example) holds for a
+// fifth of a second at a time, with pauses in which other transactions proceed, for
+// ten minutes or until ctx is done.
+//
+// Indexes on existing tables are built without blocking writers (CREATE INDEX
+// CONCURRENTLY), on a second connection, once all transactions that were open
+// before have ended. In a pool of one connection that is impossible, and writes to
+// the table wait until the index is there.
 func (s *Store) Migrate(ctx context.Context) error {
 	steps, err := sqlstore.Migrations(migrationFiles, s.names)
 	if err == nil {
@@ -45,17 +48,17 @@ func (s *Store) Migrate(ctx context.Context) error {
 }
 
 const (
-	// lockTurn is how long a migration waits for a lock at a time, and whatever
-	// comes behind it at most. lockPause is the time between.
+	// lockTurn is how long a migration waits for a lock at a time, and at most how
+	// long it holds up statements queued behind it. lockPause is the time between.
 	lockTurn  = 200 * time.Millisecond
 	lockPause = time.Second
 	// lockTurns bounds the waiting: ten minutes.
 	lockTurns = int(10 * time.Minute / (lockTurn + lockPause))
-	// guardPoll is how often a migration looks whether another has ended.
+	// guardPoll is how often a migration checks whether another one has ended.
 	guardPoll = 50 * time.Millisecond
 )
 
-// migrationSettings are those of a step. The lock is waited for in turns.
+// migrationSettings are the settings of a step, with a short lock_timeout.
 var migrationSettings = fmt.Sprintf(`SET LOCAL client_min_messages = warning; SET LOCAL statement_timeout = 0;
 	SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL lock_timeout = %d`, lockTurn.Milliseconds())
 
@@ -63,10 +66,10 @@ var migrationSettings = fmt.Sprintf(`SET LOCAL client_min_messages = warning; SE
 type migration struct {
 	s     *Store
 	steps []sqlstore.Migration
-	turns int // in which a lock was not free
+	turns int // attempts that failed to get a lock
 }
 
-// run takes steps until there are none left.
+// run takes steps until the tables are up to date.
 func (m *migration) run(ctx context.Context) error {
 	for {
 		done, err := m.upToDate(ctx)
@@ -77,7 +80,7 @@ func (m *migration) run(ctx context.Context) error {
 		switch {
 		case err == nil && took:
 			continue
-		case err == nil: // another migrates
+		case err == nil: // another process migrates
 			err = pause(ctx, guardPoll+rand.N(guardPoll)) //nolint:gosec // a pause, not a secret
 		case sqlState(err) == "55P03" && m.turns < lockTurns, lostToOther(err) && m.turns < lockTurns:
 			m.turns++
@@ -101,7 +104,7 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// upToDate reports whether there is nothing to do.
+// upToDate reports whether no step is left.
 func (m *migration) upToDate(ctx context.Context) (done bool, err error) {
 	s := m.s
 	err = s.onConn(ctx, func(l *lent) error {
@@ -122,16 +125,16 @@ func (m *migration) upToDate(ctx context.Context) (done bool, err error) {
 	return done, err
 }
 
-// guard is the number of the advisory lock that only one migration holds.
+// guard returns the number of the advisory lock that one migration at a time holds.
 func (s *Store) guard() int64 {
 	h := fnv.New64a()
 	h.Write([]byte(s.sql("pgstore {schema_version}")))
 	return int64(h.Sum64())
 }
 
-// step takes the next step, unless another migration is at work: all of them at
-// once where there are no tables yet. The others do not wait for the advisory
-// lock but ask for it: an index that is built concurrently would wait for them.
+// step takes the next step, or all steps at once if there are no tables yet. If
+// another migration is at work, it does not wait for the advisory lock and returns
+// false: waiting would hold a snapshot, which a concurrent index build waits for.
 func (m *migration) step(ctx context.Context) (took bool, err error) {
 	s := m.s
 	err = s.once(ctx, migrationSettings, func(tx *sql.Tx) error {
@@ -139,8 +142,8 @@ func (m *migration) step(ctx context.Context) (took bool, err error) {
 		if err = each(rows, err, func() error { return rows.Scan(&took) }); err != nil || !took {
 			return err
 		}
-		// This session may remember from its last look that there are no tables. What
-		// another has committed since is heard of when a table is read.
+		// This session may have cached that there are no tables. Reading a table
+		// makes it process invalidations from migrations that have committed since.
 		if _, err := tx.ExecContext(ctx, `SELECT 1 FROM pg_catalog.pg_class LIMIT 1`); err != nil {
 			return err
 		}
@@ -159,7 +162,8 @@ func (m *migration) step(ctx context.Context) (took bool, err error) {
 // create makes all tables.
 func (m *migration) create(ctx context.Context, tx *sql.Tx) error {
 	if name := m.s.cfg.Schema; name != "" {
-		// Not IF NOT EXISTS, which needs the right to create also where it exists.
+		// Not IF NOT EXISTS: that needs the right to create even if the schema
+		// exists.
 		exists := false
 		rows, err := tx.QueryContext(ctx, `SELECT true FROM pg_namespace WHERE nspname = $1::text`, name)
 		if err := each(rows, err, func() error { return rows.Scan(&exists) }); err != nil {
@@ -181,8 +185,8 @@ func (m *migration) create(ctx context.Context, tx *sql.Tx) error {
 
 // upgrade takes one step on tables that are in use.
 func (m *migration) upgrade(ctx context.Context, tx *sql.Tx, step sqlstore.Migration) error {
-	// The last query's portal keeps its snapshot until another statement comes, and
-	// an index that is built concurrently would wait for the end of that.
+	// The last query's portal keeps its snapshot until the next statement, and a
+	// concurrent index build would wait for the end of that snapshot.
 	if _, err := tx.ExecContext(ctx, migrationSettings); err != nil {
 		return err
 	}
@@ -205,12 +209,12 @@ func (m *migration) upgrade(ctx context.Context, tx *sql.Tx, step sqlstore.Migra
 	return nil
 }
 
-// index is a statement of a migration that makes an index.
+// index is a statement of a migration that creates an index.
 type index struct{ statement, unique, name, rest, table string }
 
 var indexStatement = regexp.MustCompile(`(?m)^CREATE (UNIQUE )?INDEX ([a-z0-9_]+) (ON (\S+) [^;]*);`)
 
-// indexesIn finds them.
+// indexesIn finds the indexes that a step creates.
 func indexesIn(step string) (out []index) {
 	for _, g := range indexStatement.FindAllStringSubmatch(step, -1) {
 		out = append(out, index{statement: g[0], unique: g[1], name: g[2], rest: g[3], table: g[4]})
@@ -218,14 +222,13 @@ func indexesIn(step string) (out []index) {
 	return out
 }
 
-// building ends the name of an index until the step is taken that it is of.
+// building is the suffix of an index's name until its step is complete.
 const building = "_new"
 
-// build builds an index beside everything that reads and writes the table, and
-// reports whether it did: not where its table or a column of it comes with the
-// same step, nor in a pool of one connection, which is the migration's already.
-// What a migration left behind that was ended is used when it is complete, and
-// otherwise removed.
+// build builds an index concurrently under a temporary name and reports whether it
+// did. It cannot if the table, or a column of the index, comes with the same step,
+// or in a pool of one connection, which the migration itself uses. An index left
+// behind by an interrupted migration is used if it is valid and removed otherwise.
 func (s *Store) build(ctx context.Context, x index) (built bool, err error) {
 	if s.db.Stats().MaxOpenConnections == 1 {
 		return false, nil
@@ -257,12 +260,13 @@ func (s *Store) build(ctx context.Context, x index) (built bool, err error) {
 	return built, err
 }
 
-// sequences are the columns whose numbers sequences give. A number that is taken
-// is an error; the order of attempts is only wrong when its sequence is behind,
-// so that one is looked at, by reading the whole log, where another was behind.
+// sequences are the columns filled from sequences. A sequence that is behind makes
+// inserts fail. record_seq is not listed: if it is behind, only the order of
+// attempts is wrong, and finding out reads the whole log. It is checked only if one
+// of these was behind.
 var sequences = []struct{ table, column string }{{"webhooks", "wkey"}, {"claims", "id"}}
 
-// advance sets sequences that are behind: logical replication copies rows and not
+// advance sets sequences that are behind: logical replication copies rows but not
 // sequences.
 func (s *Store) advance(ctx context.Context, conn *sql.Conn) error {
 	behind := false
@@ -284,7 +288,7 @@ func (s *Store) advance(ctx context.Context, conn *sql.Conn) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = tx.Rollback() }() // after a commit it does nothing
+	defer func() { _ = tx.Rollback() }() // has no effect after a commit
 	if _, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock($1::bigint)`, s.guard()); err != nil {
 		return err
 	}

@@ -91,7 +91,7 @@ type stateError string
 func (e stateError) Error() string    { return "state " + string(e) }
 func (e stateError) SQLState() string { return string(e) }
 
-func TestD19_Classification(t *testing.T) {
+func TestD19_ErrorsAreClassifiedBySQLState(t *testing.T) {
 	for state, want := range map[string]struct {
 		again, alone bool
 		advice       string
@@ -160,37 +160,38 @@ func TestWalkTakesTurns(t *testing.T) {
 		w.belongs(map[int64]string{h: "t"})
 	}
 	lineUp(t, w)
-	nobody := func(string) bool { return false }
+	noTenant := func(string) bool { return false }
 	most := func(int64) int { return 2 }
 	turn := func(n int) (out []int64) {
-		for _, c := range w.next(n, time.Now(), nobody, most) {
+		for _, c := range w.next(n, time.Now(), noTenant, most) {
 			out = append(out, c.hook)
 		}
 		return out
 	}
 	// A full claim that took 2 of 1 and 1 of 2: both go to the end, 3 is next.
-	w.served(w.next(3, time.Now(), nobody, most), map[int64]taken{1: {2, 150}, 2: {1, 210}}, true, 1000)
+	w.served(w.next(3, time.Now(), noTenant, most), map[int64]taken{1: {2, 150}, 2: {1, 210}}, true, 1000)
 	if d := cmp.Diff([]int64{3, 1, 2}, turn(3)); d != "" {
 		t.Errorf("turn after a full claim (-want +got):\n%s", d)
 	}
-	// It goes on where the last one ended, but not past what may still commit.
-	if c := w.next(3, time.Now(), nobody, most); c[1].since != 150 || c[2].since != 210 {
+	// The next look starts where the last one ended, but not past deliveries that
+	// may still commit.
+	if c := w.next(3, time.Now(), noTenant, most); c[1].since != 150 || c[2].since != 210 {
 		t.Errorf("looks start at %+v", c)
 	}
-	// Not full: those with less than they could give are empty, unless there
-	// was news of them meanwhile.
-	cands := w.next(3, time.Now(), nobody, most)
+	// The claim was not full: webhooks that gave less than their limit are empty,
+	// unless they were added again meanwhile.
+	cands := w.next(3, time.Now(), noTenant, most)
 	w.add(1, 50)
 	w.served(cands, map[int64]taken{2: {2, 500}}, false, 300)
 	if d := cmp.Diff([]int64{1, 2}, turn(3)); d != "" {
 		t.Errorf("turn after a claim that was not full (-want +got):\n%s", d)
 	}
-	if c := w.next(3, time.Now(), nobody, most); c[0].since != 50 || c[1].since != 300 {
+	if c := w.next(3, time.Now(), noTenant, most); c[0].since != 50 || c[1].since != 300 {
 		t.Errorf("looks start at %+v", c)
 	}
-	// Limit 0 passes one over, which keeps its place.
+	// A webhook with limit 0 is passed over and keeps its place.
 	only2 := func(h int64) int { return int(h - 1) }
-	if c := w.next(1, time.Now(), nobody, only2); len(c) != 1 || c[0].hook != 2 {
+	if c := w.next(1, time.Now(), noTenant, only2); len(c) != 1 || c[0].hook != 2 {
 		t.Errorf("with 1 passed over: %+v", c)
 	}
 }

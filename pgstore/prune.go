@@ -10,26 +10,25 @@ import (
 	"github.com/seed68722ecd/webhook/internal/sqlstore"
 )
 
-// pruneScan is how many rows one transaction of a pruning looks at, whether they
-// can go or not.
+// pruneScan is how many rows one transaction of a pruning looks at, whether it
+// deletes them or not.
 const pruneScan = 10_000
 
-// prunePlace is how far the calls of one pruning have come, so that the next
-// does not step over what they deleted. A pruning ends, and the next begins at
-// the first row, when all has been looked at.
+// prunePlace is how far the calls of one pruning have come, so that the next call
+// does not step over deleted rows. When a pruning has looked at all rows it ends,
+// and the next one begins at the first row.
 type prunePlace struct {
 	mu       sync.Mutex
 	under    bool  // a pruning is under way
-	before   int64 // the earliest time that any of its calls asked for
+	before   int64 // the earliest time that one of its calls asked for
 	delivery key
 	event    int64
 }
 
-// Prune implements [webhook.LogStore]. Both tables are walked in the order in
-// which events were published, in transactions that look at 10,000 rows at
-// most. Rows that someone else holds are left for the next time. When nothing is
-// left to delete it also removes old statistics and the remains of deleted
-// webhooks.
+// Prune implements [webhook.LogStore]. Deliveries and events are walked in the
+// order of publication, in transactions that look at 10,000 rows at most. Rows
+// locked by other transactions are left for the next call. When no row is left to
+// delete, Prune also removes old statistics and the rows of deleted webhooks.
 func (s *Store) Prune(ctx context.Context, before time.Time, limit int) (int, error) {
 	s.prunes.mu.Lock()
 	defer s.prunes.mu.Unlock()
@@ -63,8 +62,8 @@ func (p *pruning) run(ctx context.Context, at *prunePlace) (int, error) {
 				return p.deliveries + p.events, nil
 			}
 		}
-		// Calls before this one may have asked for an earlier time, and left
-		// behind what this one wants.
+		// Earlier calls of this pruning may have asked for an earlier time and kept
+		// rows that this call must delete.
 		whole = at.before >= p.before
 		at.under = false
 	}
@@ -74,15 +73,15 @@ func (p *pruning) run(ctx context.Context, at *prunePlace) (int, error) {
 	return p.deliveries + p.events, p.webhooks(ctx)
 }
 
-// step looks at the next rows, first deliveries, then the events up to there,
-// and reports whether there are no more.
+// step looks at the next deliveries and then at the events up to the same key, and
+// reports whether it has reached the end.
 func (p *pruning) step(ctx context.Context, at *prunePlace) (done bool, err error) {
 	var delivery key
 	var event int64
 	var deliveries, events int
 	err = p.s.inTx(ctx, setPlans, func(tx *sql.Tx) error {
 		delivery, event, done = at.delivery, at.event, false
-		// No delivery is finished before its event was published.
+		// A delivery is never finished before its event was published.
 		end := keyAt(p.before) + 1<<21
 		var more bool
 		var err error
@@ -90,7 +89,7 @@ func (p *pruning) step(ctx context.Context, at *prunePlace) (done bool, err erro
 			return err
 		}
 		if more {
-			end = delivery.event // what comes after may still lose its deliveries
+			end = delivery.event // later events may still lose their deliveries
 		}
 		var moreEvents bool
 		events, moreEvents, err = p.pruneEvents(ctx, tx, &event, end)
@@ -105,9 +104,8 @@ func (p *pruning) step(ctx context.Context, at *prunePlace) (done bool, err erro
 	return done, nil
 }
 
-// pruneDeliveries looks at the next finished deliveries, up to the one that is
-// the last that may go, or the last that one transaction looks at: that one
-// comes whether it goes or not, to go on from there.
+// pruneDeliveries deletes old deliveries among the next finished ones. at becomes
+// the last row it looked at, which the query returns even if it is not deleted.
 func (p *pruning) pruneDeliveries(ctx context.Context, tx *sql.Tx, at *key, end int64) (deleted int, more bool, err error) {
 	if p.deliveries >= p.limit {
 		return 0, true, nil
@@ -144,7 +142,7 @@ func (p *pruning) pruneDeliveries(ctx context.Context, tx *sql.Tx, at *key, end 
 		return 0, false, err
 	}
 	switch {
-	case deleted == p.limit-p.deliveries: // it looked no further than the last one
+	case deleted == p.limit-p.deliveries: // it looked no further than the last deleted row
 	case last != key{}:
 		*at = last
 	default:
@@ -157,9 +155,9 @@ func (p *pruning) pruneDeliveries(ctx context.Context, tx *sql.Tx, at *key, end 
 // undelivered is true of an event e that has no delivery.
 const undelivered = `NOT EXISTS (SELECT 1 FROM {queue} q WHERE q.ekey = e.ekey OFFSET 0) AND NOT EXISTS (SELECT 1 FROM {deliveries} d WHERE d.ekey = ANY (ARRAY[e.ekey])` + inOrder + `)`
 
-// pruneEvents deletes events without deliveries. They are locked by one
-// statement and looked at again by the next: a replay that gave one a delivery
-// in between holds its lock, or is seen.
+// pruneEvents deletes events without deliveries. One statement locks them and the
+// next checks them again: a replay that gives such an event a delivery in between
+// either holds the event's lock or has committed the delivery.
 func (p *pruning) pruneEvents(ctx context.Context, tx *sql.Tx, at *int64, end int64) (deleted int, more bool, err error) {
 	if p.events >= p.limit {
 		return 0, true, nil
@@ -211,15 +209,14 @@ func (p *pruning) pruneEvents(ctx context.Context, tx *sql.Tx, at *int64, end in
 }
 
 const (
-	// pruneHooks is how many webhooks one transaction of housekeeping looks at,
-	// and pruneHours how many hours of statistics it deletes.
+	// pruneHooks is how many webhooks one transaction of housekeeping looks at, and
+	// pruneHours how many hours of statistics it deletes.
 	pruneHooks = 1000
 	pruneHours = 5000
 )
 
-// statistics deletes those of hours that ended before, until there are none. It
-// goes from each webhook that has any directly to the next; the first hour of
-// each says whether there is something to do.
+// statistics deletes the hours that ended before p.before. It is a skip scan from
+// webhook to webhook; the first hour of each shows whether any must be deleted.
 func (p *pruning) statistics(ctx context.Context) error {
 	for from, more := int64(math.MinInt64), true; more; {
 		var seen, deleted int
@@ -253,8 +250,8 @@ func (p *pruning) statistics(ctx context.Context) error {
 	return nil
 }
 
-// webhooks deletes those that were deleted a day ago and more, and to which
-// nothing refers.
+// webhooks deletes the rows of webhooks that were deleted at least a day ago and
+// have no deliveries or statistics left.
 func (p *pruning) webhooks(ctx context.Context) error {
 	for from, seen := int64(0), pruneHooks; seen >= pruneHooks; {
 		err := p.s.inTx(ctx, setPlans, func(tx *sql.Tx) error {

@@ -12,25 +12,23 @@ import (
 	"github.com/seed68722ecd/webhook/internal/sqlstore"
 )
 
-// publishSQL stores events and fans them out. It takes no lock that two
-// publishers could share: it inserts rows of its own and only reads the
-// subscriptions. Nothing but the unique index on the events' IDs can make it
-// wait, for a publisher of the same ID, and no longer than parameter 15 says, if it
-// says anything.
+// publishSQL stores events and fans them out. It takes no lock that two publishers
+// could share: it inserts rows of its own and only reads the subscriptions. It can
+// only wait for a publisher of the same event ID, because of the unique index, and
+// for no longer than parameter 15, if set.
 //
-// Events that share tenant and type share a group, so that who receives them
-// is looked up once. ekey is the millisecond and a counter. The webhook of events
-// for one webhook only is looked up for those alone: as a plain join it was a
-// scan of all webhooks, for every publish, while there are hundreds.
+// Events with the same tenant and type form a group, whose subscribers are looked
+// up once. ekey is the millisecond and a counter. An event for one webhook only has
+// a lookup of its own: as a plain join it made every publish scan all webhooks as
+// soon as there were hundreds.
 //
-// Parameters: 1 clock; groups: 2 number, 3 tenant, 4 type, 5 only; patterns:
-// 6 group, 7 pattern; events: 8 group, 9 ID, 10 time, 11 data, 12 offset,
-// 13 length, 14 trace; a shorter array is continued by nulls. An empty only or
-// trace is null: the literal NULL would be text where array_nulls is off, and
-// this statement runs with the settings that it finds. 15 is the lock_timeout,
-// and empty for that which it finds. It returns the
-// position of each event that was stored, its key, and how many deliveries it
-// got: as many as its group has hits.
+// Parameters: 1 clock; groups: 2 number, 3 tenant, 4 type, 5 only; patterns: 6
+// group, 7 pattern; events: 8 group, 9 ID, 10 time, 11 data, 12 offset, 13 length,
+// 14 trace; 15 lock_timeout, empty to keep the session's. Shorter arrays are
+// continued by nulls. An empty only or trace means null: the statement runs with
+// the session's settings, and with array_nulls off the literal NULL would be text.
+// The result has, for each stored event, its position, its key and its number of
+// deliveries, which is the number of its group's hits.
 const publishSQL = `
 WITH n AS MATERIALIZED (SELECT {now} AS now, CASE WHEN $15::text <> '' THEN set_config('lock_timeout', $15::text, true) END),
 g AS MATERIALIZED (
@@ -66,11 +64,11 @@ SELECT e.ord, e.ekey, (SELECT now FROM n), coalesce(h.n, 0)
 FROM ins JOIN e USING (ekey)
 LEFT JOIN (SELECT g, count(*) AS n FROM hit GROUP BY g) h USING (g)`
 
-// Publish implements [webhook.QueueStore]. It is one statement, and returns
-// when that is committed and on the server's disk. Calls with a single event
-// that arrive while others are being stored share a transaction with those that
-// wait; when the context of such a call ends while it is being stored the error
-// says that the outcome is unknown.
+// Publish implements [webhook.QueueStore]. It runs one statement, and returns when
+// its transaction is committed and on the server's disk. Calls with a single event
+// that arrive while others are being stored wait and share a transaction. If the
+// context of such a call ends while its event is being stored, the error says that
+// the outcome is unknown.
 func (s *Store) Publish(ctx context.Context, now time.Time, reqs []webhook.PublishRequest) ([]webhook.PublishResult, error) {
 	if err := s.ensure(ctx); err != nil {
 		return nil, wrap(ctx, "publish", err)
@@ -80,7 +78,7 @@ func (s *Store) Publish(ctx context.Context, now time.Time, reqs []webhook.Publi
 	}
 	if len(reqs) == 1 && !s.cfg.PassedClock {
 		req := reqs[0]
-		// It may outlive this call: Do returns when ctx ends, its batch goes on.
+		// The batch may outlive this call: Do returns when ctx ends.
 		req.Event.Data = bytes.Clone(req.Event.Data)
 		res, err := s.joined.publish(ctx, req)
 		if err != nil {
@@ -92,9 +90,9 @@ func (s *Store) Publish(ctx context.Context, now time.Time, reqs []webhook.Publi
 	return res, wrap(ctx, "publish", err)
 }
 
-// publishAll stores events in one transaction, which waits for no other one for
-// longer than lock; 0: for as long as the session's settings say. The database's
-// clock says what time it is, so the callers' own times do not matter.
+// publishAll stores events in one transaction, which waits for another one for at
+// most lock; 0: for as long as the session's settings allow. The time is the
+// database's, so the callers' own times do not matter.
 func (s *Store) publishAll(ctx context.Context, now time.Time, reqs []webhook.PublishRequest, lock time.Duration) (out []webhook.PublishResult, err error) {
 	p := newPublication(reqs)
 	p.lock = lock
@@ -118,23 +116,23 @@ func (s *Store) publishAll(ctx context.Context, now time.Time, reqs []webhook.Pu
 }
 
 // onPrimary keeps pgpool-II from sending a query to a standby, which may not have
-// got what the statement before has met on the primary.
+// the rows yet that the previous statement has met on the primary.
 const onPrimary = `/*NO LOAD BALANCE*/ `
 
-// publication is one call's events on their way.
+// publication is the state of one call's events.
 type publication struct {
 	reqs []webhook.PublishRequest
-	send []int   // positions in reqs of those that are sent: the first of each ID
+	send []int   // positions in reqs of the events that are sent: the first of each ID
 	keys []int64 // of the events that this call stored, by position in reqs
 	now  int64   // the time of the publication, from the Store's clock
 	lock time.Duration
 	out  []webhook.PublishResult
 }
 
-// groupKey is what events have in common that go to the same webhooks.
+// groupKey identifies a group: events with equal keys go to the same webhooks.
 type groupKey struct{ tenant, typ, only string }
 
-// newPublication finds the events of a call that repeat an ID of the same call.
+// newPublication decides about events that repeat an ID of the same call.
 func newPublication(reqs []webhook.PublishRequest) *publication {
 	p := &publication{reqs: reqs, send: make([]int, 0, len(reqs)), keys: make([]int64, len(reqs)), out: make([]webhook.PublishResult, len(reqs))}
 	if len(reqs) == 1 {
@@ -155,7 +153,7 @@ func newPublication(reqs []webhook.PublishRequest) *publication {
 	return p
 }
 
-// again is the result of an event whose ID is taken by stored.
+// again returns the result for an event whose ID is taken by stored.
 func again(stored, ev *webhook.EventRecord) webhook.PublishResult {
 	same := stored.Type == ev.Type && bytes.Equal(stored.Data, ev.Data)
 	return webhook.PublishResult{Duplicate: same, Conflict: !same}
@@ -224,8 +222,8 @@ func (p *publication) insert(ctx context.Context, s *Store, q querier, now time.
 	})
 }
 
-// compare tells duplicates from conflicts among the events that were not
-// stored, as their ID was taken.
+// compare tells duplicates from conflicts among the events that were not stored
+// because their ID was taken.
 func (p *publication) compare(ctx context.Context, s *Store, q querier) error {
 	var rest []int
 	for _, i := range p.send {

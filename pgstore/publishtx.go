@@ -9,9 +9,9 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// Tx is what [Store.PublishTx] needs of a transaction. *sql.Tx has it, and so
-// have the connections of sqlc (DBTX) and GORM (tx.Statement.ConnPool). A
-// pgx.Tx has it through this adapter:
+// Tx is the part of a transaction that [Store.PublishTx] uses. *sql.Tx implements
+// it, and so do the connections of sqlc (DBTX) and GORM (tx.Statement.ConnPool). A
+// pgx.Tx does with this adapter:
 //
 //	type pgxTx struct{ pgx.Tx }
 //
@@ -20,30 +20,30 @@ import (
 //		return driver.RowsAffected(tag.RowsAffected()), err
 //	}
 type Tx interface {
-	// ExecContext runs one statement in the transaction and returns how many
-	// rows it wrote, as that of *sql.Tx does.
+	// ExecContext runs one statement in the transaction and returns how many rows
+	// it wrote, like the method of *sql.Tx.
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 }
 
-// PublishTx stores events in the caller's own transaction: they are delivered
-// if it commits, and otherwise nobody ever sees them. The requests come from
-// [webhook.Dispatcher.Prepare]. It returns how many of them were stored; the
-// others were there already, with equal type and data.
+// PublishTx stores events in the caller's own transaction: they are delivered if it
+// commits, and never exist if it does not. The requests come from
+// [webhook.Dispatcher.Prepare]. It returns the number of stored events; the others
+// were stored before, with equal type and data.
 //
-// It sends one statement, and a second one only when an ID was taken; the first
-// call of a process asks before which version the tables have. All of that goes
-// over tx: PublishTx takes no connection of the Store's pool, which may be the
-// one that tx is from, and have none left. Two transactions that publish do not
-// wait for one another, unless they publish the same event ID. Two that publish
-// several of the same IDs, each in several calls and in another order, can end in
-// a deadlock, which the server resolves: publish them in one call.
+// It sends one statement, and a second one only if an ID was taken; the first call
+// of a process also asks for the version of the tables. All statements go over tx:
+// PublishTx takes no connection of the Store's pool, which may be the pool of tx
+// and have no free connection left. Two transactions that publish do not wait for
+// one another unless they publish the same event ID. Two transactions that publish
+// several equal IDs in several calls and in different orders can deadlock, which
+// the server resolves; publish such events in one call.
 //
-// When an ID belongs to another event the error wraps
-// [webhook.ErrEventConflict]: the rest of the events is stored and the
-// transaction can go on. After any other error it is aborted: roll it back.
+// If an ID belongs to another event the error wraps [webhook.ErrEventConflict]: the
+// rest of the events is stored and the transaction can go on. After any other error
+// the transaction is aborted: roll it back.
 //
-// Call [webhook.Dispatcher.Wake] after the commit; without it the delivery
-// begins at the next poll.
+// Call [webhook.Dispatcher.Wake] after the commit; without it the delivery begins
+// at the next poll.
 func (s *Store) PublishTx(ctx context.Context, tx Tx, reqs ...webhook.PublishRequest) (stored int, err error) {
 	if err := s.ensureTx(ctx, tx); err != nil {
 		return 0, wrap(ctx, "publish in transaction", err)
@@ -79,7 +79,8 @@ func (s *Store) PublishTx(ctx context.Context, tx Tx, reqs ...webhook.PublishReq
 	return n, nil
 }
 
-// sameSQL returns those of the given events that are stored with equal content.
+// sameSQL returns the positions of the given events that are stored with equal
+// content.
 const sameSQL = `
 SELECT r.ord
 FROM unnest($1::text[], $2::text[], $3::text[], $5::integer[], $6::integer[])
@@ -87,7 +88,7 @@ FROM unnest($1::text[], $2::text[], $3::text[], $5::integer[], $6::integer[])
 CROSS JOIN LATERAL (SELECT type, data FROM {events} e WHERE e.tenant = r.tenant AND e.id = r.id LIMIT 1) e
 WHERE e.type = r.type AND e.data = substring($4::bytea FROM r.off FOR r.len)`
 
-// sameArgs encodes the events at these positions for sameSQL.
+// sameArgs encodes the events at the given positions for sameSQL.
 func (p *publication) sameArgs(at []int) []any {
 	var tenants, ids, types textArray
 	var data blobs

@@ -10,16 +10,16 @@ import (
 	"github.com/seed68722ecd/webhook/internal/sqlstore"
 )
 
-// replayScan is how many finished deliveries of the webhook, and how many events, of
-// all tenants, one step of a replay looks at, at most. An index of each tenant's
-// events in order would make this cheaper and every publish dearer.
+// replayScan bounds how many finished deliveries of the webhook, and how many
+// events of all tenants, one step of a replay looks at. An index of each tenant's
+// events in order would make replays cheaper and every publish more expensive.
 const replayScan = 10_000
 
-// Replay implements [webhook.QueueStore]. It goes through the webhook's
-// finished deliveries in the order of their creation, then through the events
-// that it lacks in the order of theirs. Since and Until look at when an event
-// was published. An event published to one webhook only is not missing at
-// others. Replays of one webhook wait for one another.
+// Replay implements [webhook.QueueStore]. It goes through the webhook's finished
+// deliveries in the order of their creation, and then through the events that it
+// lacks in the order of theirs. Since and Until refer to the time when an event was
+// published. An event published to one webhook only is not missing at others.
+// Replays of one webhook wait for one another.
 func (s *Store) Replay(ctx context.Context, req webhook.ReplayRequest) (webhook.ReplayResult, error) {
 	r := replay{s: s, req: req, since: math.MinInt64, until: math.MaxInt64}
 	if !req.Since.IsZero() {
@@ -51,7 +51,7 @@ type replay struct {
 	req          webhook.ReplayRequest
 	since, until int64
 	kind         byte
-	from         []int64 // created, event; of the last one looked at
+	from         []int64 // created, event; of the last delivery or event that was looked at
 	hook         *webhook.WebhookRecord
 	wkey         int64
 	due          int64
@@ -106,8 +106,8 @@ func (r *replay) step(ctx context.Context, tx *sql.Tx) error {
 	if r.req.DryRun {
 		return nil
 	}
-	// In the order of locks: events, deliveries. The lock of an event keeps Prune
-	// from deleting it when it gets its first delivery just now.
+	// The order of locks is events, deliveries. The lock keeps Prune from deleting
+	// an event that is just getting its first delivery.
 	if len(missing) > 0 {
 		if _, err := tx.ExecContext(ctx, r.s.sql(lockEventsSQL+` KEY SHARE`), ints(missing)); err != nil {
 			return err
@@ -123,11 +123,11 @@ func (r *replay) step(ctx context.Context, tx *sql.Tx) error {
 }
 
 // finished returns deliveries to make pending, and reports whether there are more.
-// It looks at a bounded number of them; the last one comes whether it matches or
-// not, to go on from there.
+// It looks at a bounded number of them. The query returns the last one even if it
+// does not match, for the cursor.
 func (r *replay) finished(ctx context.Context, tx *sql.Tx) (keys []key, more bool, err error) {
 	var states intArray
-	failed := ` AND d.state <> 2` // the smaller index will do
+	failed := ` AND d.state <> 2` // the smaller index suffices
 	for _, st := range r.req.States {
 		if st != webhook.StatePending {
 			states.add(stateNumbers[st])
@@ -214,7 +214,7 @@ func (r *replay) missing(ctx context.Context, tx *sql.Tx) (want []int64, more bo
 	return want, full || seen == replayScan, err
 }
 
-// create makes the missing deliveries of events, which are locked.
+// create creates the missing deliveries of events, which are locked.
 func (r *replay) create(ctx context.Context, tx *sql.Tx, events []int64) error {
 	if len(events) == 0 {
 		return nil
@@ -231,5 +231,5 @@ func (r *replay) create(ctx context.Context, tx *sql.Tx, events []int64) error {
 	})
 }
 
-// keyAt is the smallest key of an event published at a time in microseconds.
+// keyAt returns the smallest key of an event published at a time in microseconds.
 func keyAt(us int64) int64 { return us / 1000 << 21 }

@@ -9,9 +9,9 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// reviveSQL moves finished deliveries back into the queue, and the attempts
-// that were in their rows into the log of attempts, where they also remember
-// the token that finished them. Parameters: 1 clock, 2 event, 3 webhook.
+// reviveSQL moves finished deliveries back into the queue. The attempts in their
+// rows move into the log of attempts, with the token that finished them.
+// Parameters: 1 clock, 2 event, 3 webhook.
 const reviveSQL = `
 WITH n AS MATERIALIZED (SELECT {now} AS now),
 back AS (
@@ -29,7 +29,8 @@ logged AS (
 	ON CONFLICT DO NOTHING)
 SELECT count(*), (SELECT now FROM n) FROM queued`
 
-// revive runs reviveSQL and returns how many it moved and when they are due.
+// revive runs reviveSQL and returns how many deliveries it moved and when they are
+// due.
 func (s *Store) revive(ctx context.Context, tx *sql.Tx, clock int64, keys []key) (n int, due int64, err error) {
 	var ekeys, wkeys intArray
 	for _, k := range keys {
@@ -41,8 +42,8 @@ func (s *Store) revive(ctx context.Context, tx *sql.Tx, clock int64, keys []key)
 	return n, due, err
 }
 
-// Resend implements [webhook.QueueStore]. An expired lease is not an attempt:
-// it ends, and what it may have sent keeps its number.
+// Resend implements [webhook.QueueStore]. If the delivery's lease has expired,
+// Resend ends it and counts its attempt, which may have been sent.
 func (s *Store) Resend(ctx context.Context, now time.Time, tenant, deliveryID string) (webhook.Delivery, error) {
 	var out webhook.Delivery
 	due := int64(0)

@@ -6,26 +6,27 @@ import (
 	"fmt"
 )
 
-// schemaVersion is the version that this package works with: the number of the
-// last migration. Migrations are never edited once released.
+// schemaVersion is the version of the tables that this package needs: the number of
+// the last migration. Migrations are never edited once released.
 const schemaVersion = 6
 
-// querier is what *sql.DB, *sql.Tx and *sql.Conn have in common.
+// querier is implemented by *sql.DB, *sql.Tx and *sql.Conn.
 type querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
-// found is what the Store must know of a database and of its connections to it.
+// found holds the facts that the Store must know about a database and its
+// connections.
 type found struct {
-	version   int    // of the tables; 0: there are none
-	worksWith int    // the oldest version of programs that these tables work with; 0: only their own
+	version   int    // of the tables; 0: there are no tables
+	worksWith int    // the oldest version of programs that these tables work with; 0: only their own version
 	encoding  string // of the database
-	client    string // the encoding that texts have on the connection
+	client    string // of texts on the connection
 	commit    string // synchronous_commit
 }
 
-// look reads it. The column works_with is read as part of the row, since tables
-// before version 6 lack it.
+// look reads these facts. The column works_with is read as part of the row, since
+// tables before version 6 lack it.
 func (s *Store) look(ctx context.Context, q querier) (f found, err error) {
 	var exists bool
 	rows, err := q.QueryContext(ctx, `SELECT to_regclass($1::text) IS NOT NULL, current_setting('server_encoding'),
@@ -40,10 +41,10 @@ func (s *Store) look(ctx context.Context, q querier) (f found, err error) {
 	return f, err
 }
 
-// encodes refuses a database that cannot hold every text, or a connection that
-// takes texts for what they are not. What a receiver sends back goes into the
-// log: a character that the database has not got would make the result of an
-// attempt impossible to record, and the attempt would be made again and again.
+// encodes refuses a database that cannot store every character, and a connection
+// that would misinterpret text. Responses of receivers go into the log: with a
+// character that the database lacks, the result of an attempt could not be
+// recorded, and the attempt would be made again and again.
 func (f found) encodes() error {
 	switch {
 	case f.encoding != "UTF8":
@@ -61,7 +62,7 @@ func (f found) serves() bool {
 	return f.version == schemaVersion || f.version > schemaVersion && f.worksWith > 0 && f.worksWith <= schemaVersion
 }
 
-// fits refuses what this program cannot work with.
+// fits refuses a database that this program cannot work with.
 func (s *Store) fits(f found) error {
 	if err := f.encodes(); err != nil {
 		return err
@@ -75,7 +76,7 @@ func (s *Store) fits(f found) error {
 	return nil
 }
 
-// misfit says what to do about tables of another version.
+// misfit returns the error for tables of another version, with advice.
 func (s *Store) misfit(have int) error {
 	switch {
 	case have == 0:
@@ -87,8 +88,8 @@ func (s *Store) misfit(have int) error {
 	}
 }
 
-// ensure refuses a database that does not fit, before anything is done to it.
-// It asks once.
+// ensure refuses a database that does not fit, before any call uses it. After the
+// first success it asks no more.
 func (s *Store) ensure(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err

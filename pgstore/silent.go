@@ -9,21 +9,21 @@ import (
 	"time"
 )
 
-// A connection whose other side has vanished without a word, as in a failover
-// that drops packets, is silent for ever. Calls end with their context all the
-// same, whatever the driver makes of that: pgx closes the connection and returns;
-// lib/pq goes on waiting, both for answers and while it connects.
+// A connection whose peer has vanished without closing it, as in a failover that
+// drops packets, stays silent for ever. The Store's calls end with their context in
+// any case. Drivers differ: pgx closes the connection and returns; lib/pq keeps
+// waiting, both for answers and while it connects.
 
 const (
 	// driverGrace is how long a driver has to return after the context is done.
 	driverGrace = time.Second
-	// lookAfter is how long the other idle connections have to answer when one has
-	// not, and lookPause the least time between two such looks.
+	// lookAfter is how long the other idle connections have to answer if one did
+	// not, and lookPause the least time between two such checks.
 	lookAfter = 2 * time.Second
 	lookPause = 5 * time.Second
 )
 
-// borrow takes a connection from the pool, or makes one.
+// borrow takes a connection from the pool, or opens one.
 func (s *Store) borrow(ctx context.Context) (*sql.Conn, error) {
 	if ctx.Done() == nil {
 		return s.db.Conn(ctx)
@@ -50,18 +50,18 @@ func (s *Store) borrow(ctx context.Context) (*sql.Conn, error) {
 	return nil, ctx.Err()
 }
 
-// watched is a connection that is closed under a driver which does not notice
-// that the call is over.
+// watched closes the connection under a driver that does not return after its
+// context is done.
 type watched struct {
 	mu     sync.Mutex
 	raw    driver.Conn // the driver's connection; nil: it cannot be closed
 	timer  *time.Timer
 	over   bool // the call has returned
-	closed bool // its connection was closed
+	closed bool // the connection was closed
 }
 
-// watch begins to watch; the function that it returns ends that, and reports
-// whether the connection was closed.
+// watch starts watching. The returned function stops that and reports whether the
+// connection was closed.
 func (w *watched) watch(ctx context.Context) (stop func() (closed bool)) {
 	if ctx.Done() == nil {
 		return func() bool { return false }
@@ -85,7 +85,7 @@ func (w *watched) watch(ctx context.Context) (stop func() (closed bool)) {
 	}
 }
 
-// hold notes which connection it is that is used.
+// hold sets the connection that is in use.
 func (w *watched) hold(conn *sql.Conn) {
 	var raw driver.Conn
 	_ = conn.Raw(func(c any) error {
@@ -97,7 +97,7 @@ func (w *watched) hold(conn *sql.Conn) {
 	w.raw = raw
 }
 
-// cut closes the driver's connection, which ends what the driver waits for.
+// cut closes the driver's connection, which ends the driver's wait.
 func (w *watched) cut() {
 	w.mu.Lock()
 	raw := w.raw
@@ -110,9 +110,9 @@ func (w *watched) cut() {
 	_ = raw.Close()
 }
 
-// lookAtOthers asks the connections that are idle whether they answer, after a
-// call has passed its deadline: they lead where that call's connection led, and
-// would cost a deadline each. Those that do not answer are thrown away.
+// lookAtOthers pings the idle connections after a call has passed its deadline:
+// they lead to the same server as that call's connection, and would cost a deadline
+// each. Connections that do not answer are discarded.
 func (s *Store) lookAtOthers() {
 	s.looks.Lock()
 	defer s.looks.Unlock()
@@ -129,7 +129,7 @@ func (s *Store) lookAtOthers() {
 	}
 }
 
-// silent reports whether a call failed as its time was over.
+// silent reports whether a call failed because of its deadline.
 func silent(ctx context.Context, err error) bool {
 	return err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded)
 }

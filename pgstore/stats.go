@@ -12,12 +12,12 @@ import (
 	"github.com/seed68722ecd/webhook/internal/sqlstore"
 )
 
-// statsPlans lets the server sort the hours of each webhook as they come: it stops
-// reading at the limit then.
+// statsPlans lets the server sort the hours of one webhook after the other, so that
+// it stops reading at the limit.
 const statsPlans = setPlans + `; SET LOCAL enable_incremental_sort = on`
 
-// Stats implements [webhook.LogStore]. There is no index of webhooks by tenant and ID:
-// all that are selected are read, and then no more of their hours than are asked for.
+// Stats implements [webhook.LogStore]. There is no index of webhooks by tenant and
+// ID: all selected webhooks are read, but no more of their hours than the limit.
 func (s *Store) Stats(ctx context.Context, q webhook.StatsQuery) ([]webhook.StatsBucket, error) {
 	since, until := int64(math.MinInt64), int64(math.MaxInt64)
 	if !q.Since.IsZero() {
@@ -68,8 +68,8 @@ type statsHook struct {
 	id   string
 }
 
-// hooksWithStats returns the webhooks that q selects, from the one of q.After on, in
-// the order of their IDs.
+// hooksWithStats returns the webhooks that q selects, from q.After on, in the order
+// of their IDs.
 func (s *Store) hooksWithStats(ctx context.Context, tx *sql.Tx, q webhook.StatsQuery) (out []statsHook, err error) {
 	var p params
 	text := `SELECT w.wkey, w.id FROM {webhooks} w WHERE w.deleted_at = 0 AND w.tenant = ` + p.add(q.Tenant, "text")

@@ -15,20 +15,20 @@ import (
 	"github.com/seed68722ecd/webhook/internal/sqlstore"
 )
 
-// Store is a [webhook.Store] on PostgreSQL 14 or newer. It is safe for
-// concurrent use, and any number of processes may use one database. No
-// goroutine outlives the calls that need it by more than seconds, and it needs no
-// closing; the *sql.DB stays the caller's.
+// Store is a [webhook.Store] on PostgreSQL 14 or newer. It is safe for concurrent
+// use, and any number of processes may use one database. Its goroutines outlive the
+// calls that need them by seconds at most. It needs no closing; the *sql.DB stays
+// the caller's.
 type Store struct {
 	db    *sql.DB
 	cfg   Config
 	names *strings.Replacer
-	ready atomic.Bool // the schema has been found to be this version's
-	// readyTx says it of transactions of callers, on which less can be asked.
+	ready atomic.Bool // the schema was found to have this version
+	// readyTx is ready for callers' transactions, on which ensureTx can ask less.
 	readyTx atomic.Bool
 
 	looks  sync.Mutex
-	looked time.Time // when other connections were looked at last
+	looked time.Time // when idle connections were last checked
 	walk   *walk
 	hooks  *hookKeys
 	events *eventCache
@@ -44,10 +44,10 @@ var (
 	_ webhook.EraseStore    = (*Store)(nil)
 )
 
-// New returns a Store that keeps its tables in db, which any PostgreSQL driver
-// for database/sql may have opened. It does not touch the database: call
-// [Store.Migrate] before anything else. The error names a field of cfg that is
-// refused.
+// New returns a Store that keeps its tables in db, which may have been opened with
+// any PostgreSQL driver for database/sql. New does not touch the database: call
+// [Store.Migrate] before any other method. The error names the field of cfg that
+// was refused.
 func New(db *sql.DB, cfg Config) (*Store, error) {
 	if db == nil {
 		return nil, errors.New("pgstore: New: db is nil: open one with sql.Open and a PostgreSQL driver")
@@ -70,7 +70,7 @@ func New(db *sql.DB, cfg Config) (*Store, error) {
 // sql puts the names of the Store's tables into q.
 func (s *Store) sql(q string) string { return s.names.Replace(q) }
 
-// clock is the $1 that nowExpr wants.
+// clock returns the $1 of nowExpr.
 func (s *Store) clock(now time.Time) int64 {
 	if s.cfg.PassedClock {
 		return sqlstore.Micros(now)
@@ -78,50 +78,52 @@ func (s *Store) clock(now time.Time) int64 {
 	return 0
 }
 
-// Settings of every transaction. The queue swings between empty and millions
-// of rows faster than statistics follow, and a plan made for an empty table
-// would scan, or sort, a full one. Here it is always right to walk along an
-// index, which a role may have switched off for work of another kind. A plan that
-// cannot do without what is switched off looks so dear that the server would
-// compile it, for a second: jit is off for that reason. The time-out ends a
+// Settings of every transaction. The queue swings between empty and millions of
+// rows faster than statistics follow: a plan made for an empty table would scan or
+// sort a full one. Walking along an index is always right here, even if a role has
+// switched that off for work of another kind. A plan that cannot avoid a
+// switched-off node has so high a cost that the server would compile it, which
+// takes a second: therefore jit is off. idle_in_transaction_session_timeout ends a
 // transaction whose process was stopped in the middle of it. array_nulls and
-// bytea_output say what the texts mean that parameters and results travel as.
+// bytea_output fix the text format of parameters and results.
 const (
 	setPlans = `SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; ` +
 		`SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off; SET LOCAL enable_incremental_sort = off; ` +
 		`SET LOCAL enable_indexscan = on; SET LOCAL enable_indexonlyscan = on; SET LOCAL enable_nestloop = on; SET LOCAL enable_tidscan = on; ` +
 		`SET LOCAL array_nulls = on; SET LOCAL bytea_output = hex; SET LOCAL jit = off; SET LOCAL idle_in_transaction_session_timeout = '30s'`
-	// sameKey finds the rows of the table q by the keys of r, one probe of the
-	// primary key for each, whatever the server believes about the table. With
-	// an equality of the first column the server could start from q instead, and
-	// read all of it by some index: that looks cheapest to it from a vacuum that
-	// found the table empty, which the queue mostly is, until the next one,
-	// however much waits by then. An array of one value positions a probe as an
-	// equality does, and is no such offer. The second column is compared plainly:
-	// as an array it would not position. A comparison of rows from below and
-	// above is positioned from below only, and goes on through all deliveries of
-	// the event.
+	// sameKey joins rows of the table q to the keys of r with one probe of the
+	// primary key for each, whatever the statistics of the table say.
+	//
+	// With a plain equality of the first column the server could start from q
+	// instead and read all of it by some index. That looks cheapest after a vacuum
+	// that found the table empty, as the queue mostly is, and stays so until the
+	// next vacuum, however many deliveries are pending by then. An array of one
+	// value positions a probe as an equality does, but cannot be used to start from
+	// q. The second column is compared plainly, because as an array it would not
+	// position the probe. A row comparison with a lower and an upper bound is
+	// positioned by the lower bound only and goes on through all deliveries of the
+	// event.
 	sameKey = `q.ekey = ANY (ARRAY[r.ekey]) AND q.wkey = r.wkey`
-	// sameLogged does it for the log, as d, with inOrder after all conditions. The
-	// log has indexes by webhook too, which look as cheap to a server that
-	// believes the log to be empty, and cost all that the webhook has there. Only
-	// the primary key has the order that is asked for, and nothing is sorted here.
-	// OFFSET keeps what is asked for apart from the statement around it.
+	// sameLogged is sameKey for the log, as d; inOrder must follow all conditions.
+	// The log also has indexes by webhook. A server that believes the log to be
+	// empty finds them as cheap, but each probe would read all rows of the webhook.
+	// Only the primary key has the order of inOrder, and sorting is off. OFFSET
+	// keeps the server from merging the subquery into the statement around it.
 	sameLogged = `d.ekey = ANY (ARRAY[r.ekey]) AND d.wkey = r.wkey`
 	inOrder    = ` ORDER BY d.ekey OFFSET 0`
-	// setLeases is for claims: a lease that is lost with the last moments
-	// before a crash of the server is one that ended early, which duplicates a
-	// delivery and loses none. So a claim need not wait for the disk.
+	// setLeases is for claims, which need not wait for the disk: a lease that is
+	// lost in a crash of the server has ended early, which may duplicate a delivery
+	// but never loses one.
 	setLeases = setPlans + `; SET LOCAL synchronous_commit = off`
 )
 
 // maxRetries bounds how often a transaction that lost to another is repeated.
 const maxRetries = 8
 
-// inTx runs fn in a READ COMMITTED transaction, whatever the database's default
-// is: claims and fences rely on seeing what others have just committed. fn runs
-// again when the server chose the transaction as the victim of a deadlock or of
-// a conflict, so it must not keep anything from a run before.
+// inTx runs fn in a READ COMMITTED transaction, whatever the database's default is:
+// claims and fences rely on seeing the latest commits of other processes. fn runs
+// again if the server chose the transaction as the victim of a deadlock or
+// conflict, so it must not keep state from an earlier run.
 func (s *Store) inTx(ctx context.Context, settings string, fn func(tx *sql.Tx) error) error {
 	if err := s.ensure(ctx); err != nil {
 		return err
@@ -135,7 +137,7 @@ func (s *Store) once(ctx context.Context, settings string, fn func(tx *sql.Tx) e
 		if err != nil {
 			return err
 		}
-		defer func() { _ = tx.Rollback() }() // after a commit it does nothing
+		defer func() { _ = tx.Rollback() }() // has no effect after a commit
 		if _, err := tx.ExecContext(ctx, settings); err != nil {
 			return err
 		}
@@ -153,7 +155,8 @@ func retried(ctx context.Context, fn func() error) error {
 		if err == nil || i == maxRetries || !lostToOther(err) || ctx.Err() != nil {
 			return err
 		}
-		// A moment, at random, so that the same two do not meet again.
+		// A short random pause, so that the same two transactions do not meet
+		// again.
 		wait := time.NewTimer(rand.N(time.Duration(i+1) * 5 * time.Millisecond)) //nolint:gosec // a pause, not a secret
 		select {
 		case <-ctx.Done():

@@ -8,33 +8,34 @@ import (
 	"time"
 )
 
-// A sweep finds all there is to claim, whenever it was made due: what a
-// transaction brought that took long to commit, what a process had made ready
-// that died before it claimed it, and what waits when this process starts. It
-// has to step over index entries of deliveries that are done and not yet
-// vacuumed, and a long transaction elsewhere keeps all of those, by the million.
+// A sweep finds all claimable deliveries, whenever they became due: those of a
+// transaction that took long to commit, those made ready by a process that died
+// before it claimed them, and those pending when this process starts. It
+// has to step over index entries of finished deliveries that are not vacuumed yet,
+// and a long transaction elsewhere keeps all of those, by the million.
 //
-// So it is no part of a claim's transaction: it has its own, whose statements
-// end after sweepLimit, or earlier where the server's statement_timeout says so.
-// What fails then is the sweep; claims go on with what is known, and the next
-// sweeps go over the same in parts, as small as it takes (see narrow).
+// So a sweep is not part of a claim's transaction. It has its own, whose statements
+// end after sweepLimit, or earlier if the server's statement_timeout is shorter.
+// Then the sweep fails; claims go on with the webhooks they know, and the next
+// sweeps cover the same ground in parts, as small as needed (see narrow).
 
 const (
-	sweepShare  = 20                     // the part of the time that sweeps may take: one in so many
-	sweepMax    = 10 * time.Second       // and the longest pause between two
-	sweepPause  = 500 * time.Millisecond // the shortest
+	sweepShare  = 20                     // sweeps may take one part in so many of the time
+	sweepMax    = 10 * time.Second       // longest pause between two sweeps
+	sweepPause  = 500 * time.Millisecond // shortest pause
 	sweepHooks  = 20_000                 // webhooks found by one statement
-	sweepBudget = 100 * time.Millisecond // after which it begins with no other webhook
-	sweepLimit  = 250 * time.Millisecond // of one statement
+	sweepBudget = 100 * time.Millisecond // time after which the statement starts with no other webhook
+	sweepLimit  = 250 * time.Millisecond // time limit of one statement
 )
 
-// setSweep is for transactions of a sweep: a shorter time-out of the host's stays.
+// setSweep is for transactions of a sweep; it keeps a shorter timeout of the
+// host's.
 const setSweep = setLeases + `; SELECT set_config('statement_timeout', '250ms', true)
 	WHERE current_setting('statement_timeout')::interval NOT BETWEEN '1ms' AND '250ms'`
 
-// sweepSQL lists the webhooks that have ready deliveries, from one webhook on,
-// with the due time of the first of each: it goes from each directly to the
-// next. The last row says what time it is, and whether that was all.
+// sweepSQL lists the webhooks that have ready deliveries, from one webhook on, with
+// the due time of the first delivery of each. It is a skip scan from webhook to
+// webhook. The last row has the time, and whether the scan reached the end.
 //
 // Parameters: 1 clock, 2 webhook, 3 webhooks at most, 4 microseconds.
 const sweepSQL = `
@@ -52,8 +53,8 @@ UNION ALL
 SELECT (SELECT now FROM n), 0, (SELECT count(*) FROM w) < $3::integer
 	AND clock_timestamp() < statement_timestamp() + $4::bigint * interval '1 microsecond'`
 
-// sweepDue reports whether it is time for a sweep. One that found as much as one
-// may goes on when claims have room.
+// sweepDue reports whether it is time for a sweep. A sweep that stopped at its
+// limit goes on as soon as claims have room.
 func (w *walk) sweepDue(now time.Time, full bool) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -67,8 +68,8 @@ func (w *walk) sweepDue(now time.Time, full bool) bool {
 	return now.Sub(w.swept) >= max(min(pause, sweepMax), sweepPause)
 }
 
-// sweep makes a sweep if it is time for one. It is an addition to claims: when it
-// fails they are made all the same, and fail by themselves where they cannot be.
+// sweep makes a sweep if it is time for one. It does not return errors: claims work
+// without it, and report errors of the database themselves.
 func (c *claim) sweep(ctx context.Context) {
 	w := c.s.walk
 	if !c.s.cfg.PassedClock && !w.sweepDue(time.Now(), w.len() >= c.req.Limit) {
@@ -77,7 +78,7 @@ func (c *claim) sweep(ctx context.Context) {
 	if c.s.cfg.PassedClock {
 		w.sweeping.Lock()
 	} else if !w.sweeping.TryLock() {
-		return // another claim does it
+		return // another claim is sweeping
 	}
 	defer w.sweeping.Unlock()
 	began := time.Now()
@@ -106,15 +107,15 @@ func timedOut(ctx context.Context, err error) bool {
 	return sqlState(err) == "57014" && ctx.Err() == nil
 }
 
-// sweepAll looks at everything at once: what waits, claims, and webhooks.
+// sweepAll looks at everything at once: waiting deliveries, claims and webhooks.
 func (c *claim) sweepAll(ctx context.Context) error {
 	w := c.s.walk
 	w.mu.Lock()
 	from, first := w.sweepFrom, w.swept.IsZero()
 	w.mu.Unlock()
 	if first {
-		// Claims look only at what is new, from the first on, whatever becomes
-		// of this: so the time has to be known.
+		// From their first round on, claims only look at new rows, even if this
+		// sweep fails. For that the database's time must be known.
 		if err := c.readClock(ctx); err != nil {
 			return err
 		}
@@ -153,7 +154,7 @@ func (c *claim) sweepAll(ctx context.Context) error {
 	switch {
 	case !all:
 		w.sweepFrom = last
-	case found >= promoteRows: // there are more, all webhooks were found
+	case found >= promoteRows: // more waiting deliveries, although all webhooks were found
 		w.sweepFrom = math.MaxInt64
 	default:
 		w.sweepFrom = 0
@@ -162,7 +163,7 @@ func (c *claim) sweepAll(ctx context.Context) error {
 	return nil
 }
 
-// readClock asks for the time, and lets claims look from there on.
+// readClock reads the database's time, from which on claims will look.
 func (c *claim) readClock(ctx context.Context) error {
 	var now int64
 	err := c.s.inTx(ctx, setPlans, func(tx *sql.Tx) error {
@@ -179,23 +180,24 @@ func (c *claim) readClock(ctx context.Context) error {
 	return err
 }
 
-// narrow is a sweep in parts: what waits by its due time and claims by theirs,
-// the latest first, as that is where deliveries are; then webhooks, some at a
-// time, and each by the due times of its deliveries where one alone has too much
-// that is done. A part that takes too long is made smaller, and passed over when
-// it cannot be.
+// narrow is a sweep in parts. It looks at waiting deliveries by due time and at
+// claims by the time of their check, the latest first, where most of them are; then
+// at webhooks, several at a time. A webhook with too many finished deliveries is
+// looked at alone, by the due times of its deliveries. A part that takes too long
+// is made smaller, and skipped if it cannot be.
 type narrow struct {
 	now     int64
 	waiting stretch
 	claims  stretch
-	hook    int64   // the webhook after which it goes on
+	hook    int64   // webhook after which it goes on
 	hooks   int     // how many at a time
-	next    int64   // the one that is looked at alone, and
-	alone   stretch // what is left of its due times
+	next    int64   // webhook that is looked at alone
+	alone   stretch // its due times that are left
 }
 
-// stretch is what is left to look at of some times: what lies before end, so much
-// at a time. After some parts that were not too much, it takes twice as much.
+// stretch is a range of times that is looked at in parts from its end: the times
+// below end are left, and each part covers width. After four parts in time the
+// width doubles.
 type stretch struct {
 	end, width int64
 	passed     int
@@ -205,14 +207,14 @@ const (
 	narrowFirst = int64(time.Hour / time.Microsecond)
 	narrowLeast = int64(10 * time.Millisecond / time.Microsecond)
 	narrowHooks = 256
-	narrowShare = 4 // sweepShare while what is left is looked at in parts
+	narrowShare = 4 // sweepShare for a sweep in parts
 )
 
 func newNarrow(now int64) *narrow {
 	return &narrow{now: now, waiting: stretch{end: now, width: narrowFirst}, claims: stretch{end: now, width: narrowFirst}, hooks: narrowHooks}
 }
 
-// next looks at the next part and reports whether there is one left.
+// next looks at the next part and reports whether any part is left.
 func (s *stretch) next(ctx context.Context, look func(from, to int64) (again bool, err error)) bool {
 	from := max(s.end-s.width, 0)
 	again, err := look(from, s.end)
@@ -231,7 +233,7 @@ func (s *stretch) next(ctx context.Context, look func(from, to int64) (again boo
 	return s.end > 0
 }
 
-// step looks at one part, and reports whether there is more.
+// step looks at one part and reports whether there are more.
 func (n *narrow) step(ctx context.Context, c *claim) bool {
 	switch {
 	case n.waiting.end > 0:
@@ -258,14 +260,14 @@ func (n *narrow) step(ctx context.Context, c *claim) bool {
 			}
 			n.alone = stretch{end: n.now, width: narrowFirst}
 		default:
-			return false // the next sweep begins anew
+			return false // the next sweep starts anew
 		}
 	}
 	return true
 }
 
-// look runs a statement about some times, and reports whether the same is to be
-// looked at again, as there may be more.
+// look runs a statement about a range of times, and reports whether the same range
+// must be looked at again, since there may be more rows.
 func (n *narrow) look(ctx context.Context, c *claim, q string, from, to int64) (again bool, err error) {
 	err = c.s.once(ctx, setSweep, func(tx *sql.Tx) error {
 		found, _, err := c.hooks(ctx, tx, q, from, to)
@@ -286,8 +288,8 @@ LEFT JOIN LATERAL (
 	ORDER BY q.due LIMIT 1) x ON true
 ORDER BY w.wkey`
 
-// webhooks looks at due times of the next webhooks, and returns how many there
-// were, and the last.
+// webhooks looks at due times of the next webhooks. It returns the number of
+// webhooks and the last one.
 func (n *narrow) webhooks(ctx context.Context, c *claim, count int, from, to int64) (seen int, last int64, err error) {
 	err = c.s.once(ctx, setSweep, func(tx *sql.Tx) error {
 		seen = 0
@@ -306,8 +308,9 @@ func (n *narrow) webhooks(ctx context.Context, c *claim, count int, from, to int
 	return seen, last, err
 }
 
-// What a part finds that became due long ago is due now: a claim that looked for
-// it where it was would have to step over all that is done from there on.
+// Deliveries found in a part that became due long ago get the current time as due
+// time: claims that looked for them at their old due time would have to step over
+// all deliveries finished since then.
 var (
 	promoteLateSQL = strings.Replace(promoteSQL, "SET waiting = false", "SET waiting = false, due = (SELECT {now})", 1)
 	reapLateSQL    = strings.Replace(reapSQL, "SELECT wkey, min(due) FROM m", `, late AS MATERIALIZED (
@@ -318,8 +321,8 @@ moved AS (
 SELECT wkey, (SELECT now FROM n) FROM m`, 1)
 )
 
-// aloneSQL looks at some due times of one webhook. Where it finds as many as a
-// claim takes, those are claimed as they are.
+// aloneSQL looks at a range of due times of one webhook. If it finds as many
+// deliveries as its limit, it leaves them as they are, to be claimed there.
 //
 // Parameters: 1 clock, 2 webhook; due times: 3 from, 4 to; 5 how many.
 const aloneSQL = `

@@ -12,22 +12,22 @@ import (
 // microsPerHour is the width of a bucket of statistics.
 const microsPerHour = int64(time.Hour / time.Microsecond)
 
-// hookTally is what a batch's results say about one webhook.
+// hookTally sums up a batch's results for one webhook.
 type hookTally struct {
-	triggered, success int64 // start of the latest attempt, and of the latest that succeeded
+	triggered, success int64 // start of the latest attempt, and of the latest successful attempt
 	fails              []int64
 }
 
-// hourTally is what they say about one webhook and hour.
+// hourTally sums them up for one webhook and hour.
 type hourTally struct{ succeeded, failed, duration int64 }
 
-// bucket names an hourTally.
+// bucket is the key of an hourTally.
 type bucket struct{ hook, hour int64 }
 
-// tally brings health, statistics and the counts of claims up to date: one row
-// version per webhook, per webhook and hour, and per claim, in each batch.
-// Rows are locked in the order of their keys, so that batches of several
-// processes do not deadlock, and last, so that they are not held for long.
+// tally updates health, statistics and the counts of claims: one row version per
+// webhook, per webhook and hour, and per claim, in each batch. Rows are locked in
+// the order of their keys, so that batches of several processes do not deadlock,
+// and at the end of the transaction, so that they are not held for long.
 func (b *batch) tally(ctx context.Context, tx *sql.Tx, s *Store) error {
 	hooks := map[int64]*hookTally{}
 	hours := map[bucket]*hourTally{}
@@ -67,14 +67,13 @@ func (b *batch) tally(ctx context.Context, tx *sql.Tx, s *Store) error {
 	return b.writeTally(ctx, tx, s, hooks, hours, tokens)
 }
 
-// tallySQL writes it all in one round trip. A webhook fails since its first
-// failure after its last success: of the batch's own failures the first and
-// the last after the batch's last success are known here, and compared with
-// what is stored.
+// tallySQL writes all tallies in one round trip. A webhook fails since its first
+// failure after its last success. Of the batch's own failures, the parameters have
+// the first and the last after the batch's last success, to be compared with the
+// stored times.
 //
-// Parameters: 1–3 claims: token, count; 4–8 health: webhook, triggered,
-// success, first and last failure; 9–13 hours: webhook, hour, succeeded,
-// failed, duration.
+// Parameters: 1–3 claims: token, count; 4–8 health: webhook, triggered, success,
+// first and last failure; 9–13 hours: webhook, hour, succeeded, failed, duration.
 const tallySQL = `
 WITH claims AS (
 	UPDATE {claims} c SET remaining = remaining - t.n

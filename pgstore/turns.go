@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// turns is the order in which claims serve webhooks: tenants take turns, whatever
-// number of webhooks each has, and so do the webhooks of each tenant. A tenant that
-// had nothing waiting does not wait for all those that have had for a while: every
-// other turn is one of those that are new. What is done with it costs as much as
-// there is asked for, not as there is in it.
+// turns is the order in which claims serve webhooks: tenants take turns, however
+// many webhooks each has, and so do the webhooks of a tenant. Every other turn goes
+// to a tenant that was not served yet, so that it need not wait for all tenants
+// with a backlog. The cost of an operation depends on the number of webhooks asked
+// for, not on the number in turns.
 type turns struct {
-	tenants    map[string]*tenantTurn // that have webhooks here
-	fresh, old queue[*tenantTurn]     // of these, those that were not served yet, and the others
+	tenants    map[string]*tenantTurn // tenants with webhooks in turns
+	fresh, old queue[*tenantTurn]     // of these, the tenants not served yet, and the others
 }
 
 // tenantTurn is a tenant's webhooks in the order of their turns.
@@ -25,7 +25,7 @@ type tenantTurn struct {
 	fresh bool
 }
 
-// push puts a webhook behind its tenant's others. Fresh says whether its first
+// push puts a webhook behind its tenant's others. fresh says whether its first
 // delivery has become due just now.
 func (t *turns) push(tenant string, hook int64, fresh bool) {
 	of := t.tenants[tenant]
@@ -55,14 +55,15 @@ func (t *turns) inTurn(yield func(*tenantTurn) bool) {
 	}
 }
 
-// first returns the webhooks whose turn it is, up to n of those that take does not
-// refuse. Tenants for which pass is true are not asked for.
+// first returns the webhooks whose turn it is: up to n that take accepts. It skips
+// tenants for which pass is true.
 func (t *turns) first(n int, pass func(tenant string) bool, take func(hook int64) bool) (out []int64) {
 	type place struct {
 		of *tenantTurn
 		at int
 	}
-	// next takes the next webhook of a tenant, and reports whether there may be more.
+	// next takes the next webhook of a tenant and reports whether there may be
+	// more.
 	next := func(p *place) bool {
 		for hooks := p.of.hooks.all(); p.at < len(hooks); {
 			h := hooks[p.at]
@@ -101,9 +102,9 @@ func (t *turns) first(n int, pass func(tenant string) bool, take func(hook int64
 	return out
 }
 
-// done takes webhooks out, of which tenants says whose each is, and puts those that
-// are to get another turn back behind the others; their tenants go behind other
-// tenants.
+// done removes the served webhooks, puts those in again back behind the others of
+// their tenant, and moves their tenants behind the other tenants. tenants has the
+// tenant of each webhook.
 func (t *turns) done(tenants map[int64]string, served, again []int64) {
 	type part struct{ served, again []int64 }
 	parts := map[*tenantTurn]*part{}
@@ -155,8 +156,7 @@ func (t *turns) done(tenants map[int64]string, served, again []int64) {
 	}
 }
 
-// queue is a list that is appended to, and from near whose front elements are
-// removed.
+// queue is a list with appends at the end and removals near the front.
 type queue[T any] struct {
 	items []T
 	head  int
@@ -194,15 +194,15 @@ func (q *queue[T]) remove(n int, gone func(T) bool) {
 	q.head = to
 }
 
-// resting are webhooks that are out of the turns for some time, which is measured
-// by the clock that leases are measured by, in microseconds.
+// resting has the webhooks that are out of turns for some time. Times are in
+// microseconds, by the clock that measures leases.
 type resting struct {
 	spans map[int64]span
-	ends  restHeap // of those, and of some that have been changed since
+	ends  restHeap // may also have ends that were changed since
 }
 
-// span is from when to when a webhook rests. A clock that was set back before its
-// beginning ends it.
+// span is the time in which a webhook rests. It ends early if the clock is set back
+// to before its beginning.
 type span struct{ from, until int64 }
 
 func (s span) has(now int64) bool { return s.from-looksBack <= now && now < s.until }
@@ -222,7 +222,7 @@ func (h *restHeap) Pop() any {
 	return x
 }
 
-// rest takes a webhook out of the turns for d from now on; 0 ends that.
+// rest takes a webhook out of turns for d from now on; 0 ends its rest.
 func (w *walk) rest(hook int64, callerNow time.Time, d time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -238,10 +238,11 @@ func (w *walk) rest(hook int64, callerNow time.Time, d time.Duration) {
 	heap.Push(&w.resting.ends, restEnd{end, hook})
 }
 
-// endRest ends the rest of a webhook that was changed: the reason may be gone.
+// endRest ends the rest of a webhook that was changed: the reason for it may be
+// gone.
 func (w *walk) endRest(hook int64) { w.rest(hook, time.Time{}, 0) }
 
-// endRests puts the webhooks back in line whose time has come. Caller holds mu.
+// endRests puts webhooks whose rest is over back into turns. The caller holds mu.
 func (w *walk) endRests(now int64) {
 	for len(w.resting.ends) > 0 {
 		end := w.resting.ends[0]
@@ -251,7 +252,7 @@ func (w *walk) endRests(now int64) {
 		}
 		heap.Pop(&w.resting.ends)
 		if !ok || rests.until != end.at {
-			continue // it was changed since
+			continue // the end was changed since
 		}
 		delete(w.resting.spans, end.hook)
 		if r, ok := w.known[end.hook]; ok && r.out {
@@ -272,7 +273,7 @@ func (w *walk) nextRest() int64 {
 	return w.resting.ends[0].at
 }
 
-// restingHooks returns up to n of those that rest, and whether that is all.
+// restingHooks returns the resting webhooks; all is false if there are more than n.
 func (w *walk) restingHooks(n int) (hooks []int64, all bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -285,11 +286,11 @@ func (w *walk) restingHooks(n int) (hooks []int64, all bool) {
 	return hooks, true
 }
 
-// maxTenantsOf bounds how many webhooks without anything to claim the walk remembers
-// the tenants of.
+// maxTenantsOf bounds how many tenants the walk remembers of webhooks that have no
+// delivery to claim.
 const maxTenantsOf = 100_000
 
-// belongs notes whose webhooks are. A webhook never changes its tenant.
+// belongs records the tenants of webhooks. A webhook never changes its tenant.
 func (w *walk) belongs(tenants map[int64]string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -305,12 +306,12 @@ func (w *walk) belongs(tenants map[int64]string) {
 	}
 }
 
-// freshFor is how long after its first delivery became due a webhook that is found
-// makes its tenant a fresh one. What a sweep finds waits for longer.
+// freshFor is the age of its first due delivery up to which a new webhook makes its
+// tenant a fresh one. Webhooks found by a sweep have usually waited longer.
 const freshFor = int64(time.Second / time.Microsecond)
 
-// lineUp gives the webhooks a place that were found since the last time. Whose they
-// are is looked up where it is not known.
+// lineUp gives the webhooks found since the last call their place in turns. It
+// looks up unknown tenants.
 func (c *claim) lineUp(ctx context.Context, tx *sql.Tx) error {
 	w := c.s.walk
 	var ask []int64
@@ -324,7 +325,7 @@ func (c *claim) lineUp(ctx context.Context, tx *sql.Tx) error {
 	if len(ask) > 0 {
 		tenants := make(map[int64]string, len(ask))
 		for _, h := range ask {
-			tenants[h] = "" // its row was deleted by hand
+			tenants[h] = "" // stays "" if the row was deleted by hand
 		}
 		rows, err := tx.QueryContext(ctx, c.s.sql(`SELECT wkey, tenant FROM {webhooks} WHERE wkey = ANY ($1::bigint[])`), ints(ask))
 		var h int64

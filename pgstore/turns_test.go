@@ -10,7 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// lineUp gives what was found its place. The tenants are known.
+// lineUp gives the webhooks in w.found their place. Their tenants are known.
 func lineUp(t *testing.T, w *walk) {
 	t.Helper()
 	if err := (&claim{s: &Store{walk: w}}).lineUp(t.Context(), nil); err != nil {
@@ -32,31 +32,31 @@ func TestTenantsTakeTurns(t *testing.T) {
 		}
 		return out
 	}
-	want := func(what string, want []int64) {
+	want := func(name string, want []int64) {
 		t.Helper()
 		if d := cmp.Diff(want, turn(len(want))); d != "" {
-			t.Errorf("%s (-want +got):\n%s", what, d)
+			t.Errorf("%s (-want +got):\n%s", name, d)
 		}
 	}
-	want("one of each tenant, then again", []int64{0, 6, 8, 1, 7, 2, 3, 4, 5})
-	// A full claim took one of the first two; they have more.
+	want("one webhook of each tenant, then the others", []int64{0, 6, 8, 1, 7, 2, 3, 4, 5})
+	// A full claim took one delivery of each of the first two, which have more.
 	cands := w.next(3, time.Now(), func(string) bool { return false }, func(int64) int { return 1 })
 	w.served(cands, map[int64]taken{0: {1, 1}, 6: {1, 1}}, true, 10)
-	want("who was served is last, and so is the tenant", []int64{8, 1, 7, 2, 6, 3, 4, 5, 0})
+	want("the served webhook is last, and so is its tenant", []int64{8, 1, 7, 2, 6, 3, 4, 5, 0})
 	pass["wide"] = true
 	want("a tenant passed over", []int64{8, 7, 6})
 	clear(pass)
 	w.rest(1, time.Now(), time.Hour)
 	w.rest(7, time.Now(), time.Hour)
-	want("two that rest", []int64{8, 2, 6, 3, 4, 5, 0})
-	w.add(7, 0) // news of one does not wake it
+	want("two webhooks rest", []int64{8, 2, 6, 3, 4, 5, 0})
+	w.add(7, 0) // a new delivery does not end the rest
 	lineUp(t, w)
-	want("one that rests, and has news", []int64{8, 2, 6, 3, 4, 5, 0})
+	want("a resting webhook has a new delivery", []int64{8, 2, 6, 3, 4, 5, 0})
 	w.rest(7, time.Now(), 0)
-	want("and has rested", []int64{8, 2, 6, 3, 7, 4, 5, 0})
+	want("its rest is over", []int64{8, 2, 6, 3, 7, 4, 5, 0})
 }
 
-// A tenant that is new comes after no more than one that has waited.
+// At most one waiting tenant is served before a new tenant.
 func TestFreshTenantsDoNotWaitForARound(t *testing.T) {
 	var q turns
 	tenants := map[int64]string{}
@@ -68,20 +68,20 @@ func TestFreshTenantsDoNotWaitForARound(t *testing.T) {
 		push(h, h%2 == 0)
 	}
 	all := func(int64) bool { return true }
-	nobody := func(string) bool { return false }
-	first := q.first(1000, nobody, all)
+	noTenant := func(string) bool { return false }
+	first := q.first(1000, noTenant, all)
 	if d := cmp.Diff([]int64{0, 1, 2, 3}, first[:4]); d != "" {
 		t.Errorf("turns (-want +got):\n%s", d)
 	}
-	q.done(tenants, first, first) // all have been served, and have more
+	q.done(tenants, first, first) // all were served and have more
 	push(2000, true)
 	push(2001, true)
-	if d := cmp.Diff([]int64{2000, 0, 2001, 1, 2}, q.first(5, nobody, all)); d != "" {
-		t.Errorf("turns with two that are new (-want +got):\n%s", d)
+	if d := cmp.Diff([]int64{2000, 0, 2001, 1, 2}, q.first(5, noTenant, all)); d != "" {
+		t.Errorf("turns with two new tenants (-want +got):\n%s", d)
 	}
 }
 
-// TestTurnsAgainstModel holds turns to plain lists, whatever comes.
+// TestTurnsAgainstModel compares turns with plain lists, after random calls.
 func TestTurnsAgainstModel(t *testing.T) {
 	for seed := range uint64(50) {
 		r := rand.New(rand.NewPCG(seed, 3))

@@ -5,57 +5,56 @@ import (
 	"time"
 )
 
-// walk is this process's memory of which webhooks have deliveries that are
-// ready, so that a claim looks only where it will find something, and begins
-// there where the last one ended. Everything in it is a hint: the rows decide.
+// walk is this process's memory of the webhooks that have ready deliveries, so that
+// a claim looks only at webhooks where it will find some, and begins where the last
+// claim ended. Everything in it is a hint: the rows decide.
 //
-// A webhook gets into it in three ways: a look at the events published since
-// the last look (its cost is that of what arrived), retries and expired leases
-// that this process made ready, and a sweep: a skip scan over the index of
-// ready deliveries, one probe per webhook. The sweep finds all there is, such
-// as what a transaction brought that took long to commit, but it has to step
-// over index entries of deliveries that are done and not yet vacuumed, and a
-// long transaction elsewhere keeps all of those. So it is made as often as it
-// is cheap: it may take a twentieth of the time. It is no part of a claim (see
-// sweep.go).
+// A webhook gets into it in three ways. A look at the events published since the
+// last look costs as much as there are new events. Retries and expired leases are
+// made ready by this process. A sweep is a skip scan over the index of ready
+// deliveries, with one probe per webhook. The sweep finds all ready deliveries,
+// also those of a transaction that took long to commit, but it has to step over
+// index entries of finished deliveries that are not vacuumed yet, and a long
+// transaction elsewhere keeps all of those. So its frequency depends on its cost:
+// it may take a twentieth of the time. It is not part of a claim (see sweep.go).
 type walk struct {
 	mu    sync.Mutex
 	turns turns           // webhooks with ready deliveries; the next to be served first
-	found []int64         // more of them, which have no place in turns yet, see lineUp
-	known map[int64]ready // all of them
+	found []int64         // more webhooks, which have no place in turns yet; see lineUp
+	known map[int64]ready // both
 
-	tenantOf map[int64]string // of those, and of others
-	resting  resting          // those that are to be passed over for a while
+	tenantOf map[int64]string // of webhooks in known, and of others
+	resting  resting          // webhooks that are passed over for a while
 
-	discover int64     // event key from which the next look at what was published starts; 0: by age
+	discover int64     // event key from which the next look at published events starts; 0: by age
 	rate     float64   // deliveries claimed per second, smoothed
-	counted  time.Time // when that was last brought up to date
+	counted  time.Time // when rate was updated
 
 	swept      time.Time     // end of the last sweep
 	sweepTook  time.Duration // how long it took
-	sweepFrom  int64         // webhook after which it goes on
-	unfinished bool          // it was not all
-	parts      bool          // the next one goes on in parts
-	sweeping   sync.Mutex    // held while one is made; guards narrow
-	narrow     *narrow       // nil: the next one looks at everything at once
+	sweepFrom  int64         // webhook after which the next sweep goes on
+	unfinished bool          // the last sweep did not reach the end
+	parts      bool          // the next sweep goes on in parts
+	sweeping   sync.Mutex    // held during a sweep; guards narrow
+	narrow     *narrow       // nil: the next sweep looks at everything at once
 
 	// By the database's clock, in microseconds.
-	ahead          int64 // how far it is ahead of the caller's
-	waiting, check int64 // when the earliest delivery that waits is due, and the earliest claim to be checked; 0: none
-	promoted       int64 // all that was due by then has been made ready
-	reaped         int64 // all claims to be checked by then have been
+	ahead          int64 // database's clock minus caller's clock
+	waiting, check int64 // when the earliest waiting delivery is due, and when the earliest claim must be checked; 0: never
+	promoted       int64 // deliveries due by then have been made ready
+	reaped         int64 // claims to be checked by then have been checked
 }
 
-// ready is what is known of a webhook in the ring.
+// ready is the state of a webhook in the walk.
 type ready struct {
-	since int64 // the due time below which it has none left to claim
-	news  int   // counts what was heard of it, so that news during a claim is not lost
-	out   bool  // it is neither in turns nor in found, as it rests
+	since int64 // it has no delivery left to claim that is due before
+	news  int   // counts calls of add, so that one during a claim is noticed
+	out   bool  // it rests: it is not in turns and not in found
 }
 
 func newWalk() *walk { return &walk{known: map[int64]ready{}, tenantOf: map[int64]string{}} }
 
-// add puts a webhook into the ring, to be looked at from a due time on.
+// add puts a webhook into the walk, to be looked at from a due time on.
 func (w *walk) add(hook, since int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -73,8 +72,8 @@ type candidate struct {
 	news, cap   int
 }
 
-// next returns the webhooks whose turn it is, at most n. Those with a cap of 0, and
-// those of tenants that are passed over, keep their place.
+// next returns up to n webhooks whose turn it is. Webhooks with a limit of 0, and
+// webhooks of tenants that are passed over, keep their place.
 func (w *walk) next(n int, callerNow time.Time, pass func(tenant string) bool, limit func(hook int64) int) []candidate {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -93,7 +92,7 @@ func (w *walk) next(n int, callerNow time.Time, pass func(tenant string) bool, l
 		}
 		return c > 0
 	})
-	if len(rest) > 0 { // they get their place again when it is over
+	if len(rest) > 0 { // endRests puts them back
 		for _, h := range rest {
 			r := w.known[h]
 			r.out = true
@@ -109,10 +108,10 @@ func (w *walk) next(n int, callerNow time.Time, pass func(tenant string) bool, l
 	return out
 }
 
-// served notes what a claim found. When it was full, the webhooks after the
-// last one that got any were not looked at and stay first in line. What is due
-// before settled will not be joined by anything earlier that is still being
-// committed, so the next look need not go over it again.
+// served records the result of a claim. If the claim was full, the webhooks after
+// the last one that gave deliveries were not looked at and stay first in line.
+// settled is a due time: all deliveries due before it are committed, so the next
+// look at a webhook may start there.
 func (w *walk) served(cands []candidate, got map[int64]taken, full bool, settled int64) {
 	last := len(cands) - 1
 	for full && last >= 0 && got[cands[last].hook].n == 0 {
@@ -146,13 +145,13 @@ func (w *walk) served(cands []candidate, got map[int64]taken, full bool, settled
 	w.turns.done(w.tenantOf, done, again)
 }
 
-// taken is how much of a webhook a claim took.
+// taken is how much a claim took of a webhook.
 type taken struct {
 	n   int
 	due int64 // of the last one
 }
 
-// noteWaiting notes that a delivery waits until due.
+// noteWaiting records that a delivery waits until due.
 func (w *walk) noteWaiting(due int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

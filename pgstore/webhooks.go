@@ -13,21 +13,21 @@ import (
 	"github.com/seed68722ecd/webhook/internal/sqlstore"
 )
 
-// hookColumns are those of a webhook and its health, as scanHook reads them. The
-// rate limit comes as its bits: in the text that lib/pq asks for it would have as
-// many digits as extra_float_digits says.
+// hookColumns are the columns of a webhook and its health, as scanHook reads them.
+// The rate limit is read as its bits: in text format, which lib/pq uses, its digits
+// would depend on extra_float_digits.
 const hookColumns = `w.wkey, w.id, w.tenant, w.name, w.url, w.description, w.events, w.headers, w.secrets, w.active, w.verify_tls,
 	w.timeout, w.max_retries, ('x' || encode(float8send(w.rate_limit), 'hex'))::bit(64)::bigint, w.disabled_reason, w.disabled_at, w.created_at, w.updated_at, w.version, w.deleted_at,
 	coalesce(h.last_triggered, 0), coalesce(h.last_success, 0), coalesce(h.failing_since, 0)`
 
-// secret is how a SecretRecord is written in the column secrets.
+// secret is the JSON form of a SecretRecord in the column secrets.
 type secret struct {
 	Value   string `json:"v"`
 	Created int64  `json:"c"`
 	Expires int64  `json:"e,omitempty"`
 }
 
-// settings encodes what the columns hold as JSON.
+// settings encodes the columns that hold JSON.
 func settings(w *webhook.WebhookRecord) (events, headers, secrets string) {
 	ss := make([]secret, len(w.Secrets))
 	for i, s := range w.Secrets {
@@ -64,7 +64,7 @@ func scanHook(rows *sql.Rows) (k int64, w *webhook.WebhookRecord, deleted bool, 
 	return k, w, gone != 0, nil
 }
 
-// loadHooks reads webhooks by key, with the IDs also of deleted ones.
+// loadHooks reads webhooks by key, and the IDs of deleted webhooks too.
 func (s *Store) loadHooks(ctx context.Context, q querier, keys []int64, into map[int64]*webhook.WebhookRecord, ids map[int64]string) error {
 	rows, err := q.QueryContext(ctx, s.sql(`
 		SELECT `+hookColumns+` FROM {webhooks} w LEFT JOIN {health} h ON h.wkey = w.wkey
@@ -86,10 +86,10 @@ func (s *Store) loadHooks(ctx context.Context, q querier, keys []int64, into map
 	return err
 }
 
-// lockTenantSQL makes those who create webhooks of one tenant follow one another
-// until they have committed, so that each counts what the others made. Nobody else
-// takes this lock: publishing waits for no creator. The number of the table is in
-// it, as the database may hold several sets of tables.
+// lockTenantSQL makes the calls that create webhooks of one tenant follow one
+// another until they have committed, so that each counts the webhooks of the
+// others. No other call takes this lock: publishing does not wait for it. The key
+// includes the table's OID, as the database may hold several sets of tables.
 const lockTenantSQL = `SELECT pg_advisory_xact_lock(hashtextextended($1::text COLLATE "C", '{webhooks}'::regclass::oid::bigint))`
 
 // CreateWebhook implements [webhook.WebhookStore].
@@ -135,7 +135,7 @@ func (s *Store) CreateWebhook(ctx context.Context, w webhook.WebhookRecord, limi
 	return wrap(ctx, "create webhook", err)
 }
 
-// subscribe makes the subscriptions of a webhook what its settings say.
+// subscribe sets the subscriptions of a webhook to its settings.
 func (s *Store) subscribe(ctx context.Context, tx *sql.Tx, k int64, w *webhook.WebhookRecord) error {
 	if _, err := tx.ExecContext(ctx, s.sql(`DELETE FROM {subscriptions} WHERE wkey = $1::bigint`), k); err != nil || !w.Active {
 		return err
@@ -238,12 +238,12 @@ func (s *Store) UpdateWebhook(ctx context.Context, w webhook.WebhookRecord) erro
 	return wrap(ctx, "update webhook", err)
 }
 
-// emptied is what becomes of the row of a webhook that is deleted.
+// emptied clears the columns of a webhook that is deleted.
 const emptied = `name = '', url = '', description = '', events = '[]', headers = '{}', secrets = '[]', active = false,
 	disabled_reason = '', deleted_at = (extract(epoch FROM clock_timestamp()) * 1000000)::bigint`
 
-// DeleteWebhook implements [webhook.WebhookStore]. The row stays, emptied of
-// settings and secrets, until Prune finds that no delivery refers to it.
+// DeleteWebhook implements [webhook.WebhookStore]. The row stays, without settings
+// and secrets, until Prune finds that no delivery refers to it.
 func (s *Store) DeleteWebhook(ctx context.Context, tenant, id string) error {
 	err := s.inTx(ctx, setPlans, func(tx *sql.Tx) error {
 		_, k, err := s.getHook(ctx, tx, tenant, id, "FOR UPDATE OF w")
@@ -260,14 +260,14 @@ func (s *Store) DeleteWebhook(ctx context.Context, tenant, id string) error {
 	return wrap(ctx, "delete webhook", err)
 }
 
-// hookKeys remembers the keys of webhooks by ID. A key never changes, and an
-// entry that has become stale does no harm: its webhook has been deleted.
+// hookKeys remembers the keys of webhooks by ID. A key never changes, and a stale
+// entry does no harm: its webhook has been deleted.
 type hookKeys struct {
 	mu sync.Mutex
 	m  map[string]int64
 }
 
-// maxHookKeys bounds the map; when it is full it starts anew.
+// maxHookKeys bounds the map, which is cleared when it is full.
 const maxHookKeys = 100_000
 
 func newHookKeys() *hookKeys { return &hookKeys{m: map[string]int64{}} }
