@@ -1,6 +1,6 @@
 // Package verify checks webhook deliveries on the receiver's side: that a
 // request was signed with the secret you were shown, that it was signed just
-// now, and that its body is the one that was signed.
+// now, and that its body has not changed since.
 //
 // [Middleware] wraps an http.Handler and [Request] checks one *http.Request.
 // [Verify] takes a body and headers, for every framework that has its own
@@ -16,8 +16,8 @@
 //
 // When a function of this package returns a Delivery without an error, then
 //
-//   - the body is byte for byte what a holder of the secret (or of the private
-//     key) signed, and is at most [Config.MaxBody] bytes long;
+//   - the body is byte for byte as a holder of the secret (or of the private
+//     key) signed it, and is at most [Config.MaxBody] bytes long;
 //   - ID and SentAt were signed along with it, and SentAt lies within
 //     [Config.Tolerance] of this machine's clock, on either side, unless
 //     Scheme is [SchemePlain];
@@ -33,16 +33,16 @@
 // # What is not
 //
 // Delivery is at least once and unordered. The same delivery can arrive twice,
-// because the sender never saw your answer; set [Config.Seen] or deduplicate
-// on [Delivery.DedupKey]. Within the tolerance a captured request can also be
-// sent again by someone else, and deduplication is what stops that.
+// because the sender never saw your answer; set [Config.Seen] or deduplicate on
+// [Delivery.DedupKey]. Within the tolerance a captured request can also be sent
+// again by an attacker; deduplication stops that.
 //
-// The plain X-Webhook-Signature header covers the body and nothing else. It
-// carries no time, so a captured request with its plain signature verifies for
-// ever, and no ID, so its copies cannot be told from new deliveries. It exists
-// for receivers of a few lines in any language. This package ignores it unless
-// [Config.AllowPlain] is set, and also then whenever the standard header is
-// there: a wrong webhook-signature is never rescued by a right plain one.
+// The plain X-Webhook-Signature header covers only the body. It carries no
+// time, so a captured request with its plain signature verifies for ever, and
+// no ID, so its copies cannot be told from new deliveries. It exists for
+// receivers that are a few lines in any language. This package ignores it
+// unless [Config.AllowPlain] is set, and also then whenever the standard header
+// is there: a wrong webhook-signature is never rescued by a right plain one.
 //
 // How long a body may take to arrive is for the server to limit: set
 // http.Server's ReadTimeout. This package bounds bytes, not time.

@@ -5,12 +5,12 @@ import (
 	"net/http"
 )
 
-// The errors of this package. Each is wrapped with the detail of the case at
-// hand, so test for them with errors.Is. [StatusCode] gives the HTTP status
-// that each stands for.
+// The errors of this package. They are returned wrapped with the details of the
+// request, so test for them with errors.Is. [StatusCode] maps each to an HTTP
+// status.
 var (
-	// ErrNoSecret means that no secret was given, or that one of them is
-	// empty. Look for an environment variable that is not set.
+	// ErrNoSecret means that no secret was given, or that a secret is empty.
+	// Look for an environment variable that is not set.
 	ErrNoSecret = errors.New("verify: no secret")
 
 	// ErrSecret means that a secret or public key can never verify anything:
@@ -21,25 +21,26 @@ var (
 	ErrConfig = errors.New("verify: invalid configuration")
 
 	// ErrMethod means that the request is not a POST. Deliveries always are;
-	// this is somebody looking at the URL, or a health check.
+	// other methods come from a browser that opens the URL, or from a health
+	// check.
 	ErrMethod = errors.New("verify: method is not POST")
 
 	// ErrContentEncoding means that the body is compressed. Deliveries never
-	// are; look for a proxy that does it, since the signature covers the bytes
-	// before compression.
+	// are. Look for a proxy that compresses requests: the signature covers the
+	// bytes before compression.
 	ErrContentEncoding = errors.New("verify: compressed body")
 
 	// ErrBodyRead means that the body could not be read to its end: the sender
-	// went away, a deadline passed, or something in front of this package has
+	// went away, a deadline passed, or a handler in front of this package has
 	// read the body already. The sender will try again.
 	ErrBodyRead = errors.New("verify: body could not be read")
 
 	// ErrBodyTooLarge means that the body is longer than Config.MaxBody. Raise
-	// it if your sender's events are that large.
+	// the limit if your sender's events are that large.
 	ErrBodyTooLarge = errors.New("verify: body too large")
 
-	// ErrNoSignature means that the request carries no signature at all. It
-	// does not come from the sender, or a proxy strips the headers.
+	// ErrNoSignature means that the request carries no signature. It does not
+	// come from the sender, or a proxy strips the headers.
 	ErrNoSignature = errors.New("verify: no signature")
 
 	// ErrPlainOnly means that the request carries only the plain
@@ -58,13 +59,13 @@ var (
 	ErrSignatureFormat = errors.New("verify: malformed signature header")
 
 	// ErrHeaderRepeated means that a header that belongs to the signature is
-	// there more than once, so that nobody can say which one counts. Look for
+	// there more than once, so that it is unclear which value counts. Look for
 	// a proxy that adds or copies headers.
 	ErrHeaderRepeated = errors.New("verify: repeated header")
 
 	// ErrSignatureMismatch means that the signature is well-formed and wrong.
-	// Compare the secret with the one of this webhook, and make sure that the
-	// body reaches this package as it was sent, not parsed and encoded again.
+	// Compare the secret with this webhook's, and make sure that the body
+	// reaches this package as it was sent, not parsed and encoded again.
 	ErrSignatureMismatch = errors.New("verify: signature does not match")
 
 	// ErrNoID means that webhook-signature is there without webhook-id.
@@ -85,8 +86,8 @@ var (
 	ErrTimestampFormat = errors.New("verify: malformed webhook-timestamp header")
 
 	// ErrTooOld means that the signature is right but was made longer ago than
-	// Config.Tolerance. Either this machine's clock is ahead, or the request
-	// is a copy of an old one. A sender signs every attempt anew.
+	// Config.Tolerance. Either this machine's clock is ahead, or the request is
+	// a copy of an old request. A sender signs every attempt anew.
 	ErrTooOld = errors.New("verify: delivery is too old")
 
 	// ErrTooNew means that the signature is right but its time lies further in
@@ -94,13 +95,15 @@ var (
 	// sender's is ahead.
 	ErrTooNew = errors.New("verify: delivery is from the future")
 
-	// ErrPayload means that the signature is right and the body is not what
-	// this package expects: not JSON, or without its event, timestamp, webhook
-	// and data. For another sender's bodies, set Config.AnyBody.
+	// ErrPayload means that the signature is right but the body has another
+	// form than this package expects: it is not JSON, or lacks event,
+	// timestamp, webhook or data. For another sender's bodies, set
+	// Config.AnyBody.
 	ErrPayload = errors.New("verify: unexpected body")
 
 	// ErrEventHeader means that X-Webhook-Event, which is not signed, names
-	// another event type than the signed body. Something changed it on the way.
+	// another event type than the signed body. The header was changed on the
+	// way.
 	ErrEventHeader = errors.New("verify: X-Webhook-Event contradicts the body")
 
 	// ErrDuplicate means that this delivery was handled before. Answer with
@@ -109,22 +112,23 @@ var (
 	ErrDuplicate = errors.New("verify: delivery was handled before")
 
 	// ErrInProgress means that another request is handling this delivery right
-	// now. Answer with a failure: the other one may still fail, and then the
-	// sender's next attempt must reach the handler. Seen implementations
+	// now. Answer with a failure: the other request may still fail, and then
+	// the sender's next attempt must reach the handler. Seen implementations
 	// return it from Claim.
 	ErrInProgress = errors.New("verify: delivery is being handled")
 
-	// ErrSeen means that the Seen store failed. Before the handler ran, the
-	// delivery was refused and will be sent again; after it, the delivery may
-	// be handled a second time. The wrapped error says why.
+	// ErrSeen means that the Seen store failed. If it failed before the handler
+	// ran, the delivery was refused and will be sent again; if it failed
+	// afterwards, the delivery may be handled a second time. The wrapped error
+	// says why.
 	ErrSeen = errors.New("verify: deduplication failed")
 
-	// ErrSeenFull means that a MemorySeen has no room left, because as many
-	// deliveries as it can hold are being handled at this moment.
+	// ErrSeenFull means that a MemorySeen has no room left: as many deliveries
+	// as it can hold are being handled at this moment.
 	ErrSeenFull = errors.New("verify: too many deliveries in progress")
 )
 
-// statuses is in the order of the checks.
+// statuses is searched in order: the first match wins.
 var statuses = []struct {
 	err  error
 	code int
@@ -154,12 +158,12 @@ var statuses = []struct {
 }
 
 // StatusCode returns the HTTP status to answer err with, as the middleware
-// does: 401 where the signature is missing, wrong or out of time, 400 where
-// something is malformed or could not be read, 413, 415 and 405 for what their
-// names say, 409 for ErrInProgress, 503 for ErrSeen and ErrSeenFull, 200 for
-// nil and for ErrDuplicate, and 500 for everything else, such as a receiver
-// without a secret. Give the client no more than the status: the text of err
-// is for your own log.
+// does: 401 where the signature is missing, wrong or out of time; 400 where a
+// header or the body is malformed or could not be read; 413 for
+// ErrBodyTooLarge, 415 for ErrContentEncoding and 405 for ErrMethod; 409 for
+// ErrInProgress; 503 for ErrSeen and ErrSeenFull; 200 for nil and for
+// ErrDuplicate; and 500 for every other error, such as ErrNoSecret. Give the
+// client no more than the status: the text of err is for your own log.
 func StatusCode(err error) int {
 	if err == nil {
 		return http.StatusOK

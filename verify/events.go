@@ -17,8 +17,7 @@ const (
 	TypeUserMessage = "user.message"
 )
 
-// AgentAction is the data of an "agent.action" event: an agent did something
-// in a room.
+// AgentAction is the data of an "agent.action" event: an agent acted in a room.
 type AgentAction struct {
 	Agent Ref `json:"agent"`
 	// Room is the room's public ID, a hash.
@@ -45,7 +44,7 @@ type AgentMessage struct {
 type UserMessage struct {
 	Agent Ref `json:"agent"`
 	User  Ref `json:"user"`
-	// Room is the room; its ID is the public one, a hash.
+	// Room is the room; its ID is the public ID, a hash.
 	Room Ref `json:"room"`
 	// Content is the message's text, not escaped for any output.
 	Content string `json:"content"`

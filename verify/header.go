@@ -34,12 +34,12 @@ const (
 	maxTimestampDigits = 12
 )
 
-// claim is what the headers say before anything was verified.
+// claim holds the contents of the headers, not yet verified.
 type claim struct {
 	plain    []byte   // the plain digest; nil where webhook-signature is there
-	v1, v1a  [][]byte // decoded signatures of versions that there are keys for
+	v1, v1a  [][]byte // decoded signatures, only of versions that the Verifier has keys for
 	id       string
-	stamp    string // webhook-timestamp as sent, since that text is signed
+	stamp    string // webhook-timestamp as sent: the signature covers this text
 	sentAt   time.Time
 	attempt  int
 	events   []string // X-Webhook-Event
@@ -58,7 +58,7 @@ func values(h map[string][]string, canonical string) []string {
 	return all
 }
 
-// single returns the one value of a header that must not be repeated.
+// single returns the value of a header that must not be repeated.
 func single(h map[string][]string, canonical string) (value string, present bool, err error) {
 	switch vs := values(h, canonical); len(vs) {
 	case 0:
@@ -70,7 +70,7 @@ func single(h map[string][]string, canonical string) (value string, present bool
 	}
 }
 
-// parseHeader turns the headers into a claim that is well-formed.
+// parseHeader parses the headers into a claim, or says how they are malformed.
 func (v *Verifier) parseHeader(h map[string][]string) (claim, error) {
 	var c claim
 	if v == nil || len(v.v1Keys) == 0 && len(v.publicKeys) == 0 {
@@ -89,7 +89,8 @@ func (v *Verifier) parseHeader(h map[string][]string) (claim, error) {
 		return c, err
 	}
 	c.events = values(h, headerEvent)
-	// Not signed and for information only: what is not a number is no attempt.
+	// The header is not signed and only informs, so a value that is not a
+	// number leaves the attempt at 0.
 	if s, _, err := single(h, headerAttempt); err == nil {
 		if n, err := strconv.ParseUint(s, 10, 31); err == nil {
 			c.attempt = int(n)
@@ -108,17 +109,16 @@ func (v *Verifier) parsePlain(c *claim, h map[string][]string) error {
 	case !v.cfg.AllowPlain:
 		return fmt.Errorf("%w: set Config.AllowPlain to accept it without a time", ErrPlainOnly)
 	}
-	// The right length of another alphabet is caught by hex.DecodeString,
-	// which takes either case and nothing else.
+	// hex.DecodeString refuses every character but hex digits of either case.
 	if len(sig) != hex.EncodedLen(sha256.Size) {
-		return fmt.Errorf("%w: %s is %d bytes long, want %d hex digits and nothing else", ErrSignatureFormat, headerPlain, len(sig), hex.EncodedLen(sha256.Size))
+		return fmt.Errorf("%w: %s is %d bytes long, want exactly %d hex digits", ErrSignatureFormat, headerPlain, len(sig), hex.EncodedLen(sha256.Size))
 	}
 	c.plain, err = hex.DecodeString(sig)
 	if err != nil {
 		return fmt.Errorf("%w: %s has characters that are not hex digits", ErrSignatureFormat, headerPlain)
 	}
-	// The ID is not covered by this signature. It is passed on where it is an
-	// identifier, for logs and deduplication of honest retries.
+	// The plain signature does not cover the ID. A well-formed ID is passed on
+	// for logs and for deduplication of the sender's own retries.
 	if id, present, err := single(h, headerID); err != nil {
 		return err
 	} else if present {
@@ -136,7 +136,7 @@ func (v *Verifier) parseStandard(c *claim, h map[string][]string, sigs string) e
 		return err
 	}
 	if !present {
-		return fmt.Errorf("%w: it is part of what webhook-signature signs", ErrNoID)
+		return fmt.Errorf("%w: webhook-signature covers it", ErrNoID)
 	}
 	if err := checkID(id); err != nil {
 		return err
@@ -146,7 +146,7 @@ func (v *Verifier) parseStandard(c *claim, h map[string][]string, sigs string) e
 		return err
 	}
 	if !present {
-		return fmt.Errorf("%w: it is part of what webhook-signature signs", ErrNoTimestamp)
+		return fmt.Errorf("%w: webhook-signature covers it", ErrNoTimestamp)
 	}
 	sec, err := parseUnix(stamp)
 	if err != nil {
@@ -156,9 +156,9 @@ func (v *Verifier) parseStandard(c *claim, h map[string][]string, sigs string) e
 	return v.parseSignatures(c, sigs)
 }
 
-// parseSignatures reads the space-separated "version,base64" entries. What is
-// of a version without a key is skipped unread; what is to be compared has to
-// be well-formed.
+// parseSignatures reads the space-separated "version,base64" entries. An entry
+// of a version without a key is skipped unread; every other entry has to be
+// well-formed.
 func (v *Verifier) parseSignatures(c *claim, list string) error {
 	if list == "" {
 		return fmt.Errorf("%w: webhook-signature is empty", ErrSignatureFormat)
@@ -196,10 +196,10 @@ func (v *Verifier) parseSignatures(c *claim, list string) error {
 	return nil
 }
 
-// decodeSignature accepts one spelling only for each signature.
+// decodeSignature accepts only one spelling of each signature.
 func decodeSignature(s string, size int) ([]byte, bool) {
-	// With the exact length there is no room for the line breaks that
-	// encoding/base64 would skip.
+	// The exact length leaves no room for line breaks, which encoding/base64
+	// would skip.
 	if len(s) != base64.StdEncoding.EncodedLen(size) {
 		return nil, false
 	}
@@ -207,8 +207,9 @@ func decodeSignature(s string, size int) ([]byte, bool) {
 	return b, err == nil && len(b) == size
 }
 
-// checkID keeps out what would make the signed text, which is joined with
-// dots, readable in two ways, and what would harm a log or a database key.
+// checkID refuses dots, because the signed text is joined with dots and could
+// otherwise be read in two ways, and characters that would harm a log or a
+// database key.
 func checkID(id string) error {
 	if id == "" || len(id) > maxID {
 		return fmt.Errorf("%w: %d bytes long, want 1 to %d", ErrIDFormat, len(id), maxID)
@@ -221,8 +222,8 @@ func checkID(id string) error {
 	return nil
 }
 
-// parseUnix reads decimal digits and nothing else: no sign, no space, no
-// leading zero, so that every time has one spelling.
+// parseUnix reads decimal digits only, without sign, space or leading zero, so
+// that every time has one spelling.
 func parseUnix(s string) (int64, error) {
 	if s == "" || len(s) > maxTimestampDigits || s[0] == '0' && s != "0" {
 		return 0, fmt.Errorf("%w: %.32q, want unix seconds without leading zeros", ErrTimestampFormat, s)

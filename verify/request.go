@@ -9,21 +9,23 @@ import (
 	"strings"
 )
 
-// firstRead is how much memory a body gets before any of it has arrived: a
-// client that only announces a large body does not make us allocate it.
+// firstRead is how much memory a body gets before any of it has arrived, so
+// that a client cannot make the receiver allocate memory by announcing a large
+// body.
 const firstRead = 32 << 10
 
-// Request reads and checks a delivery, up to Config.MaxBody bytes of it. After
-// it, r.Body can be read again from the start and gives the same bytes, and
-// r.ContentLength is their number; that holds as well when the body was read in
+// Request reads and checks a delivery of up to Config.MaxBody bytes. Afterwards
+// r.Body can be read again from the start and gives the same bytes, and
+// r.ContentLength is their number. That is also so when the body was read in
 // full but the check failed, so that another Verifier can try. Closing r.Body
 // closes the original body.
 //
 // It returns the errors of [Verifier.Verify], and ErrContentEncoding and
-// ErrBodyRead; [StatusCode] turns them into an answer. What the headers alone
-// can decide is decided before the body is read. It does not look at the method, nor at Config.Seen: see [Middleware]
-// and [Delivery.DedupKey]. It blocks as long as the body takes to arrive, so
-// set http.Server's ReadTimeout.
+// ErrBodyRead; [StatusCode] turns them into an answer. A request with missing
+// or malformed headers is refused before its body is read. Request does not
+// check the method and does not use Config.Seen: see [Middleware] and
+// [Delivery.DedupKey]. It blocks until the body has arrived, so set
+// http.Server's ReadTimeout.
 func (v *Verifier) Request(r *http.Request) (*Delivery, error) {
 	if r == nil {
 		return nil, fmt.Errorf("%w: there is no request", ErrBodyRead)
@@ -43,10 +45,10 @@ func (v *Verifier) Request(r *http.Request) (*Delivery, error) {
 }
 
 // Request reads and checks a delivery with the zero [Config]: it accepts the
-// Standard Webhooks signature, at most 5 minutes old, over a body of at most
-// 1 MiB in this library's form, and leaves r.Body readable from the start.
-// Give several secrets while a rotation lasts. It returns ErrNoSecret and
-// ErrSecret as [New] does, and otherwise what [Verifier.Request] returns.
+// Standard Webhooks signature, at most 5 minutes old, over a body of at most 1
+// MiB in this library's form, and leaves r.Body readable from the start. During
+// a rotation give both secrets. Request returns the errors of
+// [Verifier.Request], and ErrNoSecret and ErrSecret as [New] does.
 func Request(r *http.Request, secrets ...string) (*Delivery, error) {
 	v, err := New(Config{}, secrets...)
 	if err != nil {
@@ -64,8 +66,8 @@ func checkEncoding(h http.Header) error {
 	return nil
 }
 
-// readBody reads the whole body and puts a copy that can be read again in its
-// place.
+// readBody reads the whole body and sets r.Body to a copy that can be read
+// again.
 func readBody(r *http.Request, limit int64) ([]byte, error) {
 	if r.ContentLength > limit {
 		return nil, fmt.Errorf("%w: %d bytes announced, limit %d (Config.MaxBody)", ErrBodyTooLarge, r.ContentLength, limit)
@@ -76,7 +78,8 @@ func readBody(r *http.Request, limit int64) ([]byte, error) {
 	}
 	var buf bytes.Buffer
 	if n := r.ContentLength; n > 0 {
-		// ReadFrom wants some room to see the end of the body in.
+		// ReadFrom needs bytes.MinRead of free space to notice the end of the
+		// body.
 		buf.Grow(int(min(n, firstRead)) + bytes.MinRead)
 	}
 	n, err := buf.ReadFrom(io.LimitReader(original, limit+1))
@@ -90,7 +93,7 @@ func readBody(r *http.Request, limit int64) ([]byte, error) {
 		return nil, fmt.Errorf("%w: more than %d bytes (Config.MaxBody)", ErrBodyTooLarge, limit)
 	}
 	if r.ContentLength > 0 && n != r.ContentLength {
-		return nil, fmt.Errorf("%w: %d bytes, of %d announced: was the body read before it got here?", ErrBodyRead, n, r.ContentLength)
+		return nil, fmt.Errorf("%w: %d bytes, of %d announced: was the body read by another handler?", ErrBodyRead, n, r.ContentLength)
 	}
 	body := buf.Bytes()
 	r.Body = &replayBody{Reader: bytes.NewReader(body), original: original}
@@ -99,8 +102,8 @@ func readBody(r *http.Request, limit int64) ([]byte, error) {
 	return body, nil
 }
 
-// replayBody gives bytes that were read already, and closes what they were
-// read from.
+// replayBody reads from bytes that are already in memory. Close closes the
+// original body.
 type replayBody struct {
 	*bytes.Reader
 	original io.Closer

@@ -8,43 +8,42 @@ import (
 	"time"
 )
 
-// Seen remembers which deliveries were handled, so that the second copy of one
-// does not reach the handler. [MemorySeen] is one for a single process. Write
-// one over a database or cache that your processes share to deduplicate among
-// them.
+// Seen remembers which deliveries were handled, so that a second copy does not
+// reach the handler. [MemorySeen] serves a single process. To deduplicate
+// across processes, implement Seen over a database or cache that they share.
 //
-// Marking a delivery when it arrives would lose it whenever the handler fails:
-// the sender's next attempt would look like a duplicate. So a key is claimed
-// before the handler runs, and Done or Forget ends the claim after it. A
-// process that dies in between never ends its claim: a store that outlives the
-// process must let claims expire, after longer than any handler runs. What was
-// then done twice is for the handler to bear, as with any delivery at least
-// once.
+// If a delivery were marked when it arrives, it would be lost whenever the
+// handler fails: the sender's next attempt would look like a duplicate. So the
+// middleware claims a key before the handler runs, and ends the claim with Done
+// or Forget afterwards. A process that dies in between never ends its claim: a
+// store that outlives the process must let claims expire, after longer than any
+// handler runs. The handler may then run twice for that delivery, as always
+// with delivery at least once.
 //
-// Keys are those of [Delivery.DedupKey], up to a few hundred bytes of text.
+// Keys come from [Delivery.DedupKey] and are up to a few hundred bytes of text.
 // Two handlers that share a store must not share keys. Remember a finished key
-// for longer than the sender retries, such as [DefaultSeenTTL]; a
-// resend by hand within that time counts as a duplicate.
+// for longer than the sender retries, such as [DefaultSeenTTL]; a manual resend
+// within that time counts as a duplicate.
 //
-// All methods are called concurrently, for the same key too.
+// All methods are called concurrently, also for the same key.
 type Seen interface {
 	// Claim atomically takes key for the caller. It returns nil when the key
 	// was free and is now the caller's, ErrDuplicate when Done was called for
-	// it before, and ErrInProgress while another caller has it. Any other error
-	// says that the store failed; the delivery is then refused and sent again.
-	// ctx is the request's.
+	// the key before, and ErrInProgress while another caller holds it. Any
+	// other error means that the store failed; the delivery is then refused and
+	// sent again. ctx is the request's context.
 	Claim(ctx context.Context, key string) error
 
 	// Done ends the caller's claim and makes later claims return ErrDuplicate.
 	// It is called when the handler has answered with 2xx before the request's
-	// context ended. For a key that nobody has claimed (its claim has expired)
-	// it does the same.
+	// context ended. It does so too for a key without a claim, whose claim has
+	// expired.
 	Done(ctx context.Context, key string) error
 
 	// Forget ends the caller's claim and makes the key free again. It is called
 	// when the handler has failed or panicked, and when the request's context
-	// ended first. For a key that nobody has claimed it does nothing, and it
-	// never makes a key that is done free.
+	// ended first. It has no effect on a key without a claim, and never frees a
+	// key that is done.
 	Forget(ctx context.Context, key string) error
 }
 
@@ -53,22 +52,22 @@ const (
 	DefaultSeenMax = 100_000
 
 	// DefaultSeenTTL is how long a MemorySeen remembers a handled delivery by
-	// default: no shorter than the sender's longest schedule of retries, which is
-	// a day and a half, or three days for a receiver that asks for time with every
-	// answer (Retry-After), unless the sender's host has set another.
+	// default: as long as the sender's longest schedule of retries at its
+	// default settings. That is a day and a half, or three days for a receiver
+	// that asks for a later retry with every answer (Retry-After).
 	DefaultSeenTTL = 72 * time.Hour
 )
 
 // MemorySeen is a [Seen] in the memory of one process, bounded in number and
-// time. What it knows is gone after a restart. It is safe for concurrent use,
-// starts no goroutine and never blocks. The zero MemorySeen is one with the
-// defaults of [NewMemorySeen].
+// time. Its keys are lost when the process ends. It is safe for concurrent use,
+// starts no goroutine and never blocks. The zero MemorySeen has the defaults of
+// [NewMemorySeen].
 type MemorySeen struct {
 	max int           // zero means DefaultSeenMax
 	ttl time.Duration // zero means DefaultSeenTTL
 
 	mu   sync.Mutex
-	keys map[string]*list.Element // nil while claimed, an element of done after
+	keys map[string]*list.Element // nil while claimed, an element of done afterwards
 	done list.List                // of doneKey, oldest first
 }
 
@@ -77,10 +76,10 @@ type doneKey struct {
 	until time.Time
 }
 
-// NewMemorySeen returns a MemorySeen for at most maxKeys keys, of about 200 bytes
-// each, which remembers a handled one for ttl. Zero or less means
-// [DefaultSeenMax] and [DefaultSeenTTL]. When it is full, the key that was
-// done longest ago makes room, and its next copy is handled again.
+// NewMemorySeen returns a MemorySeen for at most maxKeys keys, of about 200
+// bytes each, which remembers a handled key for ttl. Zero or less means
+// [DefaultSeenMax] or [DefaultSeenTTL]. When it is full, it drops the key that
+// was done longest ago; the next copy of that delivery is then handled again.
 func NewMemorySeen(maxKeys int, ttl time.Duration) *MemorySeen {
 	s := &MemorySeen{}
 	if maxKeys > 0 {
@@ -92,8 +91,8 @@ func NewMemorySeen(maxKeys int, ttl time.Duration) *MemorySeen {
 	return s
 }
 
-// Claim implements [Seen]. It returns ErrSeenFull when as many keys as there
-// is room for are claimed and not yet done.
+// Claim implements [Seen]. It returns ErrSeenFull when all the room is taken by
+// keys that are claimed and not yet done.
 func (s *MemorySeen) Claim(_ context.Context, key string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -111,8 +110,8 @@ func (s *MemorySeen) Claim(_ context.Context, key string) error {
 	return nil
 }
 
-// Done implements [Seen]. It returns ErrSeenFull where Claim would, and only
-// for a key that was not claimed.
+// Done implements [Seen]. It returns ErrSeenFull as Claim does, but only for a
+// key that is not claimed.
 func (s *MemorySeen) Done(_ context.Context, key string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -147,8 +146,8 @@ func (s *MemorySeen) Len() int {
 	return len(s.keys)
 }
 
-// expire drops what was done too long ago. The list is in the order of time,
-// so it looks at no more than it drops, and one.
+// expire drops the keys whose ttl has passed. The list is in the order of time,
+// so expire looks at the keys that it drops and one more.
 func (s *MemorySeen) expire(now time.Time) {
 	for e := s.done.Front(); e != nil; e = s.done.Front() {
 		d := e.Value.(doneKey)
@@ -160,9 +159,9 @@ func (s *MemorySeen) expire(now time.Time) {
 	}
 }
 
-// makeRoom sees to it that one more key fits, if need be by dropping the one
-// that was done longest ago. Claimed keys are never dropped: their handlers are
-// running. It reports whether there is room.
+// makeRoom makes room for another key, if need be by dropping the key that was
+// done longest ago, and reports whether there is room. It never drops a claimed
+// key, whose handler is running.
 func (s *MemorySeen) makeRoom() bool {
 	if s.keys == nil {
 		s.keys = make(map[string]*list.Element)

@@ -19,9 +19,9 @@ const (
 	SchemePlain Scheme = "plain"
 )
 
-// checkSignature returns the scheme that verified body. Every key is tried
-// with every signature: when it returns depends on how many there are and not
-// on which one matched.
+// checkSignature returns the scheme that verified body. It tries every key with
+// every signature, so that the time it takes depends on how many there are and
+// not on which pair matches.
 func (v *Verifier) checkSignature(c claim, body []byte) (Scheme, error) {
 	if c.plain != nil {
 		return v.checkPlain(c.plain, body)

@@ -30,19 +30,19 @@ const (
 // publicKeyPrefix starts a public key of Standard Webhooks.
 const publicKeyPrefix = "whpk_"
 
-// Config is everything about a [Verifier] that has a default. The zero Config
-// works.
+// Config holds the settings of a [Verifier]. Every field has a default, so the
+// zero Config works.
 type Config struct {
-	// Tolerance is how far webhook-timestamp may lie from this machine's
-	// clock, in both directions, both ends included. Zero means
-	// DefaultTolerance; a negative value is refused by New. The sender signs
-	// every attempt anew, so it has to cover clock skew and transit only and
-	// not the time over which a delivery is retried. It has no bearing on the
-	// plain signature, which has no time.
+	// Tolerance is how far webhook-timestamp may lie from this machine's clock,
+	// in both directions, both ends included. Zero means DefaultTolerance; New
+	// refuses a negative value. The sender signs every attempt anew, so
+	// Tolerance has to cover clock skew and transit only, not the time over
+	// which a delivery is retried. It does not apply to the plain signature,
+	// which carries no time.
 	Tolerance time.Duration
 
 	// MaxBody is the longest body in bytes that is accepted. Zero means
-	// DefaultMaxBody; a negative value and one above 1 GiB are refused by New.
+	// DefaultMaxBody. New refuses a negative value and a value above 1 GiB.
 	MaxBody int64
 
 	// AllowPlain accepts a request that carries the plain X-Webhook-Signature
@@ -58,26 +58,25 @@ type Config struct {
 	AnyBody bool
 
 	// PublicKeys are Ed25519 keys, each "whpk_" and standard base64 of 32
-	// bytes, for webhook-signature entries of version v1a. Any one of them
-	// that matches is enough, and so is any secret. Empty means that v1a
-	// entries are ignored.
+	// bytes, for webhook-signature entries of version v1a. One matching key or
+	// secret is enough. Empty means that v1a entries are ignored.
 	PublicKeys []string
 
 	// Now returns the current time. Nil means time.Now.
 	Now func() time.Time
 
-	// Seen deduplicates deliveries in the middleware, see Seen. Nil means that
-	// every copy of a delivery reaches the handler. Request and Verify do not
-	// use it: they cannot know whether the delivery was then handled.
+	// Seen deduplicates deliveries in the middleware. Nil means that every copy
+	// of a delivery reaches the handler. Request and Verify do not use it,
+	// since they cannot know whether the delivery was then handled.
 	Seen Seen
 
-	// OnError is called by the middleware for every request that it keeps from
-	// the handler, with one of the errors of this package (among them
+	// OnError is called by the middleware for every request that it does not
+	// pass to the handler, with one of the errors of this package (among them
 	// ErrDuplicate), and with ErrSeen when a handled delivery could not be
-	// recorded. It is the place to log: the client is told nothing but a
-	// status. It runs on the request's goroutine, concurrently with itself, and
-	// must neither write to the response nor read the body. Nil means that
-	// nothing is reported.
+	// recorded. It is the place to log, because the client gets only a status.
+	// It runs on the request's goroutine, concurrently with itself, and must
+	// not write to the response or read the body. Nil means that errors are not
+	// reported.
 	OnError func(r *http.Request, err error)
 }
 
@@ -91,14 +90,14 @@ type Verifier struct {
 	publicKeys []ed25519.PublicKey // v1a
 }
 
-// New returns a Verifier that accepts what was signed with any one of the
-// secrets or public keys. Give the old and the new secret while a rotation
-// lasts. The cost of a check grows with the number of secrets.
+// New returns a Verifier that accepts a delivery signed with any of the secrets
+// or public keys. During a rotation give both the old and the new secret. The
+// cost of a check grows with the number of secrets.
 //
 // A secret is taken exactly as the sender showed it: "whsec_" and base64, or
-// any other text of 24 to 512 visible ASCII characters. One that has no
-// "whsec_" is used as the sender does, by its bytes, and, where it is base64,
-// also as the Standard Webhooks libraries do, decoded.
+// any other text of 24 to 512 visible ASCII characters. A secret without
+// "whsec_" is used by its bytes, as the sender does, and if it is base64 also
+// decoded, as the Standard Webhooks libraries do.
 //
 // It returns ErrNoSecret when there is no secret and no public key or when a
 // secret is empty, ErrSecret when one is malformed, and ErrConfig when a field
@@ -133,7 +132,7 @@ func New(cfg Config, secrets ...string) (*Verifier, error) {
 		}
 		v.plainKeys = append(v.plainKeys, []byte(s))
 		v.v1Keys = append(v.v1Keys, whsec.Key(s))
-		if key, ok := whsec.Decode(s); ok { // whsec_ is no base64
+		if key, ok := whsec.Decode(s); ok { // never for whsec_ secrets: "_" is not base64
 			v.v1Keys = append(v.v1Keys, key)
 		}
 	}
@@ -148,8 +147,8 @@ func New(cfg Config, secrets ...string) (*Verifier, error) {
 	return v, nil
 }
 
-// parsePublicKey never repeats its argument in an error: somebody may have
-// passed the private key.
+// parsePublicKey never repeats its argument in an error: the caller may have
+// passed the private key by mistake.
 func parsePublicKey(s string) (ed25519.PublicKey, error) {
 	rest, ok := strings.CutPrefix(s, publicKeyPrefix)
 	if !ok {
@@ -168,9 +167,9 @@ func parsePublicKey(s string) (ed25519.PublicKey, error) {
 	return key, nil
 }
 
-// Verify checks a delivery that is there as bytes and headers, for frameworks
-// that have their own request type. Body must be the bytes as they came in.
-// The header map is that of net/http or any other: names are matched in any
+// Verify checks a delivery given as its body and headers, for frameworks that
+// have their own request type. The body must be the bytes as they came in. The
+// header map may come from net/http or any other library: names match in any
 // case, and several values of one name, or one name in two spellings, count as
 // a repeated header. The Delivery shares no memory with the arguments.
 //
@@ -179,8 +178,8 @@ func parsePublicKey(s string) (ed25519.PublicKey, error) {
 // delivery cannot be trusted; ErrSignatureFormat, ErrHeaderRepeated, ErrNoID,
 // ErrIDFormat, ErrNoTimestamp or ErrTimestampFormat where a header is missing
 // or malformed; ErrBodyTooLarge; and ErrPayload or ErrEventHeader where the
-// signature was right and the content is not. [StatusCode] turns them into an
-// answer. It does not block, and does not look at Config.Seen: see
+// signature is right and the content is not. [StatusCode] turns them into an
+// answer. It does not block and does not use Config.Seen: see
 // [Delivery.DedupKey].
 func (v *Verifier) Verify(body []byte, header map[string][]string) (*Delivery, error) {
 	c, err := v.parseHeader(header)
@@ -193,12 +192,12 @@ func (v *Verifier) Verify(body []byte, header map[string][]string) (*Delivery, e
 	return v.check(c, slices.Clone(body))
 }
 
-// Verify checks a delivery that is there as bytes and headers, for frameworks
-// that have their own request type, with the zero [Config]: it accepts the
+// Verify checks a delivery given as its body and headers with the zero
+// [Config], for frameworks that have their own request type: it accepts the
 // Standard Webhooks signature, at most 5 minutes old, over a body in this
-// library's form. Give several secrets while a rotation lasts. The header map
-// may spell names in any case. It returns ErrNoSecret and ErrSecret as [New]
-// does, and otherwise what [Verifier.Verify] returns.
+// library's form. During a rotation give both secrets. The header map may spell
+// names in any case. Verify returns the errors of [Verifier.Verify], and
+// ErrNoSecret and ErrSecret as [New] does.
 func Verify(body []byte, header map[string][]string, secrets ...string) (*Delivery, error) {
 	v, err := New(Config{}, secrets...)
 	if err != nil {
@@ -207,8 +206,7 @@ func Verify(body []byte, header map[string][]string, secrets ...string) (*Delive
 	return v.Verify(body, header)
 }
 
-// check decides about a body whose headers were well-formed. The Delivery
-// keeps body.
+// check verifies a body whose headers are well-formed. The Delivery keeps body.
 func (v *Verifier) check(c claim, body []byte) (*Delivery, error) {
 	scheme, err := v.checkSignature(c, body)
 	if err != nil {
@@ -216,7 +214,8 @@ func (v *Verifier) check(c claim, body []byte) (*Delivery, error) {
 	}
 	d := &Delivery{Body: body, ID: c.id, Attempt: c.attempt, Scheme: scheme}
 	if scheme != SchemePlain {
-		// The clock is compared only now, so that it tells a stranger nothing.
+		// Compare the clock only after the signature: an answer about the clock
+		// must not reach a client that cannot sign.
 		d.SentAt = c.sentAt
 		if err := v.checkTime(c.sentAt); err != nil {
 			return nil, err
