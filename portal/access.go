@@ -9,39 +9,42 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// Access is what one request may do.
+// Access holds the tenant and the rights of a request.
 type Access struct {
-	// Tenant whose webhooks are shown and changed. Required: a request without
-	// one is refused.
+	// Tenant is the tenant whose webhooks are shown and changed. Required: a
+	// request without a tenant is refused.
 	Tenant string
-	// Actor names who asks, for the audit record: a user's name or ID. May be empty.
+	// Actor names the visitor in audit records: a user's name or ID. May be
+	// empty.
 	Actor string
-	// Manage permits changes. False, the default, permits looking only; the
-	// query of webhooks' URLs, which may hold a token, is then hidden too.
+	// Manage permits changes. The default, false, permits only viewing and
+	// hides the query of webhooks' URLs, which may hold a token.
 	Manage bool
 }
 
 // Errors that Config.Access returns.
 var (
-	// ErrUnauthenticated: nobody is logged in. The answer is 401.
+	// ErrUnauthenticated means that the visitor is not logged in. The answer is
+	// 401.
 	ErrUnauthenticated = errors.New("not logged in")
-	// ErrForbidden: whoever is logged in has no business here. The answer is 403.
+	// ErrForbidden means that the visitor is logged in but may not use the
+	// portal. The answer is 403.
 	ErrForbidden = errors.New("no access")
 )
 
-// errNeedManage is what a request that may only look gets when it writes.
+// errNeedManage refuses a write of a visitor who may only view.
 var errNeedManage = errors.New("this needs the right to manage webhooks")
 
-// need is what a route asks of an Access.
+// need is the right that a route requires.
 type need uint8
 
 const (
-	needNothing need = iota // static assets: the same for everybody
+	needNothing need = iota // static assets, the same for every visitor
 	needView
 	needManage
 )
 
-// hiddenQuery stands for the query of a URL that may hold a token.
+// hiddenQuery replaces the query of a URL, which may hold a token.
 const hiddenQuery = "?…"
 
 // shownURL returns the URL of a webhook as this access may see it.
@@ -59,7 +62,7 @@ func hideQuery(u string) string {
 	return u
 }
 
-// hostOf is the part of a URL that may be logged.
+// hostOf returns the host of a URL, the only part that may be logged.
 func hostOf(raw string) string {
 	u, err := url.Parse(raw)
 	if err != nil {
@@ -70,8 +73,8 @@ func hostOf(raw string) string {
 
 type requestIDKey struct{}
 
-// requestID returns the ID of the request that ctx belongs to, which is sent as
-// X-Request-Id and stands in every error.
+// requestID returns the request's ID from its context. The ID is sent as
+// X-Request-Id and is part of every error.
 func requestID(ctx context.Context) string {
 	id, _ := ctx.Value(requestIDKey{}).(string)
 	return id

@@ -8,11 +8,11 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// The operations behind both the API and the pages. Each checks that the access
-// may manage, that the thing exists, and the limits, has the change recorded, and
-// makes it. Errors are for fail and problemOf.
+// The operations behind both the API and the pages. Each checks the right to
+// manage, that the webhook or delivery exists, and the limits; then it has the
+// change recorded and makes it. Errors are for fail and problemOf.
 
-// createWebhook registers a webhook and returns its secret, which is shown once.
+// createWebhook creates a webhook and returns its secret, which is shown once.
 func (s *server) createWebhook(ctx context.Context, a Access, spec webhook.WebhookSpec) (webhook.Webhook, webhook.Secret, error) {
 	if !a.Manage {
 		return webhook.Webhook{}, webhook.Secret{}, errNeedManage
@@ -23,8 +23,9 @@ func (s *server) createWebhook(ctx context.Context, a Access, spec webhook.Webho
 	if s.cfg.Audit == nil {
 		return s.d.CreateWebhook(ctx, a.Tenant, spec)
 	}
-	// The ID, which the record names, exists only once the webhook does:
-	// it is created so that nothing is sent to it, recorded, and then enabled.
+	// The audit record needs the webhook's ID, which exists only after
+	// creation. So create it disabled, record it, and then enable it: no event
+	// can be sent before the record is made.
 	active := spec.Active == nil || *spec.Active
 	spec.Active = new(false)
 	w, secret, err := s.d.CreateWebhook(ctx, a.Tenant, spec)
@@ -48,8 +49,8 @@ func (s *server) createWebhook(ctx context.Context, a Access, spec webhook.Webho
 	return w, secret, nil
 }
 
-// roomForWebhook refuses more webhooks than Config.MaxWebhooks. Creations that
-// race may pass the limit by as many as race.
+// roomForWebhook refuses more webhooks than Config.MaxWebhooks. Concurrent
+// creations may exceed the limit by their number.
 func (s *server) roomForWebhook(ctx context.Context, a Access) error {
 	if s.cfg.MaxWebhooks < 0 {
 		return nil
@@ -69,10 +70,10 @@ func (s *server) roomForWebhook(ctx context.Context, a Access) error {
 	}
 }
 
-// updateWebhook changes the settings that u names, if the webhook is still at
-// the version; version 0 stands for whatever it is at. An error that wraps
-// webhook.ErrConflict means that it is not. A header whose value is
-// webhook.HiddenValue keeps the value that is stored.
+// updateWebhook changes the settings that u names if the webhook is still at
+// the version; version 0 means any version. It returns an error that wraps
+// webhook.ErrConflict if the version has changed. A header whose value is
+// webhook.HiddenValue keeps its stored value.
 func (s *server) updateWebhook(ctx context.Context, a Access, id string, version int64, u webhook.WebhookUpdate) (webhook.Webhook, error) {
 	for {
 		w, err := s.changeable(ctx, a, id)
@@ -84,7 +85,7 @@ func (s *server) updateWebhook(ctx context.Context, a Access, id string, version
 		}
 		change := u
 		if u.Active != nil && *u.Active == w.Active {
-			change.Active = nil // nothing to change is no change
+			change.Active = nil // unchanged, so no audit record
 		}
 		fields := updateFields(u)
 		if len(fields) == 0 && change.Active == nil {
@@ -111,19 +112,19 @@ func (s *server) updateWebhook(ctx context.Context, a Access, id string, version
 			w, err = s.d.UpdateWebhook(ctx, a.Tenant, id, at, change)
 			return err
 		}
-		for _, rec := range slices.Backward(records) { // all of them come before the one write
+		for _, rec := range slices.Backward(records) { // every record comes before the write
 			next := write
 			write = func() error { return s.audited(ctx, a, rec, next) }
 		}
 		err = write()
 		if errors.Is(err, webhook.ErrConflict) && version == 0 {
-			continue // each round another writer has succeeded, so this ends
+			continue // another writer succeeds in each round, so this ends
 		}
 		return w, err
 	}
 }
 
-// activeAction is what setting a webhook active or not is recorded as.
+// activeAction returns the audit action for enabling or disabling.
 func activeAction(active bool) AuditAction {
 	if active {
 		return ActionEnable
@@ -131,8 +132,8 @@ func activeAction(active bool) AuditAction {
 	return ActionDisable
 }
 
-// setActive enables or disables a webhook, if it is still at the version; version 0
-// stands for whatever it is at. The reason is for disabling.
+// setActive enables or disables a webhook if it is still at the version;
+// version 0 means any version. The reason is for disabling.
 func (s *server) setActive(ctx context.Context, a Access, id string, version int64, active bool, reason string) (webhook.Webhook, error) {
 	if version != 0 {
 		return s.updateWebhook(ctx, a, id, version, webhook.WebhookUpdate{Active: &active, DisabledReason: reason})
@@ -161,7 +162,8 @@ func (s *server) deleteWebhook(ctx context.Context, a Access, id string) error {
 	return s.audited(ctx, a, auditOf(ActionDelete, w), func() error { return s.d.DeleteWebhook(ctx, a.Tenant, id) })
 }
 
-// rotateSecret gives a webhook a new secret and returns it, once.
+// rotateSecret gives a webhook a new secret and returns the secret, which is
+// shown once.
 func (s *server) rotateSecret(ctx context.Context, a Access, id string, r webhook.Rotation) (webhook.Webhook, webhook.Secret, error) {
 	w, err := s.changeable(ctx, a, id)
 	if err != nil {
@@ -176,8 +178,8 @@ func (s *server) rotateSecret(ctx context.Context, a Access, id string, r webhoo
 }
 
 // sendTest sends the sample of an event type of the catalogue to one webhook;
-// an empty type sends a greeting. The data is never the caller's: an event that
-// is signed must be one that the host could have sent.
+// an empty type sends a greeting. The data never comes from the caller: every
+// signed event must be an event that the host could have sent.
 func (s *server) sendTest(ctx context.Context, a Access, id, eventTypeName string) (webhook.Delivery, error) {
 	w, err := s.changeable(ctx, a, id)
 	if err != nil {
@@ -233,8 +235,8 @@ func (s *server) resend(ctx context.Context, a Access, deliveryID string) (webho
 	return d, err
 }
 
-// replay makes one step of a replay: repeat it with the cursor of the result
-// until that is empty. The tenant is that of the access.
+// replay makes one step of a replay. Repeat it with the result's cursor until
+// the cursor is empty. The tenant comes from the access.
 func (s *server) replay(ctx context.Context, a Access, req webhook.ReplayRequest) (webhook.ReplayResult, error) {
 	w, err := s.changeable(ctx, a, req.WebhookID)
 	if err != nil {
@@ -258,8 +260,8 @@ func (s *server) replay(ctx context.Context, a Access, req webhook.ReplayRequest
 	return res, err
 }
 
-// countReplay counts what a replay would send, changing nothing, up to a bound;
-// more says that there is more than that.
+// countReplay counts the deliveries that a replay would send, up to a bound,
+// without changes; more reports that there are more than the bound.
 func (s *server) countReplay(ctx context.Context, a Access, req webhook.ReplayRequest) (n int, more bool, err error) {
 	w, err := s.changeable(ctx, a, req.WebhookID)
 	if err != nil {
@@ -283,7 +285,7 @@ func (s *server) countReplay(ctx context.Context, a Access, req webhook.ReplayRe
 	return n, true, nil
 }
 
-// countSteps is how many steps countReplay looks at.
+// countSteps bounds the steps that countReplay takes.
 const countSteps = 10
 
 // changeable returns a webhook that the access may change.

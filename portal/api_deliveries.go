@@ -122,7 +122,7 @@ func (s *server) apiReplay(w http.ResponseWriter, r *http.Request, a Access) err
 		}
 	}
 	if _, given := o.fields["since"]; !given {
-		o.refuse("since", "is required: what was published at or after it is replayed")
+		o.refuse("since", "is required: events published at or after it are replayed")
 	}
 	if err := o.done(); err != nil {
 		return err

@@ -8,7 +8,7 @@ import (
 	"strconv"
 )
 
-// openAPI describes the API. The tests hold it against the routes below, and
+// openAPI describes the API. Tests compare it with the routes below, and check
 // every request and answer against it.
 //
 //go:embed openapi.json
@@ -17,13 +17,15 @@ var openAPI []byte
 // openAPITag is the ETag of the description.
 var openAPITag = contentTag(openAPI)
 
-// contentTag returns an ETag for what never changes while the program runs.
+// contentTag returns an ETag for content that never changes while the program
+// runs.
 func contentTag(content []byte) string {
 	sum := sha256.Sum256(content)
 	return etag(hex.EncodeToString(sum[:8]))
 }
 
-// apiHandler answers, or returns why not before anything was written.
+// apiHandler answers a request. It returns an error only before it has written
+// anything.
 type apiHandler func(w http.ResponseWriter, r *http.Request, a Access) error
 
 // apiRoutes are the routes of the JSON API.
@@ -62,17 +64,17 @@ func apiDocument(w http.ResponseWriter, r *http.Request, _ Access) error {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(len(openAPI)))
-	_, _ = w.Write(openAPI) // the client has gone: nobody to tell
+	_, _ = w.Write(openAPI) // an error means that the client has gone
 	return nil
 }
 
-// answerJSON answers with v.
+// answerJSON answers with v as JSON.
 func answerJSON(w http.ResponseWriter, status int, v any) error {
 	writeJSON(w, status, "application/json", v)
 	return nil
 }
 
-// deref returns what p points to, or the zero value.
+// deref returns *p, or the zero value if p is nil.
 func deref[T any](p *T) T {
 	if p == nil {
 		var zero T

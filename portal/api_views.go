@@ -10,13 +10,13 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// What the API answers with. Names and forms are those of openapi.json, which
-// the tests hold every answer against.
+// The bodies of the API's answers. Names and forms are those of openapi.json;
+// tests check every answer against it.
 
 // stamp is a time in UTC with six digits, or null.
 type stamp time.Time
 
-// stampFormat is that of the timestamp in a delivery's body.
+// stampFormat is the format of the timestamp in a delivery's body.
 const stampFormat = "2006-01-02T15:04:05.000000Z"
 
 // MarshalJSON implements json.Marshaler.
@@ -27,7 +27,7 @@ func (t stamp) MarshalJSON() ([]byte, error) {
 	return time.Time(t).UTC().AppendFormat(nil, `"`+stampFormat+`"`), nil
 }
 
-// textOrNull is null when empty.
+// textOrNull is a string that is encoded as null when empty.
 type textOrNull string
 
 // MarshalJSON implements json.Marshaler.
@@ -68,10 +68,11 @@ var readOnlySettings = []string{
 	"failingSince", "successRate", "warnings",
 }
 
-// warnUnverified is what is said of a webhook for as long as it is so.
+// warnUnverified is shown for a webhook while TLS verification is off.
 const warnUnverified = "TLS verification is off: whoever sits between here and the receiver can read the events and forge answers. Switch it on again unless this is a test."
 
-// view shows a webhook to an access, with the statistics of its recent attempts.
+// view returns a webhook as the access may see it, with the statistics of its
+// recent attempts.
 func (a Access) view(w webhook.Webhook, recent []webhook.StatsBucket) webhookView {
 	v := webhookView{
 		ID: w.ID, Name: w.Name, URL: a.shownURL(w), Events: w.Events, Description: w.Description,
@@ -95,10 +96,11 @@ type pageView[T any] struct {
 	Next  textOrNull `json:"next"` // cursor of the next page
 }
 
-// deliveryPage is a page of deliveries; it may be short, or empty, and not the last.
+// deliveryPage is a page of deliveries. A short or empty page need not be the
+// last.
 type deliveryPage struct {
 	pageView[deliveryView]
-	Reached stamp `json:"reached"` // how far back was looked, when that ended the page
+	Reached stamp `json:"reached"` // how far back the search went, if its bound ended the page
 }
 
 type deliveryView struct {
@@ -149,7 +151,8 @@ type requestView struct {
 	Changed    bool                `json:"settingsChanged"`
 }
 
-// viewRequest shows a request. Bodies are canonical JSON, and so valid UTF-8.
+// viewRequest returns a request as the access may see it. Bodies are canonical
+// JSON, and so valid UTF-8.
 func (a Access) viewRequest(r webhook.SentRequest) *requestView {
 	u := r.URL
 	if !a.Manage {
@@ -168,7 +171,7 @@ type attemptView struct {
 	Error              textOrNull        `json:"error"`
 	ResponseHeaders    map[string]string `json:"responseHeaders"`
 	ResponseBody       string            `json:"responseBody"`
-	ResponseBodyBase64 string            `json:"responseBodyBase64,omitempty"` // when it is not valid UTF-8
+	ResponseBodyBase64 string            `json:"responseBodyBase64,omitempty"` // if the response is not valid UTF-8
 	ResponseTruncated  bool              `json:"responseTruncated"`
 	Late               bool              `json:"late"`
 }

@@ -132,8 +132,8 @@ func (s *server) apiDeleteWebhook(w http.ResponseWriter, r *http.Request, a Acce
 	return nil
 }
 
-// ifUnchanged evaluates the conditions of a write where they are optional, and
-// returns the version that they name, or 0.
+// ifUnchanged evaluates the conditions of a write that does not require any,
+// and returns the version that they name, or 0.
 func (s *server) ifUnchanged(r *http.Request, a Access) (int64, error) {
 	if len(r.Header.Values("If-Match")) == 0 && len(r.Header.Values("If-None-Match")) == 0 {
 		return 0, nil
@@ -202,13 +202,14 @@ func (s *server) apiRotateSecret(w http.ResponseWriter, r *http.Request, a Acces
 	}
 	recent, err := s.recentStats(r.Context(), a, []webhook.Webhook{wh})
 	if err != nil {
-		// The secret is changed and shown only now: the statistics can wait.
+		// The secret has been changed and is shown only in this answer, so
+		// answer without statistics.
 		s.log.ErrorContext(r.Context(), "portal: no statistics", "request_id", requestID(r.Context()), "error", err)
 	}
 	return answerWebhook(w, http.StatusOK, a, wh, recent[wh.ID], secret)
 }
 
-// answerCurrent answers with a webhook as it is now.
+// answerCurrent answers with a webhook and its recent statistics.
 func (s *server) answerCurrent(w http.ResponseWriter, r *http.Request, a Access, wh webhook.Webhook) error {
 	recent, err := s.recentStats(r.Context(), a, []webhook.Webhook{wh})
 	if err != nil {
@@ -217,7 +218,8 @@ func (s *server) answerCurrent(w http.ResponseWriter, r *http.Request, a Access,
 	return answerWebhook(w, http.StatusOK, a, wh, recent[wh.ID], webhook.Secret{})
 }
 
-// answerWebhook answers with a webhook, and with its secret if there is one to show.
+// answerWebhook answers with a webhook, and with its secret if one is to be
+// shown.
 func answerWebhook(w http.ResponseWriter, status int, a Access, wh webhook.Webhook, recent []webhook.StatsBucket, secret webhook.Secret) error {
 	v := a.view(wh, recent)
 	w.Header().Set("ETag", etagOf(wh, v))

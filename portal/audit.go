@@ -6,21 +6,22 @@ import (
 	"time"
 )
 
-// AuditRecord says who changed what. It never holds a secret, the value of a
-// header, or a query.
+// AuditRecord describes a change and who made it. It never holds a secret, the
+// value of a header, or the query of a URL.
 //
-// There is one for every change, given to Config.Audit before the change is made;
-// should the change fail after that, a second one says so. A webhook is
-// created disabled, recorded, and then enabled, so that nothing is sent on account
-// of a change that was not recorded.
+// Config.Audit gets a record of every change before the change is made. If the
+// change then fails, a second record with Failed set follows. A webhook is
+// created disabled, recorded, and then enabled, so that no event is sent
+// because of an unrecorded change.
 type AuditRecord struct {
 	Time      time.Time   // UTC
-	Tenant    string      // whose webhook
+	Tenant    string      // the webhook's tenant
 	Actor     string      // Access.Actor
 	RequestID string      // as in X-Request-Id of the answer
-	Action    AuditAction // what was done
-	WebhookID string      // to which webhook
-	// Webhook is its name, and Host that of its URL, before the change.
+	Action    AuditAction // the kind of change
+	WebhookID string      // the changed webhook
+	// Webhook is the webhook's name, and Host the host of its URL, before the
+	// change.
 	Webhook, Host string
 	DeliveryID    string // with ActionResend
 	// Fields are the JSON names of the settings that were given, sorted, with
@@ -29,14 +30,15 @@ type AuditRecord struct {
 	// TLSVerificationOff is true when the change leaves the webhook without
 	// verification of the receiver's certificate.
 	TLSVerificationOff bool
-	// Failed is true when the change that was recorded before was not made after all.
+	// Failed is true in a second record, which says that the change of the
+	// first was not made.
 	Failed bool
 }
 
-// AuditAction is what was done.
+// AuditAction is the kind of a change.
 type AuditAction string
 
-// The actions that are recorded.
+// The actions that have audit records.
 const (
 	ActionCreate  AuditAction = "webhook.create"
 	ActionUpdate  AuditAction = "webhook.update"
@@ -49,7 +51,7 @@ const (
 	ActionResend  AuditAction = "delivery.resend"
 )
 
-// audited records a change and makes it.
+// audited records a change and then makes it.
 func (s *server) audited(ctx context.Context, a Access, rec AuditRecord, change func() error) error {
 	if err := s.audit(ctx, a, &rec); err != nil {
 		return err
@@ -61,7 +63,7 @@ func (s *server) audited(ctx context.Context, a Access, rec AuditRecord, change 
 	return err
 }
 
-// audit tells the host of a change that is about to be made.
+// audit passes the record of a change to the host before the change is made.
 func (s *server) audit(ctx context.Context, a Access, rec *AuditRecord) error {
 	if s.cfg.Audit == nil {
 		return nil
@@ -74,8 +76,8 @@ func (s *server) audit(ctx context.Context, a Access, rec *AuditRecord) error {
 	return nil
 }
 
-// auditFailed tells the host that a change it was told of has failed.
+// auditFailed tells the host that a recorded change has failed.
 func (s *server) auditFailed(ctx context.Context, a Access, rec AuditRecord) {
 	rec.Failed = true
-	_ = s.audit(context.WithoutCancel(ctx), a, &rec) // logged; there is nothing left to refuse
+	_ = s.audit(context.WithoutCancel(ctx), a, &rec) // audit logs the error; the change has failed already
 }

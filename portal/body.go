@@ -6,10 +6,10 @@ import (
 	"net/http"
 )
 
-// sharedBody is the body of a request that several read, each from its beginning:
-// Config.Access may look for a token in a form, and the route reads the form
-// after that. It is read from the client as far as somebody wants to know it, and
-// no further than maxBody.
+// sharedBody is a request's body that several readers can read, each from the
+// beginning: Config.Access may look for a token in a form, and the route reads
+// the form after that. Bytes are read from the client only as a reader needs
+// them, and at most maxBody of them.
 type sharedBody struct {
 	src  io.ReadCloser
 	seen []byte
@@ -24,14 +24,14 @@ func shareBody(w http.ResponseWriter, r *http.Request) *sharedBody {
 	return &sharedBody{src: http.MaxBytesReader(w, r.Body, maxBody)}
 }
 
-// tooLarge reports whether somebody has read as far as the bound.
+// tooLarge reports whether a reader has reached the bound.
 func (b *sharedBody) tooLarge() bool {
 	_, ok := errors.AsType[*http.MaxBytesError](b.err)
 	return ok
 }
 
-// reader returns the body from its beginning. Closing it ends nothing: the server
-// closes the body when the request has been answered.
+// reader returns the body from its beginning. Closing the reader has no effect:
+// the server closes the body after the request has been answered.
 func (b *sharedBody) reader() io.ReadCloser { return &bodyReader{body: b} }
 
 type bodyReader struct {
@@ -57,13 +57,12 @@ func (r *bodyReader) Read(p []byte) (int, error) {
 
 func (r *bodyReader) Close() error { return nil }
 
-// errConsumed is the fault of a host whose handler in front of the portal has read
-// a body and not put it back.
+// errConsumed is the error for a host whose handler in front of the portal has
+// read a body and not put it back.
 var errConsumed = errors.New("the body was read before the request reached the portal, by a handler in front of it that has not put it back: " +
-	"read it in Config.Access, or set the request's Body to what was read")
+	"read it in Config.Access, or set the request's Body to the bytes that were read")
 
-// consumed returns errConsumed where a request has announced a body and its
-// reader has found none.
+// consumed returns errConsumed if a request announces a body and has none.
 func consumed(r *http.Request) error {
 	if b, ok := r.Body.(*bodyReader); ok && len(b.body.seen) == 0 && r.ContentLength > 0 {
 		return errConsumed
@@ -71,5 +70,5 @@ func consumed(r *http.Request) error {
 	return nil
 }
 
-// errTooLarge is the answer to a body beyond the bound.
+// errTooLarge refuses a body beyond the bound.
 var errTooLarge error = &problemError{newProblem(http.StatusRequestEntityTooLarge, codeTooLarge, "The body is larger than %d bytes.", maxBody)}

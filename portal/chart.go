@@ -9,10 +9,10 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// Charts are SVG inside the page, made of numbers only. They are drawn on a
+// Charts are SVG inside the page, built from numbers only. They are drawn on a
 // canvas of fixed size that the style sheet stretches.
 
-// slot is the part of a chart's time that one bar stands for.
+// slot is the time span of one bar of a chart, with its counts.
 type slot struct {
 	Start, End time.Time
 	OK, Failed int64
@@ -21,7 +21,7 @@ type slot struct {
 
 func (s *slot) attempts() int64 { return s.OK + s.Failed }
 
-// mean is the mean time of an attempt, 0 without any.
+// mean is the mean duration of the slot's attempts, or 0 without attempts.
 func (s *slot) mean() time.Duration {
 	if n := s.attempts(); n > 0 {
 		return s.Duration / time.Duration(n)
@@ -29,21 +29,21 @@ func (s *slot) mean() time.Duration {
 	return 0
 }
 
-// period is a choice of time to look back at.
+// period is a span of time that a visitor can choose for the charts.
 type period struct {
 	Key, Label, Words string
 	step              time.Duration
 	slots             int
 }
 
-// periods are the choices, the default first.
+// periods are the choices of the page, the default first.
 var periods = []period{
 	{"24h", "24 hours", "the last 24 hours", time.Hour, 24},
 	{"7d", "7 days", "the last 7 days", 6 * time.Hour, 28},
 	{"30d", "30 days", "the last 30 days", 24 * time.Hour, 30},
 }
 
-// since is where a period that ends with the current slot begins.
+// since returns the start of the period that ends with the current slot.
 func (p period) since(now time.Time) time.Time {
 	return now.UTC().Truncate(p.step).Add(-time.Duration(p.slots-1) * p.step)
 }
@@ -81,18 +81,19 @@ func total(slots []slot) slot {
 	return t
 }
 
-// bars is a chart of stacked bars: what succeeded below, what failed on top.
+// bars is a chart of stacked bars: successful attempts below, failed attempts
+// on top.
 type bars struct {
 	W, H  string
 	Bars  []barView
-	Max   string // what the height stands for
-	Any   bool   // there is anything to show
+	Max   string // label of the full height
+	Any   bool   // any slot has attempts
 	Label string // the chart in words
-	From  string // what the left end stands for
+	From  string // label of the left end
 	To    string
 }
 
-// barView is one slot, drawn. Heights are empty where there is nothing.
+// barView is the drawing of one slot. Heights are empty where the count is 0.
 type barView struct {
 	X, Width         string
 	OKY, OKH         string
@@ -102,7 +103,7 @@ type barView struct {
 	Tip              string
 }
 
-// num writes a coordinate.
+// num formats a coordinate.
 func num(f float64) string { return strconv.FormatFloat(math.Round(f*100)/100, 'f', -1, 64) }
 
 // drawBars draws slots on a canvas of w by h.
@@ -122,8 +123,8 @@ func drawBars(slots []slot, w, h float64, words string) bars {
 		s := &slots[i]
 		x := float64(i) * pitch
 		b := barView{X: num(x + gap/2), Width: num(pitch - gap), HitX: num(x), HitW: num(pitch), HitH: num(h), Tip: tip(s)}
-		// A bar that is there at all is at least two units high: one failure
-		// among ten thousand must show.
+		// A bar with any count is at least two units high, so that one failure
+		// among ten thousand is visible.
 		ok := barHeight(s.OK, most, h)
 		fail := barHeight(s.Failed, most, h)
 		if ok+fail > h {
@@ -150,12 +151,12 @@ func barHeight(n, most int64, h float64) float64 {
 	return max(float64(n)/float64(most)*h, 2)
 }
 
-// curve is a chart of the mean time of attempts: a line that breaks where there
-// were none.
+// curve is a line chart of the mean duration of attempts. The line breaks at
+// slots without attempts.
 type curve struct {
 	W, H  string
 	Line  string   // path of the line
-	Area  string   // path of what is below it
+	Area  string   // path of the area below the line
 	Dots  []string // paths of slots that stand alone
 	Hits  []barView
 	Max   string
@@ -163,7 +164,7 @@ type curve struct {
 	Empty bool
 }
 
-// drawCurve draws the mean times of slots on a canvas of w by h.
+// drawCurve draws the mean durations of slots on a canvas of w by h.
 func drawCurve(slots []slot, w, h float64, words string) curve {
 	var top time.Duration
 	for i := range slots {
@@ -219,7 +220,7 @@ func niceTop(d time.Duration) time.Duration {
 	}
 }
 
-// tip says what one slot holds.
+// tip describes one slot in words.
 func tip(s *slot) string {
 	at := s.Start.Format("Jan 2, 15:04") + "–" + s.End.Format("15:04")
 	if s.End.Sub(s.Start) >= 24*time.Hour {
@@ -242,12 +243,12 @@ func axisLabel(start, end time.Time) string {
 	return start.Format("Jan 2")
 }
 
-// chartRow is one slot in the table that says what a chart shows.
+// chartRow is one slot in the table version of a chart.
 type chartRow struct {
 	At, OK, Failed, Mean string
 }
 
-// chartRows leaves out slots without attempts.
+// chartRows returns the table of a chart, without slots that have no attempts.
 func chartRows(slots []slot) []chartRow {
 	var out []chartRow
 	for i := len(slots) - 1; i >= 0; i-- {

@@ -13,23 +13,25 @@
 //	})
 //	mux.Handle("/webhooks/", h)
 //
-// It works under any path, with wildcards and without, with http.StripPrefix and
-// without; routers that do not say the path in Request.Pattern need it in
-// Config.BasePath. The page is at the root of the mount, the API under api/,
+// It works under any path, with or without wildcards, and with or without
+// http.StripPrefix. With a router that does not set Request.Pattern, set
+// Config.BasePath. The page is at the root of the mount and the API under api/,
 // described by api/openapi.json.
 //
 // # Who may do what
 //
-// Config.Access maps each request to a tenant and says whether it may manage or
-// only view. There is no portal without it: New refuses. The tenant comes from
-// nowhere else, neither path nor body nor header, and what belongs to another
-// tenant is answered exactly as what does not exist.
+// Config.Access maps each request to a tenant and says whether the visitor may
+// manage or only view. New refuses a Config without it. The tenant comes only
+// from Access, never from the path, body or a header. A request for another
+// tenant's webhook or delivery gets exactly the answer for one that does not
+// exist.
 //
 // # What it refuses
 //
-// Writes that come from another origin, bodies that are not what the route
-// takes, and more tests, resends and replays than Config.Limits allows. Every
-// answer carries a Content-Security-Policy that loads nothing from elsewhere, and
-// cannot be framed. Secrets are shown in the answers to creating and rotating,
-// and nowhere else; values of custom headers never.
+// The portal refuses writes from another origin, bodies of another form than
+// the route takes, and more tests, resends and replays than Config.Limits
+// allows. Every answer carries a Content-Security-Policy that allows resources
+// of the portal's own origin only, and forbids framing unless
+// Config.FrameAncestors permits it. A secret is shown only in the answer to the
+// request that created or rotated it; values of custom headers are never shown.
 package portal

@@ -11,12 +11,13 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// An ETag of a webhook is the version of its settings and, once there have been
-// attempts, a dot and a hash of what these change, such as lastTriggeredAt: two
-// answers of one tag are the same. Writing goes by the version alone: an attempt
-// takes nothing away from who edits.
+// A webhook's ETag is the version of its settings and, once there have been
+// attempts, a dot and a hash of the fields that attempts change, such as
+// lastTriggeredAt. Two answers with the same ETag are equal. Conditions of
+// writes compare only the version, so that an attempt does not make an edit
+// fail.
 
-// etagOf returns the ETag of a webhook as it is shown.
+// etagOf returns the ETag of an answer that shows the webhook as v.
 func etagOf(wh webhook.Webhook, v webhookView) string {
 	rate := ""
 	if v.SuccessRate != nil {
@@ -31,26 +32,27 @@ func etagOf(wh webhook.Webhook, v webhookView) string {
 
 func etag(opaque string) string { return `"` + opaque + `"` }
 
-// errNoIfMatch asks for the header that keeps two editors apart.
+// errNoIfMatch asks for If-Match, which keeps one editor from overwriting the
+// changes of another.
 var errNoIfMatch error = &problemError{newProblem(http.StatusPreconditionRequired, codeNeedsIfMatch,
-	"Send If-Match with the ETag of the webhook as you read it, so that no one else's change is lost; or If-Match: * to change whatever is there.")}
+	"Send If-Match with the ETag of the webhook as you read it, so that no one else's change is lost; or If-Match: * to change the webhook regardless of its version.")}
 
-// errPrecondition is the answer to an If-Match that does not hold.
+// errPrecondition is the answer to an If-Match that does not match.
 var errPrecondition error = &problemError{newProblem(http.StatusPreconditionFailed, codeChanged,
-	"Someone else changed the webhook since you read it. Read it again, and apply your change to what is there now.")}
+	"Someone else changed the webhook since you read it. Read it again, and apply your change to the current version.")}
 
-// errThere is the answer to an If-None-Match that names what is there.
+// errThere is the answer to a write whose If-None-Match matches the webhook.
 var errThere error = &problemError{newProblem(http.StatusPreconditionFailed, codeChanged,
-	"The webhook is there, as the ETags of If-None-Match say it should not be.")}
+	"The webhook exists with an ETag that If-None-Match rules out.")}
 
-// entityTag is one of the ETags of a condition.
+// entityTag is one ETag of a condition.
 type entityTag struct {
 	opaque string
 	weak   bool
 }
 
-// entityTags reads an If-Match or an If-None-Match: a list of ETags, in which a
-// comma may be part of one, or "*".
+// entityTags parses an If-Match or If-None-Match: a list of ETags, which may
+// contain commas, or "*".
 func entityTags(h http.Header, name string) (tags []entityTag, whatever bool, err error) {
 	rest := strings.TrimSpace(strings.Join(h.Values(name), ","))
 	if rest == "*" {
@@ -78,7 +80,7 @@ func errMalformedTags(name string) error {
 	return refuse(http.StatusBadRequest, codeMalformed, "%s is a list of ETags, each in quotes, or *.", name)
 }
 
-// version returns the version that a tag of a webhook names; 0 where it names none.
+// version returns the webhook version in the tag, or 0 without a version.
 func (t entityTag) version() int64 {
 	number, state, dotted := strings.Cut(t.opaque, ".")
 	if _, err := hex.DecodeString(state); dotted && (state == "" || err != nil) {
@@ -91,9 +93,9 @@ func (t entityTag) version() int64 {
 	return v
 }
 
-// matched evaluates the conditions of a write, and returns the version of the
-// webhook that If-Match names, or 0 where it names any or is not there. Weak tags
-// never match in it, RFC 9110 says; in If-None-Match they do.
+// matched evaluates the conditions of a write. It returns the version that
+// If-Match names, or 0 if If-Match is "*" or missing. By RFC 9110 weak tags
+// never match in If-Match; in If-None-Match they do.
 func matched(r *http.Request, wh webhook.Webhook) (version int64, err error) {
 	if len(r.Header.Values("If-Match")) > 0 {
 		tags, whatever, err := entityTags(r.Header, "If-Match")
@@ -124,8 +126,8 @@ func matched(r *http.Request, wh webhook.Webhook) (version int64, err error) {
 	return version, nil
 }
 
-// notModified sets the ETag of an answer to GET, and answers with 304 when the
-// client has the same already.
+// notModified sets the ETag of an answer to GET, and answers with 304 if the
+// client has the same version already.
 func notModified(w http.ResponseWriter, r *http.Request, tag string) (bool, error) {
 	if len(r.Header.Values("If-None-Match")) == 0 {
 		w.Header().Set("ETag", tag)

@@ -8,14 +8,14 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// Times and settings in the words of the API, for the audit record and for
-// refusals.
+// Names of settings and forms of times, as the API has them, for audit records
+// and refusals.
 
 func auditOf(action AuditAction, w webhook.Webhook) AuditRecord {
 	return AuditRecord{Action: action, WebhookID: w.ID, Webhook: w.Name, Host: hostOf(w.URL), TLSVerificationOff: !w.VerifyTLS}
 }
 
-// specFields names what a new webhook was given.
+// specFields returns the names of the settings that a spec sets.
 func specFields(s webhook.WebhookSpec) []string {
 	return given(map[string]bool{
 		"name": true, "url": true, "events": true,
@@ -29,8 +29,8 @@ func specFields(s webhook.WebhookSpec) []string {
 	})
 }
 
-// updateFields names the settings that an update was given; whether the webhook
-// is active has records of its own.
+// updateFields returns the names of the settings that an update sets, except
+// active, which has audit records of its own.
 func updateFields(u webhook.WebhookUpdate) []string {
 	return given(map[string]bool{
 		"name":            u.Name != nil,
@@ -56,14 +56,14 @@ func given(fields map[string]bool) []string {
 	return out
 }
 
-// cut bounds what is quoted in an error.
+// cut shortens a text that is quoted in an error.
 func cut(s string) string {
 	const longest = 80
-	if len(s) > longest+len("…") { // what was cut once stays as it is
+	if len(s) > longest+len("…") { // a text that was cut once stays as it is
 		return strings.ToValidUTF8(s[:longest], "") + "…"
 	}
 	return s
 }
 
-// statsSince is how far back the success rate of a webhook looks.
+// statsSince is the span that a webhook's success rate covers.
 const statsSince = 24 * time.Hour

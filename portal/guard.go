@@ -17,7 +17,8 @@ import (
 // maxBody bounds the body of every request, in bytes.
 const maxBody = 1 << 20
 
-// guard is what every request passes and every answer carries.
+// guard checks every request's origin and body type, and sets the security
+// headers of every answer.
 type guard struct {
 	origins *http.CrossOriginProtection
 	csp     string
@@ -25,8 +26,8 @@ type guard struct {
 }
 
 func newGuard(trusted, ancestors []string) (guard, error) {
-	// No patterns are exempt from the check: an exemption may reach further than
-	// it looks (CVE-2025-47910).
+	// Exempt no patterns from the check: an exemption may match more than
+	// intended (CVE-2025-47910).
 	g := guard{origins: http.NewCrossOriginProtection(), framing: "DENY"}
 	var errs []error
 	for i, o := range trusted {
@@ -57,16 +58,16 @@ func (g *guard) protect(h http.Header) {
 		h.Set("X-Frame-Options", g.framing)
 	}
 	h.Set("X-Content-Type-Options", "nosniff")
-	// With no-referrer browsers would say "Origin: null" with forms, which is what
-	// other sites' pages can make them say too.
+	// With no-referrer, browsers would send "Origin: null" with forms, and
+	// other sites' pages can make browsers send that too.
 	h.Set("Referrer-Policy", "same-origin")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Cache-Control", "no-store")
 }
 
-// ServeHTTP serves one request: finds its route, refuses what the route does
-// not take or the visitor may not do, and contains panics.
+// ServeHTTP finds the request's route, checks the visitor's rights and the
+// body's type, runs the route's handler and contains its panics.
 func (s *server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	w := &answer{ResponseWriter: rw}
 	id := newRequestID()
@@ -96,7 +97,7 @@ func (s *server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		}
 		s.log.ErrorContext(r.Context(), "portal: a panic was contained", "request_id", id, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
 		if w.begun {
-			panic(http.ErrAbortHandler) // half an answer must not look like a whole one
+			panic(http.ErrAbortHandler) // a partial answer must not look complete
 		}
 		s.answerProblem(w, r, k, newProblem(http.StatusInternalServerError, codeInternal, detailInternal))
 	}()
@@ -107,7 +108,7 @@ func (s *server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		return
 	case rt == nil && r.Method == http.MethodOptions:
 		w.Header().Set("Allow", joinMethods(allowed))
-		w.WriteHeader(http.StatusNoContent) // and nothing of CORS: no other origin may ask
+		w.WriteHeader(http.StatusNoContent) // without CORS headers, since other origins may not call
 		return
 	case rt == nil:
 		p := newProblem(http.StatusMethodNotAllowed, codeMethod, "This address takes %s, not %.20q.", joinMethods(allowed), r.Method)
@@ -133,7 +134,7 @@ func (s *server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		var err error
 		if a, err = s.access(original, rt.need); err != nil {
 			if body.tooLarge() {
-				err = errTooLarge // which is why Access did not find what it looked for
+				err = errTooLarge // the bound kept Access from reading the whole body
 			}
 			s.fail(w, r, k, err)
 			return
@@ -142,7 +143,7 @@ func (s *server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	rt.handler(w, r, a)
 }
 
-// access asks the host.
+// access calls Config.Access and checks its result.
 func (s *server) access(r *http.Request, n need) (Access, error) {
 	a, err := s.cfg.Access(r)
 	switch {
@@ -156,17 +157,17 @@ func (s *server) access(r *http.Request, n need) (Access, error) {
 	return a, nil
 }
 
-// admit refuses writes of other origins and bodies of another kind than the
+// admit refuses writes from other origins and bodies of another type than the
 // route takes.
 func (g *guard) admit(rt *route, r *http.Request) error {
 	if rt.method == http.MethodGet {
-		return nil // changes nothing
+		return nil // a read
 	}
 	if !g.own(r) {
 		return errCrossOrigin
 	}
 	if rt.kind == kindAPI && emptyBody(r) {
-		return nil // nothing to misread
+		return nil // no body to misread
 	}
 	if e := r.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
 		p := newProblem(http.StatusUnsupportedMediaType, codeMediaType, "Send the body without a Content-Encoding, got %q.", cut(e))
@@ -194,14 +195,14 @@ func (g *guard) admit(rt *route, r *http.Request) error {
 	return nil
 }
 
-// errCrossOrigin is the answer to what a page of another origin sends.
+// errCrossOrigin refuses a write from a page of another origin.
 var errCrossOrigin error = &problemError{newProblem(http.StatusForbidden, codeCrossOrigin, "This request comes from a page of another origin.")}
 
 // own reports whether a write comes from a page of the portal's origin or of a
-// trusted one, or from no page at all. Where the browser says by itself whose
-// page it was, in Sec-Fetch-Site, that decides; browsers do so over https and on
-// localhost. Elsewhere, and in old ones, Origin is compared with Host, and
-// where even that is missing, Referer.
+// trusted origin, or from a client that is not a browser. Sec-Fetch-Site
+// decides if it is there; browsers send it over https and on localhost.
+// Otherwise, and in old browsers, Origin is compared with Host, and if Origin
+// is missing, Referer.
 func (g *guard) own(r *http.Request) bool {
 	if g.origins.Check(r) != nil {
 		return r.Header.Get("Sec-Fetch-Site") == "" && ofHost(r.Header.Get("Origin"), r.Host)
@@ -218,8 +219,8 @@ func (g *guard) own(r *http.Request) bool {
 	return g.origins.Check(asked) == nil || ofHost(origin, r.Host)
 }
 
-// ofHost reports whether an origin is that of a Host header: browsers leave out
-// the port of the scheme, which proxies may have added.
+// ofHost reports whether an origin matches a Host header. Browsers leave out
+// the scheme's default port, which proxies may have added.
 func ofHost(origin, host string) bool {
 	o, err := url.Parse(origin)
 	if err != nil || o.Host == "" || origin != o.Scheme+"://"+o.Host {
@@ -232,7 +233,8 @@ func ofHost(origin, host string) bool {
 	return strings.EqualFold(strings.TrimSuffix(o.Host, port), strings.TrimSuffix(host, port))
 }
 
-// emptyBody reports whether a request has no body, also where its length was not given.
+// emptyBody reports whether a request has no body, also if its length is not
+// known.
 func emptyBody(r *http.Request) bool {
 	if r.ContentLength >= 0 {
 		return r.ContentLength == 0
@@ -245,7 +247,7 @@ func emptyBody(r *http.Request) bool {
 	return errors.Is(err, io.EOF)
 }
 
-// answer notes whether an answer has begun.
+// answer is a ResponseWriter that notes whether the answer has begun.
 type answer struct {
 	http.ResponseWriter
 	begun bool

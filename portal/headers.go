@@ -7,9 +7,9 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// Values of custom headers are often credentials: they can be written here and
-// never read. What is shown in their place can be sent back, and stands for the
-// value that is stored.
+// Values of custom headers are often credentials, so the portal writes them and
+// never shows them. A client may send back the mask that is shown instead; it
+// stands for the stored value.
 
 // maskedHeaders returns the names of a webhook's headers with hidden values.
 func maskedHeaders(w webhook.Webhook) map[string]string {
@@ -20,9 +20,9 @@ func maskedHeaders(w webhook.Webhook) map[string]string {
 	return out
 }
 
-// keepHeaders returns the headers that were given with every hidden value
-// replaced by the one that is stored under the same name, and refuses those of
-// which none is. Nil stays nil.
+// keepHeaders returns the given headers with every masked value replaced by the
+// stored value of the same name. It refuses a masked value for a name that is
+// not stored. Nil stays nil.
 func keepHeaders(given, stored map[string]string) (map[string]string, error) {
 	if given == nil {
 		return nil, nil
@@ -34,7 +34,7 @@ func keepHeaders(given, stored map[string]string) (map[string]string, error) {
 		if value == webhook.HiddenValue {
 			old, ok := stored[textproto.CanonicalMIMEHeaderKey(name)]
 			if !ok {
-				bad.refuse(fmt.Sprintf("headers[%q]", cut(name)), "has no value yet: null, or what is shown in place of a value, keeps the one that is stored")
+				bad.refuse(fmt.Sprintf("headers[%q]", cut(name)), "has no value yet: null, or the mask shown in place of a value, keeps the stored value")
 				continue
 			}
 			value = old

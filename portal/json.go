@@ -22,18 +22,18 @@ import (
 // in an object.
 const maxDepth = 8
 
-// object is a JSON object that a client sent. Its methods take fields out of
-// it, note what is wrong with them, and done refuses what nobody took.
+// object is a JSON object that a client sent. Its methods take fields out of it
+// and note errors; done refuses the fields that remain.
 type object struct {
 	fields map[string]any
 	taken  []string
 	refusals
 }
 
-// readObject reads a body that is one JSON object, or nothing at all if it may
-// be empty. encoding/json by itself would take the last of two equal names, names
-// in any case, and any number of values; here they are refused, so that nobody
-// in between can read a request in another way than it is carried out.
+// readObject reads a body that is one JSON object, or empty if mayBeEmpty.
+// encoding/json alone would accept the last of two equal names, names in any
+// case, and several values. They are refused here, so that a proxy cannot read
+// a request differently from the portal.
 func readObject(r *http.Request, mayBeEmpty bool) (*object, error) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
@@ -70,13 +70,13 @@ func readObject(r *http.Request, mayBeEmpty bool) (*object, error) {
 	return &object{fields: fields}, nil
 }
 
-// fieldTwiceError is the refusal of a name that an object holds twice.
+// fieldTwiceError refuses an object that holds a name twice.
 type fieldTwiceError struct{ path string }
 
 func (e *fieldTwiceError) Error() string { return e.path + " is there twice" }
 
-// within says that the value, in which a name is there twice, is at a place of
-// another. The path is put together only where there is something to refuse.
+// within adds the place of a value to the path of a fieldTwiceError, so that
+// paths are built only for errors.
 func within(at string, err error) error {
 	if twice, ok := errors.AsType[*fieldTwiceError](err); ok {
 		return &fieldTwiceError{at + twice.path}
@@ -85,7 +85,7 @@ func within(at string, err error) error {
 }
 
 // readValue reads the next value of a body that is known to be valid JSON. It
-// ends early when the client has gone.
+// ends early if the client has gone.
 func readValue(ctx context.Context, dec *json.Decoder, depth int) (any, error) {
 	tok, err := dec.Token()
 	if err != nil {
@@ -110,7 +110,7 @@ func readValue(ctx context.Context, dec *json.Decoder, depth int) (any, error) {
 			}
 			list = append(list, v)
 		}
-		_, _ = dec.Token() // the end, which is there
+		_, _ = dec.Token() // the closing delimiter, known to be there
 		return list, nil
 	}
 	fields := map[string]any{}
@@ -130,8 +130,8 @@ func readValue(ctx context.Context, dec *json.Decoder, depth int) (any, error) {
 	return fields, nil
 }
 
-// take returns the value of a field; ok is false when it is not there, or null,
-// which is refused: null says neither "as it is" nor "the default".
+// take returns the value of a field; ok is false if it is missing or null. Null
+// is refused, since it could mean the stored value or the default.
 func (o *object) take(name, want string) (v any, ok bool) {
 	o.taken = append(o.taken, name)
 	v, ok = o.fields[name]
@@ -160,7 +160,7 @@ func (o *object) text(name string) *string { return as[string](o, name, "a strin
 
 func (o *object) flag(name string) *bool { return as[bool](o, name, "true or false") }
 
-// texts takes a list of strings; nil when it is not there or is refused.
+// texts takes a list of strings; nil if it is missing or refused.
 func (o *object) texts(name string) []string {
 	list := as[[]any](o, name, "a list of strings")
 	if list == nil {
@@ -199,7 +199,7 @@ func (o *object) seconds(name string) *time.Duration {
 		return nil
 	}
 	f, err := strconv.ParseFloat(n.String(), 64)
-	if err != nil || math.Abs(f) > 1e9 { // a limit, which says so better, is far below it
+	if err != nil || math.Abs(f) > 1e9 { // the field's own limit is far lower and has a better message
 		o.refuse(name, "must be a number of seconds of a sensible size, got %s", cut(n.String()))
 		return nil
 	}
@@ -234,7 +234,7 @@ func (o *object) moment(name string) time.Time {
 	return t
 }
 
-// wantTime says what a time looks like.
+// wantTime describes the form of a time.
 const wantTime = "a time such as 2024-01-15T11:45:00Z"
 
 func parseTime(s string) (time.Time, error) {
@@ -245,8 +245,8 @@ func parseTime(s string) (time.Time, error) {
 	return t.UTC(), nil
 }
 
-// headers takes an object of strings. Null, or the mask that is shown in place
-// of a value, stands for the value that is stored.
+// headers takes an object of strings. Null, or the mask shown in place of a
+// value, stands for the stored value.
 func (o *object) headers(name string) map[string]string {
 	fields := as[map[string]any](o, name, "an object of strings")
 	if fields == nil {
@@ -266,7 +266,7 @@ func (o *object) headers(name string) map[string]string {
 	return out
 }
 
-// done refuses the fields that nobody took, and returns everything that is wrong.
+// done refuses the fields that were not taken, and returns all errors.
 func (o *object) done(readOnly ...string) error {
 	var odd []string
 	for name := range o.fields {

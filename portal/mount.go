@@ -9,18 +9,18 @@ import (
 	"strings"
 )
 
-// mount is the path at which the portal hangs, segment by segment.
+// mount is the path at which the portal is mounted, segment by segment.
 type mount []mountSegment
 
-// mountSegment is one segment of a mount, or a place for any.
+// mountSegment is a literal segment of a mount, or a wildcard.
 type mountSegment struct {
 	literal string // decoded
 	any     bool
 }
 
 // parseMount reads a path in the notation of any router: {name}, {name:regexp}
-// and :name stand for one segment. open is true where the pattern takes what is
-// below the path too: it ends with a slash, or with {name...}, * or *name.
+// and :name stand for one segment. open is true if the pattern also matches
+// paths below it: it ends with a slash, or with {name...}, * or *name.
 func parseMount(pattern string) (m mount, open bool) {
 	i := strings.IndexByte(pattern, '/') // after method and host
 	if i < 0 {
@@ -64,7 +64,7 @@ func patternSegments(pattern string) []string {
 	return append(out, pattern[begin:])
 }
 
-// parseBasePath reads Config.BasePath. The empty path is none.
+// parseBasePath parses Config.BasePath. An empty path means no mount.
 func parseBasePath(path string) (mount, error) {
 	if path == "" {
 		return nil, nil
@@ -90,10 +90,10 @@ func parseBasePath(path string) (mount, error) {
 	return m, nil
 }
 
-// errNotBelow is what a path that does not begin with the mount leads to.
+// errNotBelow means that a path does not begin with the mount.
 var errNotBelow = errors.New("not below the mount")
 
-// cut takes the mount off an escaped path. The rest has no leading slash.
+// cut removes the mount from an escaped path. The rest has no leading slash.
 func (m mount) cut(path string) (rest string, err error) {
 	rest = path
 	for _, s := range m {
@@ -118,9 +118,9 @@ func (s mountSegment) takes(escaped string) bool {
 	return err == nil && v != "" && (s.any || v == s.literal)
 }
 
-// takenOff reports whether the mount has been taken off a path already, as
-// http.StripPrefix does: what was asked for is the path after something that
-// ends with the mount.
+// takenOff reports whether a handler such as http.StripPrefix has removed the
+// mount from path already: asked is then a prefix that ends with the mount,
+// followed by path.
 func (m mount) takenOff(asked, path string) bool {
 	before, ok := strings.CutSuffix(asked, path)
 	if !ok || before == "" || strings.HasSuffix(before, "/") {
@@ -136,46 +136,46 @@ func (m mount) takenOff(asked, path string) bool {
 	return true
 }
 
-// place is where below the mount a request is.
+// place is a request's position below the mount.
 type place struct {
 	path string // escaped, without a leading slash: "" is the mount itself
-	root string // relative reference from there to the mount, as browsers see both
+	root string // relative reference from the page to the mount, as browsers resolve it
 }
 
-// locate finds the place of a request. Where the portal is mounted says
-// Config.BasePath, else the pattern of the router that led here, else nothing:
-// the mount has been taken off the path then.
+// locate finds the place of a request. The mount is Config.BasePath, or else
+// the pattern of the route that led here. Without both, a handler has removed
+// the mount from the path.
 func (s *server) locate(r *http.Request) (p place, ok bool) {
 	path, asked := r.URL.EscapedPath(), askedPath(r)
 	p.path, ok = strings.CutPrefix(path, "/")
-	ok = ok || path == "" && asked != "" // http.StripPrefix has taken off all of it
+	ok = ok || path == "" && asked != "" // http.StripPrefix has removed the whole path
 	if s.base != nil {
 		if !s.base.takenOff(asked, path) {
 			rest, err := s.base.cut(path)
 			p.path, ok = rest, err == nil
 		}
 	} else if m, open := parseMount(r.Pattern); len(m) > 0 && !m.takenOff(asked, path) {
-		// A pattern that takes one path only may be that of the mount without its
-		// slash, or that of one of the routes below.
+		// A pattern for a single path may be the mount without its slash, or
+		// one of the routes below it.
 		if rest, err := m.cut(path); err == nil && (open || rest == "" && !s.known(p.path)) {
 			p.path, ok = rest, true
 		}
 	}
 	p.root = toMount(p.path)
 	if at := strings.LastIndexByte(asked, '/'); p.path == "" && at >= 0 && at < len(asked)-1 {
-		p.root = "./" + asked[at+1:] + "/" // the visitor left the last slash out
+		p.root = "./" + asked[at+1:] + "/" // the visitor left out the last slash
 	}
 	return p, ok
 }
 
-// known reports whether a path below the mount leads to a route.
+// known reports whether a path below the mount has a route.
 func (s *server) known(path string) bool {
 	rt, _, allowed, _ := s.match(http.MethodGet, path)
 	return rt != nil || len(allowed) > 0
 }
 
-// askedPath returns the escaped path that the client asked this server for, which
-// no handler on the way has changed; empty where it is not known.
+// askedPath returns the escaped path that the client requested, which handlers
+// on the way cannot have changed, or "" if it is not known.
 func askedPath(r *http.Request) string {
 	if !strings.HasPrefix(r.RequestURI, "/") {
 		u, err := url.Parse(r.RequestURI) // as clients ask a proxy
@@ -189,11 +189,11 @@ func askedPath(r *http.Request) string {
 }
 
 // toMount returns the relative reference from the page at a path below the
-// mount to the mount itself: "./" at the top, "../" one level down. Links
-// made with it work under every prefix.
+// mount to the mount itself: "./" at the top, "../" one level down. Such links
+// work under every prefix.
 func toMount(path string) string {
-	// No page is deeper than a few levels. What is asked for beyond them is not
-	// there, and its answer must not grow with the slashes of the question.
+	// Pages are only a few levels deep. A deeper path does not exist, and its
+	// answer must not grow with the slashes of the request.
 	const deepest = 16
 	if n := strings.Count(path, "/"); n > 0 {
 		return strings.Repeat("../", min(n, deepest))
@@ -203,13 +203,14 @@ func toMount(path string) string {
 
 type rootKey struct{}
 
-// withRoot notes the reference from a request's page to the mount.
+// withRoot stores the reference from a request's page to the mount.
 func withRoot(ctx context.Context, root string) context.Context {
 	return context.WithValue(ctx, rootKey{}, root)
 }
 
 // rootOf returns the relative reference from a request's page to the mount. It
-// goes by the path as browsers see it: a slash that is escaped leads nowhere.
+// is computed from the escaped path, as browsers resolve it: an escaped slash
+// does not start a level.
 func rootOf(r *http.Request) string {
 	if root, ok := r.Context().Value(rootKey{}).(string); ok {
 		return root

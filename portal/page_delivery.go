@@ -18,12 +18,12 @@ type runView struct {
 	EventID    string
 	HookID     string
 	HookName   string
-	HookThere  bool // it has not been deleted
+	HookThere  bool // the webhook has not been deleted
 	CanResend  bool
 	Badge      badge
 	Why        string
 	Pending    bool
-	Sending    bool // it is due now, or being attempted
+	Sending    bool // due now, or being attempted
 	Created    timeView
 	Next       timeView
 	Finished   timeView
@@ -35,7 +35,7 @@ type runView struct {
 	NeverTried bool
 }
 
-// tryView is one attempt.
+// tryView is one attempt as the page shows it.
 type tryView struct {
 	Key       string // unique on the page
 	Number    int
@@ -58,7 +58,7 @@ type pair struct {
 	Hidden      bool
 }
 
-// sentView is a request as it was sent.
+// sentView is a request as it was sent, or would be sent.
 type sentView struct {
 	Number     int
 	Numbers    []choice // the other attempts' requests
@@ -71,7 +71,7 @@ type sentView struct {
 	Cut        bool
 	Signatures string
 	Changed    bool
-	Preview    bool // it has not been sent yet
+	Preview    bool // the request has not been sent yet
 }
 
 // shownBody bounds the part of a request's body that a page holds.
@@ -144,8 +144,8 @@ func (s *server) tryView(a *webhook.Attempt, i int) tryView {
 	return v
 }
 
-// requestOf fills in the request of the attempt that was asked for, or of the
-// last one; before the first attempt, the request that would be sent now.
+// requestOf fills in the request of the chosen attempt, or of the last; before
+// the first attempt, the request that would be sent now.
 func (s *server) requestOf(r *http.Request, a Access, d *webhook.Delivery, attempts []webhook.Attempt, v *runView) error {
 	var numbers []int
 	for i := range attempts {

@@ -16,7 +16,7 @@ func (s *server) newPage(w http.ResponseWriter, r *http.Request, a Access) {
 }
 
 // createPage creates a webhook and shows its secret, in this answer and never
-// again; or the form as it was typed, with what is wrong.
+// again. If the input is refused, it shows the form as typed, with the errors.
 func (s *server) createPage(w http.ResponseWriter, r *http.Request, a Access) {
 	if err := parseForm(r); err != nil {
 		s.refusePage(w, r, err)
@@ -25,7 +25,7 @@ func (s *server) createPage(w http.ResponseWriter, r *http.Request, a Access) {
 	f := s.readForm(r.PostForm)
 	f.New = true
 	for i := range f.Headers {
-		f.Headers[i].Set = false // nothing is stored yet that could be kept
+		f.Headers[i].Set = false // a new webhook has no stored value to keep
 	}
 	if r.PostForm.Get("op") == "add-header" {
 		f.addRows(f.emptyRows + 1)
@@ -58,7 +58,8 @@ func (s *server) editPage(w http.ResponseWriter, r *http.Request, a Access) {
 	s.showForm(w, r, a, http.StatusOK, s.formOf(&hook))
 }
 
-// savePage saves the settings, if nobody else has since the form was made.
+// savePage saves the settings, unless they have been changed since the form was
+// made.
 func (s *server) savePage(w http.ResponseWriter, r *http.Request, a Access) {
 	hook, err := s.d.Webhook(r.Context(), a.Tenant, r.PathValue("id"))
 	if err != nil {
@@ -71,7 +72,7 @@ func (s *server) savePage(w http.ResponseWriter, r *http.Request, a Access) {
 	}
 	f := s.readForm(r.PostForm)
 	f.ID, f.WasOff = hook.ID, !hook.VerifyTLS
-	if f.VerifyTLS == "" { // a form that does not mention it leaves it as it is
+	if f.VerifyTLS == "" { // a form without the field leaves the setting as it is
 		f.VerifyTLS = onOff(hook.VerifyTLS)
 	}
 	if r.PostForm.Get("op") == "add-header" {
@@ -106,8 +107,8 @@ func (s *server) savePage(w http.ResponseWriter, r *http.Request, a Access) {
 	}
 }
 
-// sent returns a setting that a form holds, and nil, which leaves it as it
-// is, for one that it does not.
+// sent returns a setting that the form holds, or nil, which leaves the stored
+// setting as it is.
 func sent[T any](r *http.Request, field string, v T) *T {
 	if !r.PostForm.Has(field) {
 		return nil
@@ -115,8 +116,9 @@ func sent[T any](r *http.Request, field string, v T) *T {
 	return &v
 }
 
-// showConflict shows the form again after somebody else has saved, with what
-// is stored now beside what was typed. Saving it once more replaces that.
+// showConflict shows the form again after another user has saved, with the
+// stored settings beside the typed ones. Saving again replaces the stored
+// settings.
 func (s *server) showConflict(w http.ResponseWriter, r *http.Request, a Access, f formView) {
 	hook, err := s.d.Webhook(r.Context(), a.Tenant, f.ID)
 	if err != nil {
@@ -144,7 +146,7 @@ func (s *server) showConflict(w http.ResponseWriter, r *http.Request, a Access, 
 	s.showForm(w, r, a, http.StatusConflict, f)
 }
 
-// headerNames returns the names of the headers that are to stay or be set.
+// headerNames returns the names of the headers that are to be kept or set.
 func (f formView) headerNames() []string {
 	var out []string
 	for _, h := range f.Headers {
@@ -156,20 +158,19 @@ func (f formView) headerNames() []string {
 	return out
 }
 
-// refuseIt is a number of retries that no webhook can have. A form of which
-// something cannot even be read is passed on with it, so that the dispatcher
-// refuses it along with everything else that is wrong: a visitor is told once.
+// refuseIt is a number of retries that no webhook can have. A form with a field
+// that cannot be parsed is passed on with it, so that the dispatcher checks the
+// other fields too and the visitor sees all errors at once.
 const refuseIt = -1
 
-// refuseForm shows the form again with what is wrong: what f holds already, and
-// what err says.
+// refuseForm shows the form again with the errors in f and in err.
 func (s *server) refuseForm(w http.ResponseWriter, r *http.Request, a Access, f formView, err error) {
 	p := problemOf(err)
 	switch {
 	case len(p.Errors) > 0:
 		forced := len(f.Errors) > 0
 		for _, e := range p.Errors {
-			if !forced || e.Field != "maxRetries" { // not the visitor's
+			if !forced || e.Field != "maxRetries" { // set by refuseIt, not by the visitor
 				f.Errors = append(f.Errors, e)
 			}
 		}
@@ -210,15 +211,15 @@ func (s *server) showForm(w http.ResponseWriter, r *http.Request, a Access, stat
 	s.show(w, r, status, "form", p)
 }
 
-// parseForm reads the fields of a form, where no handler in front of the portal
-// has. One that is too large or malformed is refused.
+// parseForm reads the fields of a form, unless a handler in front of the portal
+// has done so. It refuses a form that is too large or malformed.
 func parseForm(r *http.Request) error {
 	parsed := r.PostForm != nil
 	if err := r.ParseForm(); err != nil {
 		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 			return errTooLarge
 		}
-		return refuse(http.StatusBadRequest, codeMalformed, "What was sent is not a form.")
+		return refuse(http.StatusBadRequest, codeMalformed, "The body is not a form.")
 	}
 	if !parsed {
 		if err := consumed(r); err != nil {
@@ -231,7 +232,7 @@ func parseForm(r *http.Request) error {
 			size += len(name) + len(v)
 		}
 	}
-	if size > maxBody { // read by somebody with another bound
+	if size > maxBody { // read by another handler with a larger bound
 		return errTooLarge
 	}
 	return r.Context().Err()
@@ -240,5 +241,5 @@ func parseForm(r *http.Request) error {
 // HeaderLimit is how many headers a webhook can have, for the template.
 func (formView) HeaderLimit() int { return 20 }
 
-// Label is a header's row for screen readers.
+// Label names a header's row for screen readers.
 func (h headerRow) Label() string { return "Header " + strconv.Itoa(h.Index+1) }

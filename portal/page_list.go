@@ -21,7 +21,7 @@ type listView struct {
 	Later        bool   // this is not the first page
 }
 
-// perPage is how many webhooks, or deliveries, a page lists.
+// perPage is the number of webhooks or deliveries on a page.
 const perPage = 25
 
 // listPage shows the webhooks of the tenant, newest first.
@@ -50,7 +50,7 @@ func (s *server) listPage(w http.ResponseWriter, r *http.Request, a Access) {
 	s.show(w, r, http.StatusOK, "list", p)
 }
 
-// statsOf returns the statistics of some webhooks over a period, by webhook.
+// statsOf returns the statistics of the webhooks over a period, by webhook ID.
 func (s *server) statsOf(r *http.Request, a Access, hooks []webhook.Webhook, p period) (map[string][]webhook.StatsBucket, error) {
 	if len(hooks) == 0 {
 		return nil, nil
@@ -70,7 +70,7 @@ func (s *server) statsOf(r *http.Request, a Access, hooks []webhook.Webhook, p p
 	return out, nil
 }
 
-// nextQuery is the query of a page with the cursor of the next one in it.
+// nextQuery returns a page's query with the cursor of the next page.
 func nextQuery(q url.Values, cursor string) string {
 	next := maps.Clone(q)
 	for _, k := range []string{"live", "done"} {

@@ -15,8 +15,8 @@ import (
 	"strings"
 )
 
-// Templates and assets are part of the program: nothing is built, and nothing is
-// fetched from elsewhere.
+// Templates and assets are embedded in the program: they need no build step,
+// and pages load no files from other sites.
 //
 //go:embed templates/*.html templates/snippets/*
 var templateFiles embed.FS
@@ -24,7 +24,7 @@ var templateFiles embed.FS
 //go:embed assets/*
 var assetFiles embed.FS
 
-// pageTemplates holds one set for each page: the layout, what pages share, and
+// pageTemplates holds one set for each page: the layout, the shared parts, and
 // the page's own file.
 var pageTemplates = parseTemplates()
 
@@ -47,7 +47,7 @@ func parseTemplates() map[string]*template.Template {
 	return sets
 }
 
-// frameView is what the layout shows around every page.
+// frameView is the data of the layout around every page.
 type frameView struct {
 	Root      string // relative reference to the mount: "./", "../", …
 	Brand     string // Config.Title
@@ -56,19 +56,19 @@ type frameView struct {
 	Manage    bool // the visitor may change things
 	Access    bool // the visitor is known
 	RequestID string
-	Done      string // what the request before this one has done
-	Every     int    // milliseconds between two looks for news; 0 for a page that stays as it is
-	Self      string // this page, relative to itself, with its query
+	Done      string // note about the change that redirected here
+	Every     int    // milliseconds between refreshes; 0 for a page that does not change
+	Self      string // reference to this page from itself, with its query
 	V         any    // the page's own
 }
 
-// crumb is one step of the way to a page; the last one, without a link, is
-// the page itself.
+// crumb is one step of the breadcrumbs; the last, without a link, is the page
+// itself.
 type crumb struct {
 	Href, Text string
 }
 
-// page begins the view of a page.
+// page returns the frame of a page; the caller sets V.
 func (s *server) page(r *http.Request, a Access, title string, crumbs ...crumb) frameView {
 	p := frameView{
 		Root: rootOf(r), Brand: s.cfg.Title, Title: title,
@@ -83,8 +83,8 @@ func (s *server) page(r *http.Request, a Access, title string, crumbs ...crumb) 
 	return p
 }
 
-// doneTexts are the notes after a redirect. The query only picks one: no text
-// of a link that somebody else has made is ever shown.
+// doneTexts are the notes after a redirect. The query only selects one of them,
+// so that a forged link cannot put text on a page.
 var doneTexts = map[string]string{
 	"saved":    "The settings were saved. They are in force for every attempt from now on.",
 	"enabled":  "The webhook is active again. Events from now on are sent to it.",
@@ -94,8 +94,9 @@ var doneTexts = map[string]string{
 	"test":     "The test event is on its way: its result shows up below.",
 }
 
-// show answers with a page. A template that fails is a mistake of this package,
-// which panics and is contained: nothing has been sent by then.
+// show answers with a page. A template that fails is a bug of this package:
+// show panics, before anything has been written, and ServeHTTP contains the
+// panic.
 func (s *server) show(w http.ResponseWriter, r *http.Request, status int, name string, p frameView) {
 	block := "layout.html"
 	if p.Every > 0 && r.URL.Query().Get("live") == "1" {
@@ -109,20 +110,19 @@ func (s *server) show(w http.ResponseWriter, r *http.Request, status int, name s
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Length", strconv.Itoa(b.Len()))
 	w.WriteHeader(status)
-	_, _ = w.Write(b.Bytes()) // the visitor has gone: nobody to tell
+	_, _ = w.Write(b.Bytes()) // an error means that the visitor has gone
 }
 
-// redirect sends the visitor to a page below the mount, by a relative
-// reference: where the portal is mounted does not matter, and it cannot lead
-// to another site.
+// redirect sends the visitor to a page below the mount by a relative reference,
+// which works under every mount and cannot lead to another site.
 func redirect(w http.ResponseWriter, r *http.Request, to string) {
-	// Set by hand: http.Redirect would make it absolute, from a path that lacks
-	// what http.StripPrefix has taken off.
+	// http.Redirect would make the reference absolute, from a path without the
+	// part that http.StripPrefix has removed.
 	w.Header().Set("Location", rootOf(r)+to)
 	w.WriteHeader(http.StatusSeeOther)
 }
 
-// asset is one file that pages are made of.
+// asset is a file that pages load, such as a style sheet or script.
 type asset struct {
 	body        []byte
 	contentType string
@@ -151,7 +151,7 @@ func loadAssets() map[string]asset {
 }
 
 // serveAsset serves a style sheet or script. Its address changes with its
-// content, so that it can be kept for ever.
+// content, so that clients may cache it for ever.
 func (s *server) serveAsset(w http.ResponseWriter, r *http.Request, _ Access) {
 	f, ok := assets[r.PathValue("file")]
 	if !ok {

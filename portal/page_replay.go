@@ -10,7 +10,7 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// replayPageView is the page on which many deliveries are sent again.
+// replayPageView is the page that replays many deliveries.
 type replayPageView struct {
 	Root   string
 	Hook   hookView
@@ -19,20 +19,20 @@ type replayPageView struct {
 	Errors []problemField
 
 	Counted bool
-	Count   string // what would be sent
-	More    bool   // and more than that
+	Count   string // number of deliveries to replay
+	More    bool   // there are more than Count
 	None    bool
 
-	Running  bool // steps are left
+	Running  bool // more steps follow
 	Finished bool
 	Done     int64
-	Total    int64 // as counted before
+	Total    int64 // the earlier count
 	DoneText string
-	Refused  string // why the last step was not made
-	Wait     int    // seconds until it can be tried again
+	Refused  string // why the last step was refused
+	Wait     int    // seconds until the step can be tried again
 }
 
-// replayForm is what is to be replayed, as typed.
+// replayForm is the form of a replay, as typed.
 type replayForm struct {
 	Back                      string // key of a span of time, or "custom"
 	Since, Until              string
@@ -41,8 +41,8 @@ type replayForm struct {
 	Cursor                    string
 }
 
-// replayChoices are the spans of time to replay. The whole past is not among
-// them: it is asked for by a time.
+// replayChoices are the spans of time to replay. To replay from further back, a
+// visitor enters a time.
 var replayChoices = []timeChoice{
 	{"1h", "Last hour", time.Hour},
 	{"24h", "Last 24 hours", 24 * time.Hour},
@@ -53,7 +53,7 @@ var replayChoices = []timeChoice{
 // Choices is for the template.
 func (replayPageView) Choices() []timeChoice { return replayChoices }
 
-// Err returns what is wrong with a field.
+// Err returns the error of a field.
 func (v replayPageView) Err(field string) string {
 	for _, e := range v.Errors {
 		if e.Field == field {
@@ -63,14 +63,15 @@ func (v replayPageView) Err(field string) string {
 	return ""
 }
 
-// SinceInput and UntilInput are the times in the form of datetime-local inputs;
-// what is no time is left out, as such an input shows nothing of it.
+// SinceInput and UntilInput are the times in the format of datetime-local
+// inputs. A text that is not a time becomes "", since such an input could not
+// show it.
 func (v replayPageView) SinceInput() string { return inputTime(v.Form.Since) }
 
 // UntilInput is the end; see SinceInput.
 func (v replayPageView) UntilInput() string { return inputTime(v.Form.Until) }
 
-// SinceText and UntilText are the times for people.
+// SinceText and UntilText are the times as the page shows them.
 func (v replayPageView) SinceText() string { return timeText(v.Form.Since) }
 
 // UntilText is the end; see SinceText.
@@ -92,8 +93,8 @@ func inputTime(s string) string {
 	return t.Format(localTime)
 }
 
-// readReplay reads what is to be replayed. A span of time is turned into times
-// once, so that all steps of a replay are about the same events.
+// readReplay parses the form of a replay. It turns a span into fixed times, so
+// that all steps of a replay cover the same events.
 func (s *server) readReplay(q url.Values) (f replayForm, req webhook.ReplayRequest, bad []problemField) {
 	f = replayForm{
 		Back: q.Get("back"), Since: strings.TrimSpace(q.Get("since")), Until: strings.TrimSpace(q.Get("until")), Type: strings.TrimSpace(q.Get("type")),
@@ -134,7 +135,7 @@ func (s *server) readReplay(q url.Values) (f replayForm, req webhook.ReplayReque
 	return f, req, bad
 }
 
-// replayPage asks what to replay, and says how many deliveries that are.
+// replayPage shows the form of a replay and counts its deliveries.
 func (s *server) replayPage(w http.ResponseWriter, r *http.Request, a Access) {
 	q := r.URL.Query()
 	if !q.Has("back") {
@@ -164,8 +165,8 @@ func (s *server) replayPage(w http.ResponseWriter, r *http.Request, a Access) {
 	s.showReplay(w, r, a, http.StatusOK, v)
 }
 
-// replayStepPage makes one step of a replay and shows how far it is. The page
-// goes on with the next step by itself where scripts run, and by a button.
+// replayStepPage makes one step of a replay and shows the progress. A script on
+// the page starts the next step; without scripts a button does.
 func (s *server) replayStepPage(w http.ResponseWriter, r *http.Request, a Access) {
 	if err := parseForm(r); err != nil {
 		s.refusePage(w, r, err)
@@ -188,7 +189,7 @@ func (s *server) replayStepPage(w http.ResponseWriter, r *http.Request, a Access
 		v.Form.Cursor = res.Next
 		v.Running, v.Finished = res.Next != "", res.Next == ""
 	case p.Status == http.StatusTooManyRequests || p.Status == http.StatusServiceUnavailable:
-		// What is done is done: the same step can be made later.
+		// The steps so far are done; this step can be repeated later.
 		status, v.Running, v.Refused, v.Wait = p.Status, true, p.Detail, int(p.retryAfter.Seconds()+0.999)
 		w.Header().Set("Retry-After", strconv.Itoa(max(v.Wait, 1)))
 	default:
@@ -218,7 +219,7 @@ func (s *server) showReplay(w http.ResponseWriter, r *http.Request, a Access, st
 	s.show(w, r, status, "replay", p)
 }
 
-// natural reads a count that only decorates: what is none is 0.
+// natural parses a count that is only displayed; malformed text gives 0.
 func natural(s string) int64 {
 	n, err := strconv.ParseInt(s, 10, 64)
 	if err != nil || n < 0 || n > 1e15 {

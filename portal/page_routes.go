@@ -5,9 +5,9 @@ import (
 	"slices"
 )
 
-// pageRoutes are the routes of the pages. Everything that changes something is
-// a POST, and has a page of its own that asks first where that is wise: the
-// portal works without a script.
+// pageRoutes are the routes of the pages. Every change is a POST, and risky
+// changes have a confirmation page of their own, so that the portal works
+// without scripts.
 func (s *server) pageRoutes() []route {
 	page := func(method, pattern string, n need, h func(http.ResponseWriter, *http.Request, Access)) route {
 		return route{method: method, pattern: pattern, kind: kindPage, need: n, handler: h}
@@ -37,20 +37,20 @@ func (s *server) pageRoutes() []route {
 	}
 }
 
-// problemView is a page that says why there is no other.
+// problemView is an error page.
 type problemView struct {
 	Heading, Detail string
 	Fields          []problemField
 	Status          int
-	Retry           int // seconds after which to try again; 0 when that does not help
+	Retry           int // seconds after which to try again; 0 if retrying does not help
 }
 
-// problemHeadings says in a visitor's words what a status means.
+// problemHeadings are the headings of error pages by status.
 var problemHeadings = map[int]string{
 	http.StatusBadRequest:            "That could not be understood",
 	http.StatusUnauthorized:          "Please log in",
 	http.StatusForbidden:             "You cannot do that here",
-	http.StatusNotFound:              "There is nothing here",
+	http.StatusNotFound:              "Page not found",
 	http.StatusMethodNotAllowed:      "That is not possible here",
 	http.StatusConflict:              "That is not possible right now",
 	http.StatusPreconditionFailed:    "Someone else was faster",
@@ -60,8 +60,8 @@ var problemHeadings = map[int]string{
 	http.StatusServiceUnavailable:    "Too busy at the moment",
 }
 
-// pageProblem answers a request for a page that was refused. It shows what p
-// says and nothing else of what happened.
+// pageProblem answers a refused request with an error page, which shows only
+// the contents of p.
 func (s *server) pageProblem(w http.ResponseWriter, r *http.Request, p problem) {
 	heading := problemHeadings[p.Status]
 	if heading == "" {
@@ -74,7 +74,7 @@ func (s *server) pageProblem(w http.ResponseWriter, r *http.Request, p problem) 
 	s.show(w, r, p.Status, "problem", view)
 }
 
-// refusePage answers with what an error says.
+// refusePage answers with the error page of err.
 func (s *server) refusePage(w http.ResponseWriter, r *http.Request, err error) {
 	s.fail(w, r, kindPage, err)
 }

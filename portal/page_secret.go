@@ -7,24 +7,24 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// secretView is the one page that shows a secret.
+// secretView is the page that shows a secret.
 type secretView struct {
 	Root     string
 	Hook     hookView
 	Secret   string
-	Created  bool // with the webhook; otherwise it replaces another
-	Imported bool // the visitor brought it
-	AtOnce   bool // the old one has stopped signing already
+	Created  bool // the webhook is new; otherwise the secret replaces another
+	Imported bool // the visitor entered the secret
+	AtOnce   bool // the old secret no longer signs
 	Overlap  string
 	Snippets []snippet
 }
 
-// snippet is a receiver in one language.
+// snippet is an example receiver in one language.
 type snippet struct {
 	ID, Name, Code string
 }
 
-// snippets are the receivers that are shown beside a secret. Tests run them.
+// snippets are the example receivers shown beside a secret. Tests run them.
 var snippets = []snippet{
 	{"node", "Node.js", readSnippet("node.js")},
 	{"go", "Go", readSnippet("go.go.txt")},
@@ -40,7 +40,7 @@ func readSnippet(name string) string {
 }
 
 // showSecret answers the POST that made a secret with the only page that ever
-// shows it: there is no redirect, and no address at which it could be had again.
+// shows it. It does not redirect: the secret has no address of its own.
 func (s *server) showSecret(w http.ResponseWriter, r *http.Request, a Access, hook *webhook.Webhook, secret webhook.Secret, v secretView) {
 	title := "New secret"
 	if v.Created {
@@ -57,18 +57,19 @@ func (s *server) showSecret(w http.ResponseWriter, r *http.Request, a Access, ho
 	s.show(w, r, http.StatusOK, "secret", p)
 }
 
-// askView is a page that asks before something is done, or how.
+// askView is a page that asks for confirmation or options before a change.
 type askView struct {
 	Root  string
 	Hook  hookView
 	Types []typeOption // of the catalogue, for a test event
-	Error string       // why it was not done
-	Chose string       // what was chosen, to be shown again
-	// Overlap is how long an old secret goes on signing; empty when it does not.
+	Error string       // why the change was refused
+	Chose string       // the earlier choice, shown again
+	// Overlap is how long the old secret goes on signing; empty if it stops at
+	// once.
 	Overlap string
 }
 
-// ask shows a page that asks about a webhook.
+// ask shows a page that asks before a change of a webhook.
 func (s *server) ask(w http.ResponseWriter, r *http.Request, a Access, status int, name, title string, fill func(*askView)) {
 	hook, err := s.d.Webhook(r.Context(), a.Tenant, r.PathValue("id"))
 	if err != nil {
@@ -84,7 +85,7 @@ func (s *server) ask(w http.ResponseWriter, r *http.Request, a Access, status in
 	s.show(w, r, status, name, p)
 }
 
-// askRotatePage says what rotating means for the receiver.
+// askRotatePage explains what a rotation means for the receiver.
 func (s *server) askRotatePage(w http.ResponseWriter, r *http.Request, a Access) {
 	s.ask(w, r, a, http.StatusOK, "rotate", "Rotate secret", func(v *askView) {
 		if overlap := s.d.Policy().SecretOverlap; overlap > 0 {
@@ -122,7 +123,7 @@ func (s *server) enablePage(w http.ResponseWriter, r *http.Request, a Access) {
 	redirect(w, r, "webhooks/"+id+"?done=enabled")
 }
 
-// askDisablePage asks for the reason.
+// askDisablePage asks for the reason of disabling.
 func (s *server) askDisablePage(w http.ResponseWriter, r *http.Request, a Access) {
 	s.ask(w, r, a, http.StatusOK, "disable", "Disable", nil)
 }
@@ -145,12 +146,12 @@ func (s *server) disablePage(w http.ResponseWriter, r *http.Request, a Access) {
 	redirect(w, r, "webhooks/"+id+"?done=disabled")
 }
 
-// askDeletePage asks whether it is meant.
+// askDeletePage asks for confirmation.
 func (s *server) askDeletePage(w http.ResponseWriter, r *http.Request, a Access) {
 	s.ask(w, r, a, http.StatusOK, "delete", "Delete", nil)
 }
 
-// deletePage deletes a webhook, if the form says that it is meant.
+// deletePage deletes a webhook if the form confirms it.
 func (s *server) deletePage(w http.ResponseWriter, r *http.Request, a Access) {
 	if err := parseForm(r); err != nil {
 		s.refusePage(w, r, err)
@@ -169,7 +170,7 @@ func (s *server) deletePage(w http.ResponseWriter, r *http.Request, a Access) {
 	redirect(w, r, "?done=deleted")
 }
 
-// askTestPage lets the visitor choose what to send.
+// askTestPage lets the visitor choose the test event.
 func (s *server) askTestPage(w http.ResponseWriter, r *http.Request, a Access) {
 	s.askTest(w, r, a, http.StatusOK, "", "")
 }

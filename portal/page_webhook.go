@@ -30,8 +30,8 @@ type hookPageView struct {
 	Rows   []runRow
 	Next   string
 	Later  bool
-	// Looked is how many deliveries were looked at when that ended the page, and
-	// Reached where that was.
+	// If the bound of a search ended the page, Looked is the number of
+	// deliveries searched and Reached how far back they go.
 	Looked  string
 	Reached timeView
 	Types   []string // of the catalogue
@@ -45,15 +45,15 @@ type choice struct {
 	Current     bool
 }
 
-// runFilter is what the list of deliveries is narrowed to, as typed.
+// runFilter is the filter of the list of deliveries, as typed.
 type runFilter struct {
 	State, Type, Time, From, To string
 }
 
-// Active reports whether anything is filtered.
+// Active reports whether any filter is set.
 func (f runFilter) Active() bool { return f != runFilter{} }
 
-// timeChoice is a span of time that a list can be narrowed to.
+// timeChoice is a span of time to filter by.
 type timeChoice struct {
 	Key, Label string
 	Back       time.Duration
@@ -67,7 +67,7 @@ var timeChoices = []timeChoice{
 	{"custom", "From … to …", 0},
 }
 
-// TimeChoices and StateChoices are what the filters offer.
+// TimeChoices and StateChoices are the choices of the filters.
 func (hookPageView) TimeChoices() any { return timeChoices }
 
 // StateChoices are the states of deliveries.
@@ -75,11 +75,11 @@ func (hookPageView) StateChoices() []string {
 	return []string{string(webhook.StateSucceeded), string(webhook.StateFailed), string(webhook.StatePending), string(webhook.StateCanceled)}
 }
 
-// localTime is the form of times in forms: that of datetime-local inputs. All
-// are UTC.
+// localTime is the format of datetime-local inputs. All times are UTC.
 const localTime = "2006-01-02T15:04"
 
-// formTime reads a time of a form, with or without seconds, zone or date's T.
+// formTime parses a time from a form, with or without seconds, zone or the T
+// after the date.
 func formTime(s string) (time.Time, bool) {
 	for _, layout := range []string{localTime, "2006-01-02T15:04:05", time.RFC3339, "2006-01-02 15:04", "2006-01-02 15:04:05", "2006-01-02"} {
 		if t, err := time.Parse(layout, strings.TrimSpace(s)); err == nil {
@@ -120,7 +120,7 @@ func (s *server) readFilter(q url.Values, dq *webhook.DeliveryQuery) (f runFilte
 	return f, bad
 }
 
-// webhookPage shows one webhook: how it does, and what was sent to it.
+// webhookPage shows one webhook, its statistics and its deliveries.
 func (s *server) webhookPage(w http.ResponseWriter, r *http.Request, a Access) {
 	hook, err := s.d.Webhook(r.Context(), a.Tenant, r.PathValue("id"))
 	if err != nil {
@@ -170,7 +170,7 @@ func (s *server) webhookPage(w http.ResponseWriter, r *http.Request, a Access) {
 	s.show(w, r, status, "webhook", p)
 }
 
-// healthOf fills in how a webhook did over the period that was asked for.
+// healthOf fills in the statistics of a webhook over the chosen period.
 func (s *server) healthOf(r *http.Request, a Access, hook *webhook.Webhook, v *hookPageView) error {
 	q := r.URL.Query()
 	options := make([]choice, len(periods))
@@ -197,8 +197,8 @@ func (s *server) healthOf(r *http.Request, a Access, hook *webhook.Webhook, v *h
 	return nil
 }
 
-// choices makes links that change one value of a query; Href of an option is
-// the value, and the first page comes with it.
+// choices returns links that set one value of a query, which is the option's
+// Href, and go back to the first page.
 func choices(q url.Values, key, def string, options []choice) []choice {
 	current := q.Get(key)
 	if !slices.ContainsFunc(options, func(c choice) bool { return c.Href == current }) {

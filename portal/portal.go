@@ -13,64 +13,66 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// Config adjusts the portal. Access is required; everything else has a default.
+// Config holds the settings of the portal. Access is required; every other
+// field has a default.
 type Config struct {
-	// Access says whose webhooks a request is about and what it may do. It gets
-	// the request as the handler got it and is called once for each, from many
-	// goroutines at once. Required.
+	// Access returns the tenant and the rights of a request. It gets the
+	// request unchanged and is called once for each, concurrently. Required.
 	//
-	// ErrUnauthenticated is answered with 401, ErrForbidden, or an Access without
-	// a tenant, with 403, any other error with 500 and an entry in the log. To
-	// send people to a login page instead, do so in a handler around this one.
+	// ErrUnauthenticated is answered with 401, ErrForbidden, or an Access
+	// without a tenant, with 403, any other error with 500 and an entry in the
+	// log. To send visitors to a login page instead, do so in a handler around
+	// the portal.
 	Access func(*http.Request) (Access, error)
 
 	// EventTypes is the catalogue that customers choose from, with a sample of
-	// each for "send test event". Nil means [BuiltinEventTypes]. It restricts
-	// nothing: a webhook may select types that are not in it.
+	// each for "send test event". Nil means [BuiltinEventTypes]. It is not a
+	// restriction: a webhook may select types that are not in it.
 	EventTypes []EventType
 
-	// Challenge is the WWW-Authenticate of answers with 401, which says how to log
-	// in: a scheme and its parameters, such as `Bearer realm="example"`. Empty means
-	// `Session realm="webhooks"`, of which browsers make nothing. A handler in front
-	// of the portal may set the header instead.
+	// Challenge is the WWW-Authenticate header of answers with 401, which says
+	// how to log in: a scheme and its parameters, such as `Bearer
+	// realm="example"`. Empty means `Session realm="webhooks"`, which browsers
+	// ignore. A handler in front of the portal may set the header instead.
 	Challenge string
 
-	// Audit is told of every change before it is made; see [AuditRecord]. When
-	// it fails the change is not made. Nil means that nobody is told.
+	// Audit is called with a record of every change before the change is made;
+	// see [AuditRecord]. If it returns an error, the change is not made. Nil
+	// means that changes are not recorded.
 	Audit func(context.Context, AuditRecord) error
 
-	// MaxWebhooks bounds the webhooks a tenant can have by creating them here. 0
-	// means 100; below 0 leaves it to webhook.Config.MaxWebhooks.
+	// MaxWebhooks bounds a tenant's webhooks when one is created here. 0 means
+	// 100; below 0 means that only webhook.Config.MaxWebhooks applies.
 	MaxWebhooks int
-	// Limits bounds what makes traffic: tests, resends, replays.
+	// Limits bounds tests, resends and replays, which make the portal send.
 	Limits Limits
 
-	// BasePath is the path of the portal where a router that is not net/http's (or
-	// chi, which says it in Request.Pattern too) leads to it and leaves the path
-	// as it is, such as "/settings/webhooks/", or "/accounts/{account}/webhooks/",
-	// in which {account} stands for any one segment. The notation of routers is
-	// taken as well: {account:[0-9]+}, :account, and * or {rest...} at the end. What
-	// does not lie below it is answered with 404. Empty, the default, means the
-	// pattern in Request.Pattern, and without one that the path begins below the
-	// portal, as it does behind http.StripPrefix.
+	// BasePath is the path of the portal, such as "/settings/webhooks/", or
+	// "/accounts/{account}/webhooks/", where {account} matches any one segment.
+	// Set it for routers other than net/http's and chi, which set
+	// Request.Pattern, if they pass the path on unchanged. The notation of
+	// other routers works too: {account:[0-9]+}, :account, and * or {rest...}
+	// at the end. Paths outside BasePath are answered with 404. Empty, the
+	// default, means Request.Pattern, and without a pattern that the path is
+	// relative to the portal, as it is behind http.StripPrefix.
 	BasePath string
 
-	// Title heads the pages. Empty means "Webhooks".
+	// Title is the heading of the pages. Empty means "Webhooks".
 	Title string
-	// TrustedOrigins are other origins, such as "https://app.example.com", whose
-	// pages may write here with the visitor's cookies. None by default; the
-	// portal's own origin needs no mention. A backend that sees another Host
-	// than browsers do, behind a proxy that rewrites it, names its public origin.
+	// TrustedOrigins are other origins, such as "https://app.example.com",
+	// whose pages may write here with the visitor's cookies. Empty by default;
+	// the portal's own origin is always trusted. Behind a proxy that rewrites
+	// Host, add the public origin of the portal.
 	TrustedOrigins []string
 	// FrameAncestors are the origins whose pages may show the portal in a
-	// frame. None by default.
+	// frame. Empty by default.
 	FrameAncestors []string
 
-	// Logger gets what went wrong on this side, with the ID of the request. Nil
-	// means silence.
+	// Logger gets the portal's own failures, with the ID of the request. Nil
+	// means no logs.
 	Logger *slog.Logger
-	// Now is the clock that times are compared with. Nil means time.Now. Give the
-	// one of webhook.Config.Now where that is set.
+	// Now returns the current time. Nil means time.Now. If webhook.Config.Now
+	// is set, set the same function here.
 	Now func() time.Time
 }
 
@@ -107,7 +109,7 @@ func BuiltinEventTypes() []EventType {
 	}
 }
 
-// server is the portal.
+// server is the handler of the portal.
 type server struct {
 	d       *webhook.Dispatcher
 	cfg     Config
@@ -126,16 +128,18 @@ type eventType struct {
 	data              any    // nil: the greeting of SendTest
 }
 
-// challenge is what WWW-Authenticate may hold, as far as it can do harm.
+// challenge matches a scheme with parameters that cannot break out of the
+// WWW-Authenticate header.
 var challenge = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+( [\\x20-\\x7e]+)?$")
 
 // New returns the portal over a dispatcher. The dispatcher need not run in this
-// process. New returns an error when d or Config.Access is nil, an event type of
-// cfg is not a name that can be published or its sample no JSON object, or an
-// origin is not one. It wraps nothing that a program could act on.
+// process. New returns an error if d or Config.Access is nil, if an event type
+// has an invalid name or a sample that is not a JSON object, or if another
+// field of cfg is invalid. The error has no sentinel to test for.
 //
-// Mount it at a path that ends with a slash; see Config.BasePath. Requests have a body of 1 MiB at
-// most. The API describes itself at api/openapi.json, below that path.
+// Mount the handler at a path that ends with a slash; see Config.BasePath.
+// Bodies of requests may be 1 MiB at most. The API describes itself at
+// api/openapi.json, below that path.
 //
 // The handler is safe for concurrent use and starts no goroutines of its own.
 func New(d *webhook.Dispatcher, cfg Config) (http.Handler, error) {
@@ -197,7 +201,8 @@ func newServer(d *webhook.Dispatcher, cfg Config) (*server, error) {
 	return s, nil
 }
 
-// catalogue checks the event types as publishing an event of each would.
+// catalogue checks and encodes the event types as if an event of each were
+// published.
 func catalogue(d *webhook.Dispatcher, types []EventType) ([]eventType, error) {
 	var errs []error
 	out := make([]eventType, 0, len(types))
@@ -222,5 +227,5 @@ func catalogue(d *webhook.Dispatcher, types []EventType) ([]eventType, error) {
 	return out, errors.Join(errs...)
 }
 
-// now is the time, in UTC.
+// now returns the time in UTC.
 func (s *server) now() time.Time { return s.cfg.Now().UTC() }

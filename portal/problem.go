@@ -13,7 +13,7 @@ import (
 )
 
 // problem is an error as clients see it: RFC 9457's problem details, with the
-// fields that were refused. Pages show the same.
+// refused fields. Error pages show the same.
 type problem struct {
 	Type      string         `json:"type"` // always about:blank: Code tells them apart
 	Title     string         `json:"title"`
@@ -54,7 +54,7 @@ const (
 	codeBusy            = "busy"
 	codeAudit           = "not_audited"
 	codeInternal        = "internal"
-	detailInternal      = "Something failed on our side. Nothing more can be said here; the log has it under this request ID."
+	detailInternal      = "Something failed on our side. The details are in the server's log under this request ID."
 	detailNotFound      = "There is no such thing here, or it is not yours."
 )
 
@@ -65,7 +65,7 @@ func newProblem(status int, code, format string, args ...any) problem {
 	}
 }
 
-// problemError is a problem on its way through functions that return errors.
+// problemError is a problem as an error.
 type problemError struct{ problem problem }
 
 func (e *problemError) Error() string { return e.problem.Title + ": " + e.problem.Detail }
@@ -75,8 +75,8 @@ func refuse(status int, code, format string, args ...any) error {
 	return &problemError{newProblem(status, code, format, args...)}
 }
 
-// problemOf says what a client is told of an error. What it does not know
-// becomes a 500 that says nothing; the caller logs it.
+// problemOf returns the problem that a client is shown for an error. An unknown
+// error becomes a 500 without details; the caller logs it.
 func problemOf(err error) problem {
 	if p, ok := errors.AsType[*problemError](err); ok {
 		return p.problem
@@ -96,7 +96,7 @@ func problemOf(err error) problem {
 		return newProblem(http.StatusNotFound, codeNotFound, detailNotFound)
 	case errors.Is(err, webhook.ErrConflict):
 		return newProblem(http.StatusPreconditionFailed, codeChanged,
-			"Someone else changed the webhook since you read it. Read it again, and apply your change to what is there now.")
+			"Someone else changed the webhook since you read it. Read it again, and apply your change to the current version.")
 	case errors.Is(err, webhook.ErrInactive):
 		return newProblem(http.StatusConflict, codeInactive, "The webhook is disabled. Enable it first.")
 	case errors.Is(err, webhook.ErrTooManyWebhooks):
@@ -105,7 +105,7 @@ func problemOf(err error) problem {
 		refused.refuse("cursor", "was not issued by this list: start again without one")
 		return refused.problem()
 	case errors.Is(err, webhook.ErrBacklogFull):
-		p := newProblem(http.StatusServiceUnavailable, codeBusy, "Too much is waiting to be delivered. Try again later.")
+		p := newProblem(http.StatusServiceUnavailable, codeBusy, "Too many deliveries are waiting. Try again later.")
 		p.retryAfter = 5 * time.Second
 		return p
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
@@ -116,8 +116,8 @@ func problemOf(err error) problem {
 	return newProblem(http.StatusInternalServerError, codeInternal, detailInternal)
 }
 
-// fail answers with what problemOf says of err, in the form of the route's
-// kind, and logs what is this side's fault.
+// fail answers with the problem of err, in the form of the route's kind, and
+// logs errors that are the server's fault.
 func (s *server) fail(w http.ResponseWriter, r *http.Request, k kind, err error) {
 	p := problemOf(err)
 	if p.Status >= http.StatusInternalServerError {
@@ -149,8 +149,8 @@ func (s *server) answerProblem(w http.ResponseWriter, r *http.Request, k kind, p
 	writeJSON(w, p.Status, "application/problem+json", p)
 }
 
-// writeJSON answers with v. What cannot be encoded is a mistake of this
-// package, which panics and is contained.
+// writeJSON answers with v as JSON. A value that cannot be encoded is a bug of
+// this package: writeJSON panics, and ServeHTTP contains the panic.
 func writeJSON(w http.ResponseWriter, status int, contentType string, v any) {
 	body, err := json.Marshal(v)
 	if err != nil {
@@ -160,5 +160,5 @@ func writeJSON(w http.ResponseWriter, status int, contentType string, v any) {
 	h.Set("Content-Type", contentType)
 	h.Set("Content-Length", strconv.Itoa(len(body)+1))
 	w.WriteHeader(status)
-	_, _ = w.Write(append(body, '\n')) // the client has gone: nobody to tell
+	_, _ = w.Write(append(body, '\n')) // an error means that the client has gone
 }

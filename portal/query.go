@@ -12,7 +12,8 @@ import (
 // maxPage is the most items of a page of the API.
 const maxPage = 500
 
-// query is the query of a request, taken apart like an object.
+// query is the query of a request, whose parameters are taken like the fields
+// of an object.
 type query struct {
 	values url.Values
 	taken  []string
@@ -36,7 +37,7 @@ func (q *query) text(name string) string {
 	return q.values.Get(name)
 }
 
-// integer returns 0 when the parameter is not there.
+// integer returns 0 if the parameter is missing.
 func (q *query) integer(name string, low, high int) int {
 	s := q.text(name)
 	if s == "" && !q.values.Has(name) {
@@ -51,13 +52,13 @@ func (q *query) integer(name string, low, high int) int {
 
 func (q *query) limit() int { return q.integer("limit", 1, maxPage) }
 
-// moment returns the zero time when the parameter is not there.
+// moment returns the zero time if the parameter is missing.
 func (q *query) moment(name string) time.Time {
 	s := q.text(name)
 	if s == "" {
 		return time.Time{}
 	}
-	// A plus sign that was not escaped is a space by now.
+	// An unescaped plus sign has been decoded to a space.
 	t, err := parseTime(strings.Replace(s, " ", "+", 1))
 	if err != nil {
 		q.refuse(name, "%v", err)
@@ -65,7 +66,7 @@ func (q *query) moment(name string) time.Time {
 	return t
 }
 
-// done refuses parameters that nobody took, and returns everything that is wrong.
+// done refuses the parameters that were not taken, and returns all errors.
 func (q *query) done() error {
 	var odd []string
 	for name := range q.values {

@@ -6,9 +6,10 @@ import (
 	"time"
 )
 
-// Limits bounds what a tenant can make the portal send, per webhook and minute;
-// all webhooks of a tenant together may have four times as much. A tenant that
-// wants more gets 429 with Retry-After. The counts are this process's.
+// Limits bounds how much a tenant can make the portal send, per webhook and
+// minute. All webhooks of a tenant together may use four times as much.
+// Requests above a limit get 429 with Retry-After. Each process counts for
+// itself.
 type Limits struct {
 	Tests       int // test events; 0 means 10, below 0 means no bound
 	Resends     int // deliveries resent one by one; 0 means 60, below 0 means no bound
@@ -27,10 +28,11 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// tenantShare is how many webhooks' limits a tenant has for all its webhooks.
+// tenantShare is the limit for all webhooks of a tenant, as a multiple of the
+// limit for one.
 const tenantShare = 4
 
-// budgets counts by token buckets: a full bucket lasts a minute.
+// budgets holds token buckets, each of which refills within a minute.
 type budgets struct {
 	limits Limits
 
@@ -39,15 +41,16 @@ type budgets struct {
 	swept   time.Time
 }
 
-type budgetKey struct{ what, tenant, webhookID string } // webhookID is empty for the tenant's own
+type budgetKey struct{ what, tenant, webhookID string } // webhookID is "" for the tenant's bucket
 
 type bucket struct {
 	left float64
 	at   time.Time
 }
 
-// spend takes one from the budget of a webhook and from its tenant's, or from
-// neither, and then says how long to wait.
+// spend takes one token from the bucket of a webhook and one from its tenant's.
+// If either bucket is empty, it takes no token and returns a refusal with the
+// time to wait.
 func (b *budgets) spend(now time.Time, what string, perMinute int, tenant, webhookID string) error {
 	if perMinute < 0 {
 		return nil
@@ -82,7 +85,7 @@ func untilOne(b bucket, perMinute int) time.Duration {
 	return time.Duration(max(1-b.left, 0) / float64(perMinute) * float64(time.Minute))
 }
 
-// sweep forgets, now and then, buckets that are full by now.
+// sweep removes full buckets from time to time.
 func (b *budgets) sweep(now time.Time) {
 	if b.buckets == nil {
 		b.buckets = make(map[budgetKey]bucket)

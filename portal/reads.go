@@ -8,8 +8,8 @@ import (
 )
 
 // listWebhooks returns a page of webhooks, newest first. It searches in names
-// and URLs as the access sees them: a Store searches whole URLs, and would let a
-// viewer guess, letter by letter, what is hidden.
+// and URLs as the access sees them: a Store searches whole URLs, and would let
+// a viewer guess the hidden query letter by letter.
 func (s *server) listWebhooks(ctx context.Context, a Access, q webhook.WebhookQuery) (webhook.Page[webhook.Webhook], error) {
 	q.Tenant = a.Tenant
 	if a.Manage || q.Search == "" {
@@ -17,7 +17,7 @@ func (s *server) listWebhooks(ctx context.Context, a Access, q webhook.WebhookQu
 	}
 	search := asciiLower(q.Search)
 	if _, err := s.d.Webhooks(ctx, webhook.WebhookQuery{Tenant: a.Tenant, Search: q.Search, Limit: 1}); err != nil {
-		return webhook.Page[webhook.Webhook]{}, err // the search itself is refused
+		return webhook.Page[webhook.Webhook]{}, err // the search is refused
 	}
 	q.Search = ""
 	if q.Limit == 0 {
@@ -42,10 +42,10 @@ func (s *server) listWebhooks(ctx context.Context, a Access, q webhook.WebhookQu
 	return out, nil
 }
 
-// maxScan bounds the pages that are looked through for one.
+// maxScan bounds the store's pages that are searched for one page of results.
 const maxScan = 10
 
-// asciiLower is the folding that Stores search with.
+// asciiLower lowers ASCII letters, as Stores do for a search.
 func asciiLower(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r >= 'A' && r <= 'Z' {

@@ -8,18 +8,18 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// maxRefusals bounds the refused fields that an answer lists: nobody reads
-// more, and the answer to a megabyte of mistakes must not be many.
+// maxRefusals bounds the refused fields in an answer: more would not be read,
+// and a body of a megabyte must not cause an answer of several.
 const maxRefusals = 20
 
-// refusals collects what is wrong with the fields of a request. What is beyond
-// the bound is counted.
+// refusals collects the refused fields of a request. Fields beyond the bound
+// are only counted.
 type refusals struct {
 	listed []problemField
 	more   int
 }
 
-// refuse notes what is wrong with a field.
+// refuse adds a refused field with the reason.
 func (r *refusals) refuse(field, format string, args ...any) {
 	if len(r.listed) == maxRefusals {
 		r.more++
@@ -28,8 +28,8 @@ func (r *refusals) refuse(field, format string, args ...any) {
 	r.listed = append(r.listed, problemField{cut(field), fmt.Sprintf(format, args...)})
 }
 
-// add takes over what a check of the dispatcher, or of this package, has refused,
-// and reports whether err is such a refusal.
+// add adds the fields that a check of the dispatcher or of this package has
+// refused, and reports whether err is such a refusal.
 func (r *refusals) add(err error) bool {
 	if v, ok := errors.AsType[*webhook.ValidationError](err); ok {
 		for _, f := range v.Fields {
@@ -47,7 +47,7 @@ func (r *refusals) add(err error) bool {
 	return false
 }
 
-// err returns everything that is wrong, or nil.
+// err returns all refusals as an error, or nil.
 func (r *refusals) err() error {
 	if len(r.listed) == 0 {
 		return nil

@@ -7,29 +7,30 @@ import (
 	"strings"
 )
 
-// kind says in which form a route takes bodies and answers errors.
+// kind determines the form of a route's bodies and error answers.
 type kind uint8
 
 const (
 	kindAPI   kind = iota // JSON
 	kindPage              // HTML forms
-	kindAsset             // what pages are made of; needs no access
+	kindAsset             // style sheets and scripts; no access needed
 )
 
-// route is one entry of the routing table. All that serves a request is in it.
+// route is one entry of the routing table.
 type route struct {
 	method  string // GET also serves HEAD
 	pattern string // below the mount, without a leading slash: "api/webhooks/{id}"; "" is the mount itself
 	kind    kind
 	need    need
-	// handler answers. The request's path values are set, its path is relative
-	// to the mount, its body is bounded. The Access is zero with needNothing.
+	// handler answers a request. The request's path values are set, its path is
+	// relative to the mount, and its body is bounded. The Access is zero with
+	// needNothing.
 	handler func(w http.ResponseWriter, r *http.Request, a Access)
 }
 
 // match finds the route of a path, which is escaped and relative to the mount.
-// Without one it returns the methods that the path knows, if any, and which kind
-// of answer the client expects.
+// Without a match it returns the methods that the path allows, if any, and the
+// kind of answer that the client expects.
 func (s *server) match(method, path string) (rt *route, values map[string]string, allowed []string, k kind) {
 	if method == http.MethodHead {
 		method = http.MethodGet
@@ -62,8 +63,9 @@ func (s *server) match(method, path string) (rt *route, values map[string]string
 	return nil, nil, allowed, k
 }
 
-// matches compares segment by segment. A literal segment of the pattern must
-// come before a wildcard that would take it: the first route that matches wins.
+// matches compares the pattern with the path segment by segment. The first
+// route that matches wins, so routes with a literal segment must come before
+// routes with a wildcard in its place.
 func (rt *route) matches(segments []string) (map[string]string, bool) {
 	pattern := strings.Split(rt.pattern, "/")
 	if len(pattern) != len(segments) {

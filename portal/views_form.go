@@ -10,8 +10,8 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// formView is the form of a webhook's settings: what was typed, as it was
-// typed, and what is wrong with it.
+// formView is the form of a webhook's settings: the input as typed, and its
+// errors.
 type formView struct {
 	Root          string
 	New           bool
@@ -25,30 +25,30 @@ type formView struct {
 	Secret        string // imported; new webhooks only
 	Inactive      bool   // to be created disabled; new webhooks only
 	VerifyTLS     string // on or off
-	WasOff        bool   // verification is off already: no need to confirm it again
-	NoOff         bool   // the host does not let it be switched off
-	AllowHTTP     bool   // the host takes http URLs
+	WasOff        bool   // verification is off already and needs no new confirmation
+	NoOff         bool   // the host does not allow switching it off
+	AllowHTTP     bool   // the host allows http URLs
 	ConfirmedOff  bool
 	All           bool // "*" is chosen
 	Groups        []typeGroup
-	Patterns      string   // free ones, one a line
-	chosen        []string // all selections, in the order in which they are sent on
+	Patterns      string   // typed patterns, one a line
+	chosen        []string // all selections, in the order in which they are passed on
 	Headers       []headerRow
-	hasHeaders    bool // the form mentions headers at all
+	hasHeaders    bool // the form has fields for headers
 	emptyRows     int  // rows of headers that were left empty
 	Errors        []problemField
-	Stored        []storedValue // what is there now, after a conflict
+	Stored        []storedValue // the stored settings, after a conflict
 	ConflictTitle string
 }
 
-// typeGroup is the event types of the catalogue that begin alike.
+// typeGroup is a group of event types with the same first part.
 type typeGroup struct {
 	Pattern string // such as "agent.*"; empty for a group of one
 	Chosen  bool
 	Types   []typeOption
 }
 
-// typeOption is one event type to choose.
+// typeOption is an event type to choose.
 type typeOption struct {
 	Index             int
 	Name, Description string
@@ -60,17 +60,18 @@ type typeOption struct {
 type headerRow struct {
 	Index       int
 	Name, Value string
-	Set         bool // it stands for a stored one, whose value is not shown
+	Set         bool // a stored header, whose value is not shown
 	Remove      bool
 }
 
-// storedValue is a setting that differs from what was typed.
+// storedValue is a stored setting that differs from the typed one.
 type storedValue struct {
 	Label, Value string
 }
 
-// headerRows bounds how many rows a form is read for: more than can be saved, so
-// that what is too much is refused and not lost.
+// headerRows bounds the rows of headers that are read from a form. It is more
+// than can be saved, so that too many rows are refused and not dropped
+// silently.
 const headerRows = 40
 
 // Limits for the template.
@@ -86,7 +87,7 @@ func (formView) RateMin() float64      { return webhook.MinRateLimit }
 func (formView) RateMax() string       { return count(int(webhook.MaxRateLimit)) }
 func (formView) PatternsLimit() int    { return webhook.MaxEventPatterns }
 
-// Err returns what is wrong with a field, whichever of its elements it is about.
+// Err returns the errors of a field and of its elements.
 func (f formView) Err(field string) []string {
 	var out []string
 	for _, e := range f.Errors {
@@ -108,30 +109,30 @@ func (f formView) Err(field string) []string {
 	return out
 }
 
-// fieldErrors is what is wrong with one field, for the template.
+// fieldErrors holds the errors of one field, for the template.
 type fieldErrors struct {
 	Field string
 	Texts []string
 }
 
-// ErrView returns what is wrong with a field.
+// ErrView returns the errors of a field for the template.
 func (f formView) ErrView(field string) fieldErrors { return fieldErrors{field, f.Err(field)} }
 
-// BlankRow is the row that the script of the page copies.
+// BlankRow is the empty row that the page's script copies.
 func (formView) BlankRow() headerRow { return headerRow{Index: headerRows - 1} }
 
-// fieldOrder is the order of the fields in the form, with their names for people.
+// fieldOrder is the order of the fields in the form, with their labels.
 var fieldOrder = []struct{ Field, Label string }{
 	{"name", "Name"}, {"url", "URL"}, {"description", "Description"}, {"events", "Events"}, {"headers", "Custom headers"},
 	{"timeout", "Timeout"}, {"maxRetries", "Retries"}, {"rateLimit", "Rate limit"}, {"sslVerification", "TLS verification"}, {"secret", "Secret"},
 }
 
-// summaryLine is one field in the list of what is wrong, above the form.
+// summaryLine is one field in the list of errors above the form.
 type summaryLine struct {
 	Field, Label, Text string
 }
 
-// Summary lists what is wrong in the order of the form.
+// Summary lists the errors in the order of the form.
 func (f formView) Summary() []summaryLine {
 	var out []summaryLine
 	known := make(map[string]bool, len(fieldOrder))
@@ -150,7 +151,7 @@ func (f formView) Summary() []summaryLine {
 	return out
 }
 
-// collect gathers the selections, each once.
+// collect gathers the selections without duplicates.
 func (f *formView) collect() {
 	var out []string
 	if f.All {
@@ -180,7 +181,8 @@ func (f *formView) collect() {
 	f.chosen = out
 }
 
-// choose sets the selections: those of the catalogue as ticks, the rest as text.
+// choose sets the selections: types of the catalogue as checked boxes, the rest
+// as text.
 func (f *formView) choose(types []eventType, selected []string) {
 	f.Groups = groupTypes(types)
 	ticks := map[string]*bool{"*": &f.All}
@@ -205,8 +207,8 @@ func (f *formView) choose(types []eventType, selected []string) {
 	f.collect()
 }
 
-// groupTypes sorts the catalogue by the first part of the names, in the order of
-// the catalogue.
+// groupTypes groups the catalogue by the first part of the names, in the order
+// of the catalogue.
 func groupTypes(types []eventType) []typeGroup {
 	var groups []typeGroup
 	at := make(map[string]int)
@@ -228,7 +230,7 @@ func groupTypes(types []eventType) []typeGroup {
 	return groups
 }
 
-// formOf fills the form with a webhook's settings.
+// formOf returns the form with a webhook's settings.
 func (s *server) formOf(w *webhook.Webhook) formView {
 	f := formView{
 		ID: w.ID, Version: w.Version, Name: w.Name, URL: w.URL, Description: w.Description,
@@ -243,7 +245,7 @@ func (s *server) formOf(w *webhook.Webhook) formView {
 	return f
 }
 
-// newForm is the form of a webhook that does not exist yet, with the defaults.
+// newForm returns the form of a new webhook, with the defaults.
 func (s *server) newForm() formView {
 	f := formView{
 		New: true, Timeout: strconv.Itoa(formView{}.TimeoutDefault()), MaxRetries: strconv.Itoa(webhook.DefaultMaxRetries), VerifyTLS: "on",
@@ -253,7 +255,7 @@ func (s *server) newForm() formView {
 	return f
 }
 
-// addRows sees to it that there are empty rows to type another header into.
+// addRows adds empty rows for more headers.
 func (f *formView) addRows(n int) {
 	for range n {
 		if len(f.Headers) < headerRows {
@@ -262,7 +264,8 @@ func (f *formView) addRows(n int) {
 	}
 }
 
-// rateField writes a rate limit into the form: none is an empty field.
+// rateField returns the text of a rate limit for the form; no limit is an empty
+// field.
 func rateField(r float64) string {
 	if r == 0 {
 		return ""
@@ -277,14 +280,14 @@ func onOff(on bool) string {
 	return "off"
 }
 
-// readForm takes over what was typed, all of it.
+// readForm reads the form as typed.
 func (s *server) readForm(v url.Values) formView {
 	f := formView{
 		Name: v.Get("name"), URL: strings.TrimSpace(v.Get("url")), Description: strings.ReplaceAll(v.Get("description"), "\r\n", "\n"),
 		Timeout: strings.TrimSpace(v.Get("timeout")), MaxRetries: strings.TrimSpace(v.Get("maxRetries")), RateLimit: strings.TrimSpace(v.Get("rateLimit")), Secret: strings.TrimSpace(v.Get("secret")),
 		Inactive: v.Get("active") == "no", VerifyTLS: v.Get("sslVerification"), ConfirmedOff: v.Get("sslVerificationOff") == "yes",
 	}
-	f.Version, _ = strconv.ParseInt(v.Get("version"), 10, 64) // 0 is no version: the save is then refused
+	f.Version, _ = strconv.ParseInt(v.Get("version"), 10, 64) // an invalid version is 0, and the save is then refused
 	f.choose(s.types, v["events"])
 	f.Patterns = strings.TrimSpace(f.Patterns + "\n" + strings.ReplaceAll(v.Get("patterns"), "\r\n", "\n"))
 	f.collect()
@@ -307,16 +310,16 @@ func (s *server) readForm(v url.Values) formView {
 	return f
 }
 
-// formSettings are the settings of a form that are not text.
+// formSettings holds the settings that are parsed from the form's text.
 type formSettings struct {
 	timeout   time.Duration
 	retries   int
 	rateLimit float64
 	verify    bool
-	headers   map[string]string // with the mask for values that stay as they are
+	headers   map[string]string // with the mask for values to keep
 }
 
-// settings reads the settings; what cannot be one is added to Errors.
+// settings parses the settings and adds malformed fields to Errors.
 func (f *formView) settings() formSettings {
 	bad := func(field, format string, args ...any) {
 		f.Errors = append(f.Errors, problemField{field, fmt.Sprintf(format, args...)})

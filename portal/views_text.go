@@ -11,13 +11,13 @@ import (
 	"unicode/utf8"
 )
 
-// How pages put things into words. All of it returns plain text, which
-// html/template escapes like any other: nothing here makes HTML.
+// Texts of the pages. All functions return plain text and not HTML;
+// html/template escapes it.
 
-// visible returns text of others so that a reader sees what is in it: control
-// characters as their pictures, characters that reorder or hide text as their
-// numbers, and bytes that are no UTF-8 as the replacement character. Line ends
-// and tabs stay, as the places that show many lines keep them.
+// visible returns text of an untrusted source with its hidden contents made
+// visible: control characters become their pictures, characters that reorder or
+// hide text their numbers, and bytes that are not UTF-8 the replacement
+// character. It keeps line ends and tabs, for places that show several lines.
 func visible(s string) string {
 	clean := func(r rune) bool { return r == '\n' || r == '\t' || !hides(r) && r != utf8.RuneError }
 	if strings.IndexFunc(s, func(r rune) bool { return !clean(r) }) < 0 {
@@ -42,8 +42,8 @@ func visible(s string) string {
 	return b.String()
 }
 
-// line is visible for places that show one line: line ends and tabs are
-// pictures too, and what is long is cut.
+// line is visible for places that show one line: line ends and tabs become
+// pictures too, and long text is cut.
 func line(s string) string {
 	const longest = 4096
 	cut := false
@@ -57,9 +57,9 @@ func line(s string) string {
 	return s
 }
 
-// hides reports whether a character is not to be seen, or changes how others
-// are: controls, formatting such as U+202E, line and paragraph separators,
-// and letters that look like nothing.
+// hides reports whether a character is invisible or changes how other
+// characters look: controls, formatting such as U+202E, line and paragraph
+// separators, and blank letters.
 func hides(r rune) bool {
 	switch {
 	case r < 0x20 || r == 0x7f:
@@ -67,20 +67,20 @@ func hides(r rune) bool {
 	case r < 0x80:
 		return false
 	case r == '\u115f' || r == '\u1160' || r == '\u3164' || r == '\uffa0' || r == '\u2800':
-		return true // fillers: letters by their class, and blank
+		return true // fillers, which are blank letters
 	}
 	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Co, unicode.Zl, unicode.Zp)
 }
 
-// timeView is a moment: absolute, and as it is said from now.
+// timeView is a time, absolute and relative to now.
 type timeView struct {
 	ISO, Abs, Rel string
 }
 
-// Set reports whether there is a moment at all.
+// Set reports whether there is a time.
 func (t timeView) Set() bool { return t.ISO != "" }
 
-// when describes t as seen from now; the zero time gives the zero view.
+// when returns the view of t; the zero time gives the zero view.
 func when(t, now time.Time) timeView {
 	if t.IsZero() {
 		return timeView{}
@@ -89,8 +89,8 @@ func when(t, now time.Time) timeView {
 	return timeView{ISO: t.Format("2006-01-02T15:04:05.000Z"), Abs: t.Format("2006-01-02 15:04:05.000 UTC"), Rel: relative(t.Sub(now))}
 }
 
-// relative says a distance from now: "3 min ago", "in 42 s". The script of the
-// pages says it in the same words as time goes by.
+// relative returns a distance from now: "3 min ago", "in 42 s". The script of
+// the pages updates it in the same words.
 func relative(d time.Duration) string {
 	past := d <= 0
 	if past {
@@ -115,7 +115,7 @@ func relative(d time.Duration) string {
 	return "in " + s
 }
 
-// lasting says for how long something has been so: "3 min".
+// lasting returns the time since a moment: "3 min".
 func lasting(since, now time.Time) string {
 	if since.IsZero() || now.Sub(since) < time.Second {
 		return "a moment"
@@ -123,7 +123,7 @@ func lasting(since, now time.Time) string {
 	return strings.TrimSuffix(relative(since.Sub(now)), " ago")
 }
 
-// span says how long something took or takes: "84 ms", "1.25 s", "5 days".
+// span returns a duration: "84 ms", "1.25 s", "5 days".
 func span(d time.Duration) string {
 	switch {
 	case d <= 0:
@@ -142,7 +142,7 @@ func span(d time.Duration) string {
 	return fmt.Sprintf("%d days", d/(24*time.Hour))
 }
 
-// count writes a number with thousands apart.
+// count formats a number with separated thousands.
 func count[N int | int64](n N) string {
 	s := strconv.FormatInt(int64(n), 10)
 	neg := strings.HasPrefix(s, "-")
@@ -156,7 +156,7 @@ func count[N int | int64](n N) string {
 	return s
 }
 
-// several writes a number with its noun.
+// several formats a number with its noun in singular or plural.
 func several[N int | int64](n N, one, many string) string {
 	if n == 1 {
 		return "1 " + one
@@ -164,7 +164,7 @@ func several[N int | int64](n N, one, many string) string {
 	return count(n) + " " + many
 }
 
-// percent writes a part without ever rounding up to 100 or down to 0.
+// percent formats a share, never rounded up to 100 or down to 0.
 func percent(rate float64) string {
 	switch {
 	case rate >= 1:
@@ -179,7 +179,7 @@ func percent(rate float64) string {
 	return strings.TrimSuffix(strconv.FormatFloat(rate*100, 'f', 1, 64), ".0") + " %"
 }
 
-// bytesSize writes a size.
+// bytesSize formats a size in bytes.
 func bytesSize(n int) string {
 	if n < 1024 {
 		return several(n, "byte", "bytes")
@@ -190,18 +190,18 @@ func bytesSize(n int) string {
 	return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
 }
 
-// token is a run of JSON text of one kind, for colours.
+// token is a run of JSON text of one colour.
 type token struct {
 	Class string // "", "tk" key, "ts" string, "tn" number, "tl" literal
 	Text  string
 }
 
-// maxColoured bounds the JSON that is shown in colours: beyond it the page
-// would be made of spans.
+// maxColoured bounds the JSON that is shown in colours, since each token
+// becomes a span element.
 const maxColoured = 64 << 10
 
-// prettyJSON returns JSON indented and cut into tokens, and what is not JSON
-// as it is.
+// prettyJSON returns JSON indented and cut into tokens, and other text
+// unchanged.
 func prettyJSON(text []byte) []token {
 	var b bytes.Buffer
 	if indented(text) > maxIndented || json.Indent(&b, text, "", "  ") != nil {
@@ -213,11 +213,11 @@ func prettyJSON(text []byte) []token {
 	return tokens(b.String())
 }
 
-// maxIndented bounds the text that indenting makes: what is nested deep would
-// be made of spaces.
+// maxIndented bounds the indented text, since deep nesting would fill it with
+// spaces.
 const maxIndented = 2 << 20
 
-// indented returns about how long JSON becomes when it is indented.
+// indented returns the approximate length of JSON after indenting.
 func indented(text []byte) int {
 	n, depth, quoted := len(text), 0, false
 	for i := 0; i < len(text); i++ {
@@ -242,7 +242,7 @@ func indented(text []byte) int {
 	return n
 }
 
-// tokens cuts JSON, which is known to be valid, into runs.
+// tokens cuts valid JSON into tokens.
 func tokens(s string) []token {
 	var out []token
 	plain := 0
@@ -276,7 +276,7 @@ func tokens(s string) []token {
 	return out
 }
 
-// stringEnd returns where the string that begins at i ends.
+// stringEnd returns the end of the string that begins at i.
 func stringEnd(s string, i int) int {
 	for j := i + 1; j < len(s); j++ {
 		switch s[j] {

@@ -9,20 +9,20 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// badge is a state in a word and a colour.
+// badge shows a state as a word and a colour.
 type badge struct {
 	Class, Text string
 }
 
-// patience is how long a webhook may fail before it is called failing: one
-// failure that the next retry mends is no news.
+// patience is how long a webhook may fail before it is shown as failing, so
+// that a failure that the next retry mends does not count.
 const patience = 10 * time.Minute
 
 func failing(w *webhook.Webhook, now time.Time) bool {
 	return w.Active && !w.FailingSince.IsZero() && now.Sub(w.FailingSince) >= patience
 }
 
-// webhookBadge says whether a webhook is active, and whether all is well.
+// webhookBadge shows whether a webhook is active or failing.
 func webhookBadge(w *webhook.Webhook, now time.Time) badge {
 	switch {
 	case !w.Active:
@@ -33,7 +33,7 @@ func webhookBadge(w *webhook.Webhook, now time.Time) badge {
 	return badge{"ok", "Active"}
 }
 
-// deliveryBadge says where a delivery stands.
+// deliveryBadge shows the state of a delivery.
 func deliveryBadge(d *webhook.Delivery) badge {
 	switch d.State {
 	case webhook.StateSucceeded:
@@ -50,7 +50,7 @@ func deliveryBadge(d *webhook.Delivery) badge {
 	return badge{"warn wait", "Pending"}
 }
 
-// reasonText says why a delivery ended without success and what to do.
+// reasonText explains why a delivery ended without success and what to do.
 func reasonText(r webhook.Reason) string {
 	switch r {
 	case webhook.ReasonRetriesExhausted:
@@ -67,7 +67,7 @@ func reasonText(r webhook.Reason) string {
 	return ""
 }
 
-// answerText says in a few words what came of an attempt.
+// answerText describes the result of an attempt in a few words.
 func answerText(status int, class webhook.ErrorClass) string {
 	switch class {
 	case webhook.ClassDNS:
@@ -98,9 +98,9 @@ func answerText(status int, class webhook.ErrorClass) string {
 type hookRow struct {
 	ID, Name, URL  string
 	Badge          badge
-	Reason         string // why it is disabled
+	Reason         string // why the webhook is disabled
 	Events         []string
-	More           int // events that are not shown
+	More           int // number of event types not shown
 	AllEvents      string
 	TLSOff         bool
 	Last           timeView
@@ -127,15 +127,15 @@ func (s *server) hookRow(a Access, w *webhook.Webhook, buckets []webhook.StatsBu
 	return r
 }
 
-// hookView is a webhook as its own page, and the pages about it, show it.
+// hookView is a webhook as its page and the pages below it show it.
 type hookView struct {
 	ID, Name, URL, Description string
 	Badge                      badge
 	Active                     bool
 	Reason                     string
 	DisabledFor                string
-	FailingFor                 string   // empty while all is well
-	DisabledIn                 timeView // when it is disabled if nothing changes
+	FailingFor                 string   // empty while it is not failing
+	DisabledIn                 timeView // when it will be disabled unless an attempt succeeds
 	Events                     []string
 	Headers                    []string // names
 	VerifyTLS                  bool

@@ -315,7 +315,7 @@ await run({
     await page.waitForSelector('text=The webhook was deleted');
     equal((await control('webhooks', { tenant: world.tenant })).Items.length, 0, 'webhooks');
     await page.goto(`${home}webhooks/${id}`);
-    await page.waitForSelector('text=There is nothing here');
+    await page.waitForSelector('text=Page not found');
   },
 
   'replay what failed, counted before, to the end': async (world) => {
