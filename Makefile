@@ -9,8 +9,6 @@ BIN := .cache/bin
 # The race detector slows tests several times over: the limit is for a hang, not for slowness.
 TESTFLAGS ?= -race -shuffle=on -timeout=20m
 PKGS ?= ./...
-# In CI a skipped test is a failure: there a part that is missing has to be noticed.
-STRICT := $(if $(filter true 1,$(CI)),-strict)
 
 .PHONY: help
 help: ## show this list
@@ -21,8 +19,8 @@ setup: ## bring what the tests need, or say what is missing
 	@.ci/setup
 
 .PHONY: test
-test: setup $(BIN)/tally ## run all tests of all modules with the race detector
-	@$(BIN)/tally $(STRICT) -counts .cache/counts $$(go list -m -f '{{.Dir}}') -- $(TESTFLAGS) $(PKGS)
+test: setup $(BIN)/gotestsum ## run all tests of all modules with the race detector
+	@COUNTS=.cache/counts .ci/test $$(go list -m -f '{{.Dir}}') -- $(TESTFLAGS) $(PKGS)
 
 .PHONY: lint
 lint: $(BIN)/staticcheck $(BIN)/golangci-lint ## gofmt, go vet, staticcheck, golangci-lint
@@ -38,7 +36,7 @@ rules: ## check imports, forbidden calls, that every item has a test or a reason
 	@go run ./internal/gate/words
 
 .PHONY: alone
-alone: $(BIN)/tally ## build and vet every module without the workspace, and test (-short) those that others import
+alone: $(BIN)/gotestsum ## build and vet every module without the workspace, and test (-short) those that others import
 	@.ci/alone
 
 .PHONY: examples
@@ -63,17 +61,14 @@ clean: ## remove everything that was built or installed inside the tree
 	@git ls-files --cached --others --exclude-standard -- package-lock.json '*/package-lock.json' | \
 		while read -r lock; do rm -rf "$$(dirname "$$lock")/node_modules"; done
 
-$(BIN)/tally: $(wildcard internal/gate/tally/*.go) internal/gate/go.mod
-	@mkdir -p $(BIN)
-	@cd internal/gate && GOWORK=off go build -o ../../$(BIN)/ ./tally
-
 # An analyser refuses code newer than the Go it was built with, so that a new Go builds it anew: the
 # file is named for the Go version, and the name that is called links to it.
 GOVERSION := $(shell go env GOVERSION)
-$(BIN)/staticcheck $(BIN)/golangci-lint: $(BIN)/%: $(BIN)/$(GOVERSION)/%
+$(BIN)/staticcheck $(BIN)/golangci-lint $(BIN)/gotestsum: $(BIN)/%: $(BIN)/$(GOVERSION)/%
 	@ln -sf $(GOVERSION)/$* $@
 $(BIN)/$(GOVERSION)/staticcheck: TOOL := honnef.co/go/tools/cmd/staticcheck
 $(BIN)/$(GOVERSION)/golangci-lint: TOOL := github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+$(BIN)/$(GOVERSION)/gotestsum: TOOL := gotest.tools/gotestsum
 $(BIN)/$(GOVERSION)/%: internal/tools/go.mod internal/tools/go.sum
 	@mkdir -p $(@D)
 	@echo "building $* (once for each version of it and of Go)"

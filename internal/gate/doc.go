@@ -2,7 +2,7 @@
 // brings along, and one that is run by hand. It is a module of its own, with no dependency, so that none of
 // it is part of the published module:
 //
-//   - tally runs go test in one module and says in one line how it went;
+//   - counts adds up the tests of all modules, and fails for a skipped one in CI;
 //   - rules keeps who may import whom, and what no code here may call;
 //   - items keeps that each attack, fault and duty of its list has a test or a reason;
 //   - words counts the pronouns that hide a noun in comments and pages;
