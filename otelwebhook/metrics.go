@@ -13,7 +13,7 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// Labels of metrics. Every value comes from a short list of the library's own.
+// Labels of metrics. The library defines a short list of values for each.
 const (
 	keyOutcome      = attribute.Key("webhook.publish.outcome") // stored, unmatched, duplicate, conflict
 	keyStatusClass  = attribute.Key("webhook.attempt.status")  // 1xx … 5xx, none
@@ -30,29 +30,30 @@ const (
 
 	disabledGone, disabledFailing = "gone", "failing"
 
-	// Of error.type, beside those of attempts, which are webhook.ErrorClass.
+	// Values of error.type besides the classes of attempts
+	// (webhook.ErrorClass).
 	classStore, classConflict, classCanceled = "store", "conflict", "canceled"
 )
 
-// Buckets in seconds. The first are those that OpenTelemetry's conventions give
-// for HTTP clients, continued to the longest timeout there is; the second go on
-// to the end of the schedule of retries.
+// Bucket bounds in seconds. The first list is that of OpenTelemetry's
+// conventions for HTTP clients, extended to the longest timeout of an attempt;
+// the second extends to the end of the schedule of retries.
 var (
 	httpBuckets    = []float64{0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 30, 60, 120, 300}
 	storeBuckets   = []float64{0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10}
 	arrivalBuckets = []float64{0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 900, 3600, 6 * 3600, 24 * 3600}
 )
 
-// instruments are what is measured.
+// instruments holds the instruments of all metrics.
 type instruments struct {
 	publishDuration, attemptDuration, claimDuration, arrival    metric.Float64Histogram
 	events, finished, late, claimedDeliveries, webhooksDisabled metric.Int64Counter
 	storeTimeouts                                               metric.Int64Counter
 
-	sets sync.Map // of metric.MeasurementOption, by labels: making one costs more than measuring
+	sets sync.Map // of metric.MeasurementOption, by labels: making an option costs more than a measurement
 }
 
-// make makes every instrument but those of Watch.
+// make creates all instruments except those of Watch.
 func (t *Telemetry) make() error {
 	var errs []error
 	histogram := func(into *metric.Float64Histogram, name, says string, buckets []float64) {
@@ -80,8 +81,8 @@ func (t *Telemetry) make() error {
 	return nil
 }
 
-// zero lets every series of a counter that can be foreseen begin at 0. One that
-// begins at 1 has not grown, as Prometheus sees it: the first quarantine after a
+// zero starts every foreseeable series of a counter at 0. To Prometheus a
+// series that starts at 1 has not increased, so the first quarantine after a
 // start would raise no alarm.
 func (t *Telemetry) zero() {
 	ctx := context.Background()
@@ -92,7 +93,7 @@ func (t *Telemetry) zero() {
 		t.webhooksDisabled.Add(ctx, 0, t.with(labels{key: keyDisabledFor, value: why}))
 	}
 	if t.cfg.EventTypes {
-		return // the rest is by type, and nobody knows which there will be
+		return // the other series depend on event types, which are not known in advance
 	}
 	for _, outcome := range []string{outcomeStored, outcomeUnmatched, outcomeDuplicate, outcomeConflict} {
 		t.events.Add(ctx, 0, t.with(labels{key: keyOutcome, value: outcome}))
@@ -109,7 +110,7 @@ func (t *Telemetry) zero() {
 	}
 }
 
-// labels are those of any metric here; zero fields are left out.
+// labels holds the labels of a measurement; zero fields are left out.
 type labels struct {
 	key       attribute.Key // of value
 	value     string
@@ -118,13 +119,13 @@ type labels struct {
 	eventType string
 }
 
-// with returns the option that measures under these labels.
+// with returns the measurement option for these labels.
 func (t *Telemetry) with(l labels) metric.MeasurementOption {
 	if !t.cfg.EventTypes {
 		l.eventType = ""
 	}
 	if o, ok := t.sets.Load(l); ok {
-		return o.(metric.MeasurementOption) //nolint:forcetypeassert // nothing else is put in
+		return o.(metric.MeasurementOption) //nolint:forcetypeassert // only this type is stored
 	}
 	var kvs []attribute.KeyValue
 	add := func(k attribute.Key, v string) {
@@ -141,7 +142,7 @@ func (t *Telemetry) with(l labels) metric.MeasurementOption {
 	return o
 }
 
-// typesOf returns the types of events where they are labels.
+// typesOf returns the types of the events, if event types are labels.
 func (t *Telemetry) typesOf(reqs []webhook.PublishRequest) []string {
 	if !t.cfg.EventTypes {
 		return nil
@@ -163,7 +164,7 @@ func (t *Telemetry) published(ctx context.Context, types []string, out []webhook
 			l.value = outcomeDuplicate
 		case p.Deliveries > 0:
 			l.value = outcomeStored
-		case conflicts > 0: // which of a batch they are it does not say
+		case conflicts > 0: // the error does not say which events of a batch conflict
 			conflicts--
 			l.value = outcomeConflict
 		}
@@ -174,9 +175,9 @@ func (t *Telemetry) published(ctx context.Context, types []string, out []webhook
 	}
 }
 
-// whyNotPublished returns the class of an error of publishing, which tells what
-// its caller did from what the store could not, and how many events it is about
-// when their IDs were taken.
+// whyNotPublished returns the class of an error of publishing, which separates
+// errors of the caller from errors of the store, and for conflicts the number
+// of events whose IDs were taken.
 func whyNotPublished(err error) (class string, conflicts int) {
 	switch {
 	case err == nil:
@@ -192,7 +193,7 @@ func whyNotPublished(err error) (class string, conflicts int) {
 	return classStore, 0
 }
 
-// statusClass is 2xx for 204.
+// statusClass returns the class of a status, such as 2xx for 204.
 func statusClass(status int) string {
 	if status < 100 || status > 599 {
 		return "none"

@@ -1,16 +1,16 @@
-// Package otelwebhook reports what a webhook.Dispatcher does to OpenTelemetry:
-// spans from Publish to the receiver, and metrics of attempts, outcomes, latency,
-// claims and the backlog.
+// Package otelwebhook instruments a webhook.Dispatcher with OpenTelemetry:
+// spans from Publish to the receiver, and metrics of attempts, outcomes,
+// latency, claims and the backlog.
 //
 //	telemetry, err := otelwebhook.New(otelwebhook.Config{})
 //	d, err := webhook.New(store, webhook.Config{Observer: telemetry.Observer()})
 //	watching, err := telemetry.Watch(d)
 //	defer watching.Unregister()
 //
-// No metric has a webhook's ID, its URL, a tenant or anything else that
-// customers make up as a label: the number of series is bounded by this package.
-// Spans do carry the IDs of events, deliveries and webhooks. Neither holds a
-// secret, a header's value, a URL or event data.
+// Metrics have no labels with values that customers choose, such as a webhook's
+// ID or URL or a tenant, so this package bounds the number of series. Spans
+// carry the IDs of events, deliveries and webhooks. Metrics and spans hold no
+// secret, header value, URL or event data.
 package otelwebhook
 
 import (
@@ -23,34 +23,35 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// Name of the instrumentation scope of all spans and metrics.
+// Name is the instrumentation scope of all spans and metrics.
 const Name = "github.com/seed68722ecd/webhook/otelwebhook"
 
-// Config adjusts a [Telemetry]. Its zero value works.
+// Config holds the settings of a [Telemetry]. The zero Config works.
 type Config struct {
-	// TracerProvider makes the spans. Nil means that of otel.GetTracerProvider.
+	// TracerProvider makes the spans. Nil means otel.GetTracerProvider.
 	TracerProvider trace.TracerProvider
-	// MeterProvider makes the metrics. Nil means that of otel.GetMeterProvider.
+	// MeterProvider makes the metrics. Nil means otel.GetMeterProvider.
 	MeterProvider metric.MeterProvider
-	// SendTraceparent sends traceparent and tracestate of each attempt's span to
-	// its receiver. They tell it the trace's ID and what your vendor puts into
-	// tracestate. False sends neither.
+	// SendTraceparent sends traceparent and tracestate of each attempt's span
+	// to the receiver. The receiver then learns the trace's ID and the vendor
+	// data in tracestate. The default is false.
 	SendTraceparent bool
-	// SameTrace makes the spans of deliveries children of the span that
-	// published, in its trace, though they may come hours later. False makes each
-	// a trace of its own that is linked to it.
+	// SameTrace makes the spans of deliveries children of the publishing span,
+	// in its trace, although they may start hours later. By default each
+	// delivery has a trace of its own, linked to the publishing span.
 	SameTrace bool
 	// EventTypes adds the label webhook.event.type to metrics of events and
-	// deliveries. Set it only where the host, not its customers, makes the types
-	// up, and they are few.
+	// deliveries. Set it only if the event types are few and chosen by the
+	// host, not by its customers.
 	EventTypes bool
-	// BacklogEvery is how often the Store is asked for its backlog, at most, and
-	// only when metrics are collected. 0 means 15 s; below 0 never asks.
+	// BacklogEvery is the shortest interval between two queries of the Store's
+	// backlog, which are made only when metrics are collected. 0 means 15 s;
+	// below 0 means never.
 	BacklogEvery time.Duration
 }
 
-// Telemetry makes spans and metrics. Safe for concurrent use; one may observe
-// several dispatchers.
+// Telemetry makes spans and metrics. It is safe for concurrent use and may
+// observe several dispatchers.
 type Telemetry struct {
 	cfg    Config
 	tracer trace.Tracer
@@ -79,7 +80,7 @@ func New(cfg Config) (*Telemetry, error) {
 	return t, err
 }
 
-// Observer returns what Config.Observer of a dispatcher is to be.
+// Observer returns the observer to set as webhook.Config.Observer.
 func (t *Telemetry) Observer() webhook.Observer {
 	return webhook.Observer{
 		Publish:      t.publish,

@@ -12,7 +12,7 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// Attributes of spans, named by OpenTelemetry's conventions where those have a
+// Attributes of spans, named by OpenTelemetry's conventions where they define a
 // name.
 const (
 	keySystem     = attribute.Key("messaging.system")
@@ -32,9 +32,9 @@ const (
 
 var w3c propagation.TraceContext
 
-// TraceOf returns the trace of the span in ctx as an event keeps it, or "" when
-// there is none: for events of PublishTx, whose transaction begins before the
-// dispatcher hears of it.
+// TraceOf returns the trace of the span in ctx in the form of
+// EventRecord.Trace, or "" without a span. It is for events of PublishTx, which
+// the dispatcher does not see:
 //
 //	req, err := d.Prepare(event)
 //	req.Event.Trace = otelwebhook.TraceOf(ctx)
@@ -45,13 +45,14 @@ func TraceOf(ctx context.Context) string {
 	return c["traceparent"]
 }
 
-// spanOf is the inverse of TraceOf: an invalid context for what is no trace.
+// spanOf is the inverse of TraceOf. It returns an invalid SpanContext if kept
+// is not a trace.
 func spanOf(kept string) trace.SpanContext {
 	ctx := w3c.Extract(context.Background(), propagation.MapCarrier{"traceparent": kept})
 	return trace.SpanContextFromContext(ctx)
 }
 
-// publish begins the span of a call of Publish.
+// publish starts the span of a call of Publish.
 func (t *Telemetry) publish(ctx context.Context, reqs []webhook.PublishRequest) (string, func([]webhook.Published, error)) {
 	began := time.Now()
 	attrs := []attribute.KeyValue{keySystem.String("webhook"), keyOperation.String("send")}
@@ -78,8 +79,8 @@ func (t *Telemetry) publish(ctx context.Context, reqs []webhook.PublishRequest) 
 	}
 }
 
-// attempt begins the spans of one attempt: of the delivery at work in this
-// process, linked to or below the span that published, and of the request.
+// attempt starts the spans of one attempt: a span for the delivery, linked to
+// or below the publishing span, and a span for the request.
 func (t *Telemetry) attempt(d webhook.Delivery, ev *webhook.EventRecord) webhook.AttemptObservation {
 	ctx := context.Background()
 	opts := []trace.SpanStartOption{

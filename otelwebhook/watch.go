@@ -12,20 +12,21 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// backlogTimeout bounds one question for the backlog, and with it how long a
-// collection of metrics can hang on a database.
+// backlogTimeout bounds a query of the backlog, and so how long a database can
+// delay the collection of metrics.
 const backlogTimeout = 5 * time.Second
 
-// gauges are what is looked up when metrics are collected.
+// gauges holds the instruments that are read when metrics are collected.
 type gauges struct {
 	running, inFlight, limit, held, unreadable, backlog, backlogPartial metric.Int64ObservableGauge
 	oldest                                                              metric.Float64ObservableGauge
 }
 
-// Watch adds the gauges of a dispatcher: what is in flight in this process, and
-// the backlog of its Store, which all processes that share it report alike. It
-// starts no goroutine: they are read when metrics are collected. Unregister the
-// result to end that. A Store that cannot count its backlog has no such metrics.
+// Watch adds the gauges of a dispatcher: the attempts in flight in this
+// process, and the backlog of its Store, which is the same in all processes
+// that share the Store. It starts no goroutine: the gauges are read when
+// metrics are collected. Unregister the result to stop. The backlog is left out
+// if the Store is not a webhook.BacklogStore.
 func (t *Telemetry) Watch(d *webhook.Dispatcher) (metric.Registration, error) {
 	var g gauges
 	var errs []error
@@ -54,7 +55,7 @@ func (t *Telemetry) Watch(d *webhook.Dispatcher) (metric.Registration, error) {
 	return t.meter.RegisterCallback(w.observe, all...)
 }
 
-// watch reads one dispatcher.
+// watch reads the gauges of one dispatcher.
 type watch struct {
 	d     *webhook.Dispatcher
 	every time.Duration
@@ -85,7 +86,7 @@ func (w *watch) observe(ctx context.Context, o metric.Observer) error {
 	case errors.Is(err, errors.ErrUnsupported):
 		return nil
 	case err != nil:
-		return err // and the metrics are absent, as a number would be a lie
+		return err // the metrics are then absent, rather than wrong
 	}
 	for state, n := range map[string]int{"due": b.Due, "waiting": b.Waiting, "leased": b.Leased, "expired": b.Expired} {
 		o.ObserveInt64(w.g.backlog, int64(n), metric.WithAttributeSet(attribute.NewSet(keyBacklogState.String(state))))
@@ -99,7 +100,7 @@ func (w *watch) observe(ctx context.Context, o metric.Observer) error {
 	return nil
 }
 
-// backlog asks the store, unless it was asked a moment ago.
+// backlog returns the store's backlog, from a query at most BacklogEvery old.
 func (w *watch) backlog(ctx context.Context) (webhook.Backlog, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -6,7 +6,7 @@ import (
 
 const saysAlias = "a Store neither keeps nor hands out memory that a later change by the other side could reach"
 
-// scribble changes everything that a webhook refers to.
+// scribble changes all memory that a webhook refers to.
 func scribble(w *webhook.WebhookRecord) {
 	for i := range w.Events {
 		w.Events[i] = "scribble"

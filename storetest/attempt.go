@@ -12,7 +12,7 @@ const (
 	saysBodies   = "any bytes at all: a Store keeps them as bytes"
 )
 
-// allBytes returns every byte there is, n bytes in all.
+// allBytes returns n bytes, in which every byte value occurs.
 func allBytes(n int) []byte {
 	b := make([]byte, n)
 	for i := range b {
@@ -72,7 +72,7 @@ var attemptChecks = []check{
 			var l webhook.Lease
 			d, l = r.claimOne()
 			res := r.retry(d, l.Token, 0)
-			res.Attempt.StartedAt = r.now.Add(-time.Duration(d.Attempts) * time.Minute) // not the order of their times
+			res.Attempt.StartedAt = r.now.Add(-time.Duration(d.Attempts) * time.Minute) // the order of attempts differs from the order of their times
 			r.finish(res)
 			want = append(want, d.Attempts+1)
 		}

@@ -13,7 +13,8 @@ const (
 	saysCounting = "a count that reaches it stops there, and Backlog.AtLeast is set"
 )
 
-// backlog counts, and reports whether the Store can.
+// backlog returns the Store's backlog; ok is false if the Store cannot count
+// it.
 func (r *run) backlog(q webhook.BacklogQuery) (webhook.Backlog, bool) {
 	r.Helper()
 	s, ok := r.store.(webhook.BacklogStore)
@@ -29,7 +30,7 @@ func (r *run) backlog(q webhook.BacklogQuery) (webhook.Backlog, bool) {
 	return b, true
 }
 
-// holds compares the backlog with what it should be, if the Store can count.
+// holds compares the backlog with want, if the Store can count it.
 func (r *run) holds(what string, q webhook.BacklogQuery, want webhook.Backlog) {
 	r.Helper()
 	if b, ok := r.backlog(q); ok {
@@ -37,8 +38,7 @@ func (r *run) holds(what string, q webhook.BacklogQuery, want webhook.Backlog) {
 	}
 }
 
-// backlogChecks are of an optional ability: a Store that has it keeps these
-// sentences.
+// backlogChecks are the sentences about an optional ability.
 var backlogChecks = []check{
 	{"Empty", saysBacklog, func(r *run) {
 		r.holds("of an empty store", webhook.BacklogQuery{}, webhook.Backlog{})

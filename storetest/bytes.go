@@ -14,7 +14,7 @@ const (
 	saysStrings = "Strings are valid UTF-8 without NUL, checked by the Dispatcher."
 )
 
-// nasty is text that has been known to come back changed.
+// nasty is text that databases are known to change.
 const nasty = "\U0001F600\U0001F468\u200d\U0001F469 e\u0301 \u00e9 \u2028\u2029 \u202e \ufeff \ufffd \U0010FFFF \u0001\u001f\u007f\u0085 \t\r\n " +
 	`'"` + "`" + `\ \n \x00 \u0000 %s %_ $1 ? :a @b -- /* */ ; {{.}} <script> ` + "  "
 
@@ -59,7 +59,7 @@ var bytesChecks = []check{
 		}
 		r.publish(reqs[:3]...)
 		r.publish(reqs[3])
-		for i := range reqs { // it is not compared
+		for i := range reqs { // not compared
 			reqs[i].Event.Trace = "another"
 			r.same("result of publishing it again", webhook.PublishResult{Duplicate: true}, r.publish(reqs[i])[0])
 		}

@@ -22,8 +22,8 @@ var contextChecks = []check{
 	}},
 }
 
-// everyMethod calls every method with a context that is done, each time with
-// arguments that would succeed, and sees that nothing was changed.
+// everyMethod calls every method with a context that is done and arguments that
+// would otherwise succeed, and checks that the Store is unchanged.
 func everyMethod(ctx context.Context, r *run, want error) {
 	s := r.store
 	r.create(t1, "wh_1", nil)
@@ -86,7 +86,8 @@ func everyMethod(ctx context.Context, r *run, want error) {
 	}
 	_, err := s.GetEvent(r.Context(), t1, "no0")
 	r.wantErr("GetEvent of what was not published", err, webhook.ErrNotFound)
-	// Claim leased nothing, Extend moved nothing and Release gave nothing back.
+	// Claim took no lease, Extend moved no lease and Release gave no lease
+	// back.
 	if d, _ := r.claimOne(); d.EventID != "waits" {
 		r.brokenf("claimed the delivery of %s, want that of waits", d.EventID)
 	}

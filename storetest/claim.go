@@ -30,7 +30,7 @@ var claimChecks = []check{
 		r.same("event", req.Event, *ds[0].Event)
 		r.same("webhook", w, *ds[0].Webhook)
 		want := r.delivery(ds[0].Delivery.ID)
-		want.NextAttemptAt, ds[0].Delivery.NextAttemptAt = time.Time{}, time.Time{} // while leased it says nothing
+		want.NextAttemptAt, ds[0].Delivery.NextAttemptAt = time.Time{}, time.Time{} // undefined while leased
 		r.same("delivery", want, ds[0].Delivery)
 	}},
 	{"WebhookIsAsItIsNow", "UpdateWebhook replaces settings and secrets", func(r *run) {
@@ -137,7 +137,7 @@ var claimChecks = []check{
 		r.publish(r.requests(t1, "e", "a.b", 9)...)
 		limits := map[string]int{"wh_more": 5, "wh_less": 1, "wh_none": 0, "wh_unknown": 3}
 		got := map[string]int{}
-		for range 4 { // one round, however few webhooks the Store takes at a time
+		for range 4 { // enough for a full round, even if the Store takes few webhooks at a time
 			for id, n := range perWebhook(r.claimReq(webhook.ClaimRequest{Limit: 100, PerWebhook: 2, Limits: limits})) {
 				if most, named := limits[id]; n > most && named || n > 2 && !named {
 					r.brokenf("got %d deliveries of %s in one call with PerWebhook 2 and Limits %v", n, id, limits)
@@ -161,7 +161,7 @@ var claimChecks = []check{
 		got := map[string]int{}
 		claim := func(calls int, pass ...string) {
 			for i := range calls {
-				if i == 1 { // what comes while a tenant is passed over is passed over too
+				if i == 1 { // deliveries that are added to a skipped tenant are skipped too
 					r.emit(t1, "late-"+itoa(len(pass))+pass[0])
 				}
 				for _, d := range r.claimReq(webhook.ClaimRequest{Limit: 5, PerWebhook: 2, PassTenants: pass}).Deliveries {
@@ -270,7 +270,7 @@ func perWebhook(res webhook.ClaimResult) map[string]int {
 	return n
 }
 
-// noDoubleClaim lets goroutines claim at once until everything is claimed.
+// noDoubleClaim claims from several goroutines until every delivery is claimed.
 func noDoubleClaim(r *run) {
 	const hooks, events, claimers = 5, 80, 8
 	for i := range hooks {
@@ -313,7 +313,8 @@ func noDoubleClaim(r *run) {
 			r.brokenf("delivery %s was claimed %d times while its lease held", id, len(tokens))
 		}
 	}
-	// What a racer passed over as another had it locked is still there.
+	// A delivery that one goroutine skipped while another had it locked is
+	// still due.
 	rest, _ := r.claim(hooks * events)
 	for _, d := range rest {
 		if holders[d.Delivery.ID] != nil {
@@ -338,13 +339,13 @@ var fairnessChecks = []check{
 		}
 		r.pass(time.Minute)
 		for i := range others {
-			tenant := []string{t1, t2}[i%2] // a tenant with a backlog costs other tenants nothing either
+			tenant := []string{t1, t2}[i%2] // a tenant's backlog must not delay other tenants either
 			r.create(tenant, "wh_"+itoa(i), selecting("small"))
 			r.publish(target(r.request(tenant, "s"+itoa(i), "small"), "wh_"+itoa(i)))
 		}
 		served := map[string]bool{}
-		// At least two webhooks fit into a call of 10 with 5 each; one call
-		// more, as the walk may start anywhere.
+		// A call of 10 with 5 each serves at least two webhooks. Allow one call
+		// more, since the walk may start anywhere.
 		calls := (others+1)/2 + 2
 		for range calls {
 			for id := range perWebhook(r.claimReq(webhook.ClaimRequest{Limit: 10, PerWebhook: 5})) {
@@ -368,7 +369,7 @@ var fairnessChecks = []check{
 		claim := func() []webhook.ClaimedDelivery {
 			return r.claimReq(webhook.ClaimRequest{Limit: limit, PerWebhook: per}).Deliveries
 		}
-		for range 3 { // the walk is somewhere among the many
+		for range 3 { // moves the walk to a place among the many
 			claim()
 		}
 		for round := range 3 {
@@ -426,8 +427,8 @@ var fairnessChecks = []check{
 		r.same("events claimed with two webhooks passed over", "e1", eventIDs(got))
 	}},
 	{"LatecomerIsServed", saysWalk, func(r *run) {
-		// Webhooks that become due behind and before the place where the walk
-		// stands, while it is going on, are not forgotten.
+		// Webhooks that become due during the walk, before and after its place,
+		// are not forgotten.
 		for _, id := range []string{"wh_m1", "wh_m2", "wh_m3"} {
 			r.create(t1, id, selecting("first"))
 		}

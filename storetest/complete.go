@@ -25,7 +25,7 @@ func (r *run) claimed() (webhook.Delivery, webhook.Lease) {
 	return r.claimOne()
 }
 
-// becomes reports how a delivery differs from d after change.
+// becomes reports differences between the stored delivery and d after change.
 func (r *run) becomes(d webhook.Delivery, change func(d *webhook.Delivery)) {
 	r.Helper()
 	change(&d)

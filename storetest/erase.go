@@ -21,15 +21,15 @@ const (
 	saysGoneLater  = "A claim, a result or an extension that comes later finds the delivery gone, as after a pruning."
 )
 
-// eraser returns the Store's ability, or ok false where it has none: the check then
-// has nothing to say.
+// eraser returns the Store as an EraseStore; ok is false if it does not
+// implement that.
 func (r *run) eraser() (s webhook.EraseStore, ok bool) {
 	s, ok = r.store.(webhook.EraseStore)
 	return s, ok
 }
 
-// steps repeats a step until it says that nothing is left, and wants no step to
-// delete more than limit of a kind.
+// steps repeats a step until it reports that it is done, and checks that no
+// step deletes more than limit records of a kind.
 func (r *run) steps(limit int, step func() (webhook.Erased, error)) (total webhook.Erased) {
 	r.Helper()
 	for range 10_000 {
@@ -59,7 +59,7 @@ func (r *run) eraseEvent(s webhook.EraseStore, tenant, id string, limit int) web
 	return r.steps(limit, func() (webhook.Erased, error) { return s.EraseEvent(r.Context(), tenant, id, limit) })
 }
 
-// nothingOf wants no method to find anything of a tenant.
+// nothingOf checks that no method finds any record of a tenant.
 func (r *run) nothingOf(tenant string, events []string, deliveries []webhook.Delivery, hooks ...string) {
 	r.Helper()
 	for _, id := range hooks {
@@ -80,8 +80,8 @@ func (r *run) nothingOf(tenant string, events []string, deliveries []webhook.Del
 	r.same("hours of statistics", 0, len(r.stats(webhook.StatsQuery{Tenant: tenant})))
 }
 
-// full is the history of tenant t1, with a delivery under a lease, a webhook that
-// was deleted, and an event for nobody.
+// full is the history of tenant t1, with a leased delivery, a deleted webhook,
+// and an event that no webhook selects.
 func (r *run) full() (events []string, deliveries []webhook.Delivery, leased []webhook.ClaimedDelivery, tok int64) {
 	r.Helper()
 	r.history()
@@ -93,8 +93,8 @@ func (r *run) full() (events []string, deliveries []webhook.Delivery, leased []w
 	return []string{"s1", "f1", "c1", "s2", "p1", "leased", "nobody"}, r.deliveries(webhook.DeliveryQuery{Tenant: t1}), leased, tok
 }
 
-// eraseOld walks from after to the end, and returns what was deleted and where the
-// walk ended.
+// eraseOld walks from after to the end. It returns the number of deleted
+// records and the place where the walk ended.
 func (r *run) eraseOld(s webhook.EraseStore, req webhook.EraseOldRequest) (total webhook.Erased, next string) {
 	r.Helper()
 	total = r.steps(req.Limit, func() (webhook.Erased, error) {

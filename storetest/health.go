@@ -17,7 +17,7 @@ func (r *run) health(id string) health {
 	return health{w.LastTriggeredAt, w.LastSuccessAt, w.FailingSince}
 }
 
-// tries makes one attempt for the only delivery there is.
+// tries makes one attempt at the only delivery that is due.
 func (r *run) tries(status int) time.Time {
 	r.Helper()
 	d, l := r.claimOne()

@@ -105,7 +105,7 @@ var idempotenceChecks = []check{
 		}
 	}},
 	{"OverlappingBatchesOfRacers", saysRacers, func(r *run) {
-		// Batches in opposite orders are what makes databases deadlock.
+		// Batches in opposite orders make databases deadlock.
 		r.create(t1, "wh_1", nil)
 		forward := r.requests(t1, "e", "a.b", 20)
 		backward := make([]webhook.PublishRequest, len(forward))
@@ -152,7 +152,7 @@ var idempotenceChecks = []check{
 }
 
 // racePublish publishes n requests at once, one from each goroutine, and
-// returns which of them were stored and how many were not.
+// returns the stored ones and the numbers of duplicates and conflicts.
 func racePublish(r *run, n int, req func(i int) webhook.PublishRequest) (first []int, duplicates, conflicts int) {
 	var racers sync.WaitGroup
 	var mu sync.Mutex

@@ -6,12 +6,12 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// CheckInvariants looks through everything that the tenants have in a Store
-// and reports what can never be, whatever happened to the process that wrote
-// it: a delivery that is finished and yet due, one that was made twice, one
-// without its event, attempts that were not counted or counted without being
-// logged. It reads every delivery with its attempts, so it takes a while on a
-// large Store, and it writes nothing. Nobody else may write meanwhile.
+// CheckInvariants reads all records of the tenants in a Store and reports
+// states that must never occur, even after a crash: a delivery that is finished
+// and yet due, a delivery that was created twice, a delivery without its event,
+// an attempt that was logged but not counted, or counted but not logged. It
+// reads every delivery with its attempts, so it takes a while on a large Store.
+// It does not write, and no other process may write meanwhile.
 func CheckInvariants(t testing.TB, s webhook.Store, tenants ...string) {
 	t.Helper()
 	r := newRun(t, "ListDeliveries returns deliveries that match q", s, false)
@@ -20,7 +20,8 @@ func CheckInvariants(t testing.TB, s webhook.Store, tenants ...string) {
 	}
 }
 
-// invariants calls report for everything in a tenant that can never be.
+// invariants calls report for every state of a tenant's records that must never
+// occur.
 func (r *run) invariants(tenant string, report func(format string, args ...any)) {
 	r.Helper()
 	made := map[[2]string]string{}
@@ -58,7 +59,7 @@ func (r *run) invariants(tenant string, report func(format string, args ...any))
 	}
 }
 
-// stateInvariants checks the fields that go with a state.
+// stateInvariants checks the fields that depend on the delivery's state.
 func stateInvariants(d webhook.Delivery, report func(format string, args ...any)) {
 	switch d.State {
 	case webhook.StatePending:
@@ -84,7 +85,7 @@ func stateInvariants(d webhook.Delivery, report func(format string, args ...any)
 	}
 }
 
-// attemptInvariants compares a delivery with its log.
+// attemptInvariants compares a delivery with its logged attempts.
 func attemptInvariants(d webhook.Delivery, as []webhook.Attempt, report func(format string, args ...any)) {
 	numbers := map[int]bool{}
 	status, class := 0, webhook.ErrorClass("")

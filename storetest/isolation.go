@@ -64,7 +64,7 @@ var tenantChecks = []check{
 			}
 			foreign := r.stats(webhook.StatsQuery{Tenant: own, WebhookIDs: []string{"wh_a_" + other}})
 			r.same("foreign webhook's statistics", 0, len(foreign))
-			// A cursor of another tenant opens nothing.
+			// A cursor of another tenant gives no access.
 			p, err := r.store.ListWebhooks(r.Context(), webhook.WebhookQuery{Tenant: other, Limit: 1})
 			r.must("ListWebhooks", err)
 			p, err = r.store.ListWebhooks(r.Context(), webhook.WebhookQuery{Tenant: own, Cursor: p.Next})
@@ -86,8 +86,8 @@ var tenantChecks = []check{
 	}},
 }
 
-// foreignIsLikeMissing asks, as another tenant, for everything that tenant t1
-// has, and compares each answer with that for an ID that nobody has.
+// foreignIsLikeMissing asks, as another tenant, for every record of tenant t1,
+// and compares each answer with the answer for an unknown ID.
 func foreignIsLikeMissing(r *run) {
 	d, l := r.claimed()
 	r.finish(r.failure(d, l.Token))

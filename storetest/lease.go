@@ -17,7 +17,7 @@ const (
 	saysRepeated = "Idempotent."
 )
 
-// counters are what a crash and an attempt count up.
+// counters are the counters that crashes and attempts increment.
 type counters struct{ Attempts, Tries, Crashes int }
 
 func countersOf(d webhook.Delivery) counters { return counters{d.Attempts, d.Tries, d.Crashes} }
@@ -73,7 +73,8 @@ var crashChecks = []check{
 	}},
 }
 
-// extend extends one lease for 30 s and reports whether it could.
+// extend extends one lease to 30 s from now and reports whether the lease was
+// still held.
 func (r *run) extend(l webhook.Lease) bool {
 	r.Helper()
 	lost, err := r.store.Extend(r.Context(), r.now, []webhook.Lease{l}, lease)
@@ -152,7 +153,7 @@ var extendChecks = []check{
 		r.pass(lease - time.Second)
 		r.extend(old)
 		r.pass(2 * time.Second)
-		r.claimOne() // the second lease has expired, whatever the first holder asked for
+		r.claimOne() // the second lease has expired in spite of the first holder's Extend
 	}},
 	{"NobodyHolds", saysExtend, func(r *run) {
 		r.create(t1, "wh_1", nil)
@@ -189,7 +190,7 @@ var extendChecks = []check{
 		slices.Sort(want)
 		r.same("lost", want, lost)
 		r.pass(2 * time.Second)
-		again, _ := r.claimOne() // only the one with the wrong token ran out
+		again, _ := r.claimOne() // only the lease with the wrong token has expired
 		r.same("reclaimed", ds[3].Delivery.ID, again.ID)
 	}},
 }
@@ -285,7 +286,7 @@ var releaseChecks = []check{
 		_, l := r.claimOne()
 		r.release(time.Minute, l)
 		r.pass(30 * time.Second)
-		r.release(time.Minute, l) // not held any more: it moves nothing
+		r.release(time.Minute, l) // no longer held, so no effect
 		r.pass(31 * time.Second)
 		r.claimOne()
 	}},

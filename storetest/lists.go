@@ -18,13 +18,13 @@ const (
 	saysIssued = "A cursor that this Store did not issue is an error wrapping ErrCursor."
 )
 
-// garbage is cursors that no Store issues.
+// garbage holds cursors that no Store issues.
 var garbage = []string{
 	"garbage", "0", "1", "-1", "AAAA", "%", "' OR 1=1 --", "null", "{}", "e30=", "\U0001F600", " ",
 	"2026-03-04T10:15:30Z", strings.Repeat("A", 10_000),
 }
 
-// walkWebhooks walks through a list, and calls between after every page.
+// walkWebhooks reads all pages of a list, and calls between after each.
 func (r *run) walkWebhooks(q webhook.WebhookQuery, between func(seen []string)) []string {
 	r.Helper()
 	var ids []string
@@ -50,8 +50,8 @@ func (r *run) walkWebhooks(q webhook.WebhookQuery, between func(seen []string)) 
 	}
 }
 
-// twelve creates webhooks of which three at a time have one creation time, and
-// returns their IDs in the order in which they are to be listed.
+// twelve creates twelve webhooks, three with each creation time, and returns
+// their IDs in the order of a list.
 func (r *run) twelve() []string {
 	r.Helper()
 	var ids []string
@@ -164,7 +164,7 @@ var listWebhookChecks = []check{
 			}
 		}
 		got := r.walkWebhooks(webhook.WebhookQuery{Tenant: t1, Limit: 2}, func(seen []string) {
-			// The one that the cursor may point at, or else one further on.
+			// Remove the webhook that the cursor may point at, or a later one.
 			i := max(0, slices.Index(leave, seen[len(seen)-1]))
 			if len(leave) > 0 {
 				r.remove(t1, leave[i])
@@ -194,8 +194,8 @@ func short(s string) string {
 	return s
 }
 
-// log fills the log of tenant t1: two webhooks, four events in two pairs of
-// one type each, deliveries in every state. Events are two minutes apart.
+// log fills the log of tenant t1: two webhooks, four events of two types,
+// deliveries in every state. Events are two minutes apart.
 func (r *run) log() {
 	r.Helper()
 	r.create(t1, "wh_1", nil)
@@ -316,7 +316,7 @@ var listDeliveryChecks = []check{
 			r.publish(r.request(t1, "e"+itoa(i), []string{"a.b", "c.d", "c.d", "c.d"}[i%4]))
 			r.pass(time.Second)
 		}
-		// Meanwhile deliveries are made, and those in question end.
+		// Meanwhile deliveries are created, and the listed deliveries end.
 		n := 0
 		seen := map[string]int{}
 		for _, d := range r.walkDeliveries(webhook.DeliveryQuery{Tenant: t1, EventType: "a.b", Limit: 10, Scan: 3}, func() {
@@ -338,7 +338,7 @@ var listDeliveryChecks = []check{
 		for i := range 60 {
 			r.create(t1, "wh_"+itoa(i), nil)
 		}
-		// A part is finished, and one event is to one of them alone.
+		// Some deliveries are finished, and one event goes to one webhook only.
 		for i := range 3 {
 			r.publish(r.request(t1, "e"+itoa(i), "a.b"))
 			r.pass(time.Second)
@@ -441,15 +441,15 @@ var listDeliveryChecks = []check{
 	}},
 }
 
-// sortedPairs sorts words: deliveries of one event are in the order of their
-// IDs, which only the Store knows.
+// sortedPairs sorts words: the Store assigns the IDs by which deliveries of one
+// event are ordered.
 func sortedPairs(s string) string {
 	words := strings.Fields(s)
 	slices.Sort(words)
 	return strings.Join(words, " ")
 }
 
-// claimUntil claims everything that is due and gives back all but the delivery
+// claimUntil claims every due delivery and gives back all except the delivery
 // of one event.
 func (r *run) claimUntil(eventID string) (webhook.Delivery, webhook.Lease) {
 	r.Helper()
@@ -470,7 +470,7 @@ func (r *run) claimUntil(eventID string) (webhook.Delivery, webhook.Lease) {
 	return d, webhook.Lease{DeliveryID: d.ID, Token: tok}
 }
 
-// walkDeliveries walks through a list, and calls between after every page.
+// walkDeliveries reads all pages of a list, and calls between after each.
 func (r *run) walkDeliveries(q webhook.DeliveryQuery, between func()) []webhook.Delivery {
 	r.Helper()
 	var all []webhook.Delivery

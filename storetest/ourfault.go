@@ -11,7 +11,7 @@ const (
 	saysUnsent   = "One of ClassUnsent leaves Tries as it is, too."
 )
 
-// ours makes one attempt that failed on the sender's side.
+// ours records one attempt that failed on the sender's side.
 func (r *run) ours(class webhook.ErrorClass) {
 	r.Helper()
 	d, l := r.claimOne()

@@ -12,8 +12,7 @@ const (
 	saysNever = "Never a pending delivery, never an event with one."
 )
 
-// prune calls Prune until it says that it is done and returns how much it
-// deleted.
+// prune calls Prune until it is done and returns how many events it deleted.
 func (r *run) prune(before time.Time, limit int) int {
 	r.Helper()
 	total := 0

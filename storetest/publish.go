@@ -176,8 +176,7 @@ var publishChecks = []check{
 }
 
 // fanOutIsWhole lists deliveries while events are being published: a reader
-// that sees a part of a fan-out, or a part of a batch, has caught the Store
-// between two steps.
+// must not see a part of a fan-out or of a batch.
 func fanOutIsWhole(r *run) {
 	const hooks, rounds = 40, 15
 	for i := range hooks {
@@ -189,7 +188,7 @@ func fanOutIsWhole(r *run) {
 	for range 2 {
 		readers.Go(func() {
 			for ended := false; !ended; {
-				ended = ctx.Err() != nil // one look, at least, after the last Publish
+				ended = ctx.Err() != nil // read at least once after the last Publish
 				p, err := r.store.ListDeliveries(r.Context(), webhook.DeliveryQuery{Tenant: t1, EventID: "last", Limit: 500})
 				if err != nil {
 					r.brokenf("ListDeliveries: unexpected error: %v", err)
@@ -220,9 +219,9 @@ func fanOutIsWhole(r *run) {
 	readers.Wait()
 }
 
-// largeFanOut publishes one event to very many webhooks.
+// largeFanOut publishes one event to thousands of webhooks.
 func largeFanOut(r *run) {
-	hooks := 2_500 // many pages of them
+	hooks := 2_500 // many pages
 	if r.short {
 		hooks = 1_000
 	}

@@ -16,8 +16,8 @@ const (
 	saysPending = "Deliveries that are pending already are left alone."
 )
 
-// replay runs all steps of a replay at wh_1 and returns how many it resent and
-// created.
+// replay runs all steps of a replay to wh_1 and returns how many deliveries it
+// resent and created.
 func (r *run) replay(req webhook.ReplayRequest) (resent, created int) {
 	r.Helper()
 	return r.replaySteps(req, nil)
@@ -49,8 +49,8 @@ func (r *run) replaySteps(req webhook.ReplayRequest, between func()) (resent, cr
 	return 0, 0
 }
 
-// due returns the events whose deliveries to wh_1 are due, sorted, and gives
-// their leases back.
+// due returns the sorted events of wh_1's due deliveries. It claims the
+// deliveries and gives the leases back.
 func (r *run) due() string {
 	r.Helper()
 	tok := token()
@@ -74,8 +74,8 @@ func (r *run) due() string {
 	return strings.Join(ids, " ")
 }
 
-// history publishes five events, a minute apart, that wh_1 and wh_2 were sent:
-// s1 and s2 succeeded, f1 failed, c1 was canceled, p1 waits for a retry.
+// history publishes five events to wh_1 and wh_2, a minute apart: s1 and s2
+// succeeded, f1 failed, c1 was canceled, p1 waits for a retry.
 func (r *run) history() {
 	r.Helper()
 	r.create(t1, "wh_1", nil)

@@ -16,8 +16,8 @@ func (r *run) resend(id string) webhook.Delivery {
 	return d
 }
 
-// resent reports how a delivery that Resend returned, and how it is stored,
-// differs from before.
+// resent compares the delivery that Resend returned, and the stored delivery,
+// with the expected state after before.
 func (r *run) resent(before, got webhook.Delivery) {
 	r.Helper()
 	want := before

@@ -14,7 +14,7 @@ import (
 )
 
 // reporter is the part of *testing.T that a check uses. The tests of this
-// package put a recorder in its place, to see broken stores fail.
+// package use a recorder instead, to check that broken stores fail.
 type reporter interface {
 	Helper()
 	Errorf(format string, args ...any)
@@ -22,19 +22,19 @@ type reporter interface {
 	Context() context.Context
 }
 
-// run is one check at work on one Store. Its methods end the check when the
-// Store returns an unexpected error, so goroutines that a check starts use the
-// Store directly, and only brokenf of these methods.
+// run is one execution of a check on one Store. Its methods end the check if
+// the Store returns an unexpected error, so goroutines of a check must use the
+// Store directly; of the methods they may call only brokenf.
 type run struct {
 	reporter
 	says  string
 	store webhook.Store
 	short bool
-	now   time.Time // moves forward only, with pass
+	now   time.Time // only pass moves it forward
 }
 
-// start is when every check begins: in the middle of an hour, so that minutes
-// can pass within one bucket of the statistics.
+// start is the time at which every check begins. It is in the middle of an
+// hour, so that minutes can pass within one bucket of the statistics.
 var start = time.Date(2026, time.March, 4, 10, 15, 30, 123456000, time.UTC)
 
 func newRun(rep reporter, says string, s webhook.Store, short bool) *run {
@@ -54,7 +54,7 @@ func (r *run) fatalf(format string, args ...any) {
 	r.FailNow()
 }
 
-// must ends the check when err is not nil.
+// must ends the check if err is not nil.
 func (r *run) must(what string, err error) {
 	r.Helper()
 	if err != nil {
@@ -70,8 +70,8 @@ func (r *run) wantErr(what string, err, target error) {
 	}
 }
 
-// equal treats nil and empty slices and maps as equal, and times as equal when
-// they are the same microsecond.
+// equal treats nil and empty slices and maps as equal, and times as equal if
+// they are in the same microsecond.
 var equal = cmp.Options{
 	cmpopts.EquateEmpty(),
 	cmp.Comparer(func(a, b time.Time) bool {
@@ -79,7 +79,7 @@ var equal = cmp.Options{
 	}),
 }
 
-// same reports how got differs from want.
+// same reports the differences between got and want.
 func (r *run) same(what string, want, got any) {
 	r.Helper()
 	if d := cmp.Diff(want, got, equal); d != "" {
@@ -87,7 +87,7 @@ func (r *run) same(what string, want, got any) {
 	}
 }
 
-// pass lets time pass.
+// pass moves the time forward by d.
 func (r *run) pass(d time.Duration) { r.now = r.now.Add(d) }
 
 // token returns a claim token, random as the Dispatcher's are.
@@ -104,7 +104,7 @@ func patterns(eventType string) []string {
 	return append(ps, "*")
 }
 
-// hook returns the record of an active webhook that selects everything, with
+// hook returns the record of an active webhook that selects all events, with
 // every setting filled in.
 func (r *run) hook(tenant, id string) webhook.WebhookRecord {
 	return webhook.WebhookRecord{
@@ -119,7 +119,7 @@ func (r *run) hook(tenant, id string) webhook.WebhookRecord {
 	}
 }
 
-// create stores a webhook after edit, when not nil, has changed it.
+// create stores a webhook, changed by edit if that is not nil.
 func (r *run) create(tenant, id string, edit func(w *webhook.WebhookRecord)) webhook.WebhookRecord {
 	r.Helper()
 	w := r.hook(tenant, id)
@@ -130,7 +130,7 @@ func (r *run) create(tenant, id string, edit func(w *webhook.WebhookRecord)) web
 	return w
 }
 
-// selecting makes a webhook select these event types.
+// selecting returns an edit that makes a webhook select these event types.
 func selecting(events ...string) func(w *webhook.WebhookRecord) {
 	return func(w *webhook.WebhookRecord) { w.Events = events }
 }
@@ -143,7 +143,7 @@ func (r *run) get(tenant, id string) webhook.WebhookRecord {
 	return w
 }
 
-// edit changes a webhook as it is stored.
+// edit changes a stored webhook.
 func (r *run) edit(tenant, id string, change func(w *webhook.WebhookRecord)) {
 	r.Helper()
 	w := r.get(tenant, id)
@@ -158,7 +158,7 @@ func (r *run) remove(tenant, id string) {
 	r.must("DeleteWebhook", r.store.DeleteWebhook(r.Context(), tenant, id))
 }
 
-// request returns the request to publish an event now.
+// request returns a request to publish an event now.
 func (r *run) request(tenant, id, eventType string) webhook.PublishRequest {
 	return webhook.PublishRequest{
 		Event: webhook.EventRecord{
@@ -202,7 +202,7 @@ func target(req webhook.PublishRequest, webhookID string) webhook.PublishRequest
 	return req
 }
 
-// lease is how long the leases last that checks take.
+// lease is the duration of the checks' leases.
 const lease = 30 * time.Second
 
 // claim claims up to limit deliveries for lease.
@@ -213,7 +213,7 @@ func (r *run) claim(limit int) ([]webhook.ClaimedDelivery, int64) {
 	return res.Deliveries, tok
 }
 
-// claimReq claims; what req leaves empty is filled in.
+// claimReq claims, with defaults for the empty fields of req.
 func (r *run) claimReq(req webhook.ClaimRequest) webhook.ClaimResult {
 	r.Helper()
 	if req.Token == 0 {
@@ -234,7 +234,7 @@ func (r *run) claimReq(req webhook.ClaimRequest) webhook.ClaimResult {
 }
 
 // claimN claims exactly n deliveries with one token, in several calls if the
-// Store wants it so.
+// Store returns fewer.
 func (r *run) claimN(n int) ([]webhook.ClaimedDelivery, int64) {
 	r.Helper()
 	tok := token()
@@ -262,7 +262,7 @@ func (r *run) claimOne() (webhook.Delivery, webhook.Lease) {
 	return ds[0].Delivery, webhook.Lease{DeliveryID: ds[0].Delivery.ID, Token: tok}
 }
 
-// claimNone reports deliveries that can be claimed.
+// claimNone reports deliveries that can still be claimed.
 func (r *run) claimNone(why string) {
 	r.Helper()
 	if ds, _ := r.claim(10); len(ds) != 0 {
@@ -281,7 +281,7 @@ func (r *run) complete(results ...webhook.Result) []webhook.Outcome {
 	return out
 }
 
-// finish records one result and wants it applied.
+// finish records one result and checks that it was applied.
 func (r *run) finish(res webhook.Result) {
 	r.Helper()
 	if out := r.complete(res)[0]; out != webhook.OutcomeApplied {
@@ -306,8 +306,8 @@ func (r *run) success(d webhook.Delivery, tok int64) webhook.Result {
 	return webhook.Result{DeliveryID: d.ID, Token: tok, State: webhook.StateSucceeded, Attempt: r.attempt(d, 200)}
 }
 
-// retry is the result of an attempt that was answered 500 and is to be
-// repeated after delay.
+// retry is the result of an attempt that was answered 500, with a retry after
+// delay.
 func (r *run) retry(d webhook.Delivery, tok int64, delay time.Duration) webhook.Result {
 	return webhook.Result{DeliveryID: d.ID, Token: tok, State: webhook.StatePending, Delay: delay, Attempt: r.attempt(d, 500)}
 }
@@ -350,7 +350,7 @@ func (r *run) deliveries(q webhook.DeliveryQuery) []webhook.Delivery {
 	return ds
 }
 
-// allDeliveries walks through the pages of a list.
+// allDeliveries reads all pages of a list.
 func allDeliveries(ctx context.Context, s webhook.Store, q webhook.DeliveryQuery) ([]webhook.Delivery, error) {
 	var all []webhook.Delivery
 	seen := map[string]bool{}

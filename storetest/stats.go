@@ -19,8 +19,9 @@ func (r *run) stats(q webhook.StatsQuery) []webhook.StatsBucket {
 	return st
 }
 
-// threeHours makes attempts at two webhooks, at three hours of which the
-// second has none, and returns the start of the first hour.
+// threeHours records attempts over three hours and returns the start of the
+// first: for both webhooks in the first hour, without any in the second, and
+// only for wh_b in the third.
 func (r *run) threeHours() time.Time {
 	r.Helper()
 	first := r.now.Truncate(time.Hour)
@@ -94,7 +95,7 @@ var statsChecks = []check{
 				}
 			}
 		}
-		// An hour, and a webhook, that have none are places too.
+		// A cursor may also name an hour or a webhook without statistics.
 		third := webhook.StatsBucket{WebhookID: "wh_b", Hour: h.Add(2 * time.Hour), Succeeded: 2, Duration: 30 * time.Millisecond}
 		for _, after := range []webhook.StatsBucket{{WebhookID: "wh_b", Hour: h.Add(time.Hour)}, {WebhookID: "wh_b", Hour: h.Add(time.Minute)}} {
 			r.same("statistics behind a place without", []webhook.StatsBucket{third}, r.stats(webhook.StatsQuery{Tenant: t1, Since: h, After: after}))

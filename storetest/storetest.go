@@ -1,5 +1,5 @@
-// Package storetest checks that an implementation of [webhook.Store] keeps
-// every promise of that contract.
+// Package storetest checks that an implementation of [webhook.Store] keeps its
+// contract.
 //
 // A Store's own tests call [Run]:
 //
@@ -14,9 +14,9 @@
 //		})
 //	}
 //
-// Each subtest stands for one sentence of the contract, and a failure quotes
-// the sentence that was broken. [CheckInvariants] looks over the contents of
-// any Store, for use after a crash or a load test.
+// Each subtest checks one sentence of the contract, and a failure quotes that
+// sentence. [CheckInvariants] checks the contents of any Store, for use after a
+// crash or a load test.
 package storetest
 
 import (
@@ -29,20 +29,19 @@ import (
 // Run checks a Store against the contract, one subtest per sentence, such as
 // Claim/ExpiredLeaseIsReclaimable.
 //
-// newStore is called once per subtest and returns a Store that is empty and
-// that no other subtest uses; it registers the closing of it with t.Cleanup.
-// Subtests run one after the other, so that stores may share one database that
-// newStore empties.
+// Run calls newStore once per subtest. newStore returns an empty Store that no
+// other subtest uses, and closes it with t.Cleanup. Subtests run one after the
+// other, so stores may share one database that newStore empties.
 //
-// The suite never sleeps: it says what time it is in the now that it passes in,
-// which starts at a fixed instant and moves forward. A Store that uses a clock
-// of its own offers its tests an option to follow the time it is passed.
+// The suite never sleeps: it passes the time to the Store as now, which starts
+// at a fixed instant and moves forward. A Store with a clock of its own needs
+// an option for tests that makes it follow now.
 //
-// Of the optional abilities those are checked that the Store has:
+// The optional interfaces are checked if the Store implements them:
 // [webhook.BacklogStore], [webhook.EraseStore], [webhook.WebhookWalker].
 //
-// With -short the largest checks run with fewer rows. Several goroutines use
-// the Store at once in some subtests: run it with -race.
+// With -short the largest checks use fewer rows. Some subtests use the Store
+// from several goroutines at once, so run the suite with -race.
 func Run(t *testing.T, newStore func(t *testing.T) webhook.Store) {
 	t.Helper()
 	for _, g := range groups {
@@ -56,11 +55,11 @@ func Run(t *testing.T, newStore func(t *testing.T) webhook.Store) {
 	}
 }
 
-// RunBounded checks what a Store does when it is full. It is for Stores that
-// hold a limited number of deliveries; [Run] does not include it.
+// RunBounded checks the behaviour of a full Store. It is for Stores that hold a
+// limited number of deliveries; [Run] does not include it.
 //
-// newStore returns an empty Store that takes capacity pending deliveries and
-// no more, as newStore of [Run] does otherwise.
+// newStore returns an empty Store that takes at most capacity pending
+// deliveries. Otherwise it is as newStore of [Run].
 func RunBounded(t *testing.T, newStore func(t *testing.T, capacity int) webhook.Store) {
 	t.Helper()
 	for _, c := range boundedChecks {
@@ -72,13 +71,13 @@ func RunBounded(t *testing.T, newStore func(t *testing.T, capacity int) webhook.
 
 // check tests one sentence of the contract.
 type check struct {
-	name string       // what holds, in CamelCase
+	name string       // the promise, in CamelCase
 	says string       // the sentence, word for word
-	run  func(r *run) // reports what breaks the sentence
+	run  func(r *run) // reports violations of the sentence
 }
 
-// examine runs the check. A Store that panics, or whose answer makes the check
-// panic, fails it, and the checks after it still run.
+// examine runs the check. A panic of the Store or of the check is a failure,
+// and the checks after it still run.
 func (c check) examine(r *run) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -88,7 +87,7 @@ func (c check) examine(r *run) {
 	c.run(r)
 }
 
-// group is the checks of one method or one duty.
+// group holds the checks of one method or one duty.
 type group struct {
 	name   string
 	checks []check
@@ -111,12 +110,12 @@ var groups = []group{
 	{"Webhook", webhookChecks},
 	{"Update", updateChecks},
 	{"ListWebhooks", listWebhookChecks},
-	{"WalkWebhooks", walkChecks}, // of Stores that can
+	{"WalkWebhooks", walkChecks}, // optional
 	{"ListDeliveries", listDeliveryChecks},
 	{"Resend", resendChecks},
 	{"Replay", replayChecks},
 	{"Prune", pruneChecks},
-	{"Erase", eraseChecks}, // of Stores that can
+	{"Erase", eraseChecks}, // optional
 	{"Tenant", tenantChecks},
 	{"Alias", aliasChecks},
 	{"Context", contextChecks},

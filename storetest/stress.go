@@ -48,19 +48,20 @@ var stressChecks = []check{
 	}},
 }
 
-// patience is how long a worker goes on asking a Store that returns nothing.
+// patience is how long a worker goes on claiming from a Store that returns no
+// delivery.
 const patience = 20 * time.Second
 
 var errIdle = errors.New("it goes on returning nothing although deliveries wait")
 
-// stress is publishers, and workers that claim, complete, release, extend,
-// retry and crash, all at once. Time passes with every call.
+// stress runs publishers at the same time as workers that claim, complete,
+// release, extend, retry and crash. Time passes with every call.
 type stress struct {
 	*run
 	ticks   atomic.Int64 // milliseconds since start
-	target  int64        // deliveries there will be
-	applied atomic.Int64 // results applied that say succeeded
-	failed  atomic.Bool  // stop, something was reported
+	target  int64        // total number of deliveries
+	applied atomic.Int64 // applied results with success
+	failed  atomic.Bool  // stop: a failure was reported
 
 	mu        sync.Mutex
 	succeeded map[string]int // by delivery
@@ -96,7 +97,7 @@ func (s *stress) publish(from, n int) {
 
 // work claims and completes until every delivery has succeeded.
 func (s *stress) work() {
-	var forgotten []webhook.Result // results of claims that this worker slept on
+	var forgotten []webhook.Result // results held back until after their lease
 	worked := time.Now()
 	for s.applied.Load() < s.target && !s.failed.Load() {
 		req := webhook.ClaimRequest{Token: token(), Now: s.time(), Lease: 500 * time.Millisecond, Limit: 40, PerWebhook: 30}
@@ -149,7 +150,7 @@ func (s *stress) work() {
 	}
 }
 
-// result is what came of an attempt.
+// result returns the result of an attempt.
 func (s *stress) result(d webhook.Delivery, tok int64, now time.Time, status int) webhook.Result {
 	res := webhook.Result{DeliveryID: d.ID, Token: tok, State: webhook.StateSucceeded, Attempt: s.attempt(d, status)}
 	res.Attempt.StartedAt = now

@@ -9,9 +9,8 @@ import (
 const saysWalkAll = "WalkWebhooks returns up to limit webhooks of all tenants with their secrets, in ascending byte order of their IDs, " +
 	"beginning behind the ID after; fewer than limit means that there are no more."
 
-// walk walks through the webhooks of all tenants, and calls between after every
-// page. It ends the check, which then has nothing to say, where the Store is no
-// WebhookWalker.
+// walk reads the webhooks of all tenants, and calls between after every page.
+// ok is false if the Store is not a WebhookWalker.
 func (r *run) walk(limit int, between func(seen []string)) (ids []string, ok bool) {
 	r.Helper()
 	w, ok := r.store.(webhook.WebhookWalker)

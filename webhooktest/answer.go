@@ -10,51 +10,53 @@ import (
 	"time"
 )
 
-// Answer is what a Receiver does with a request that has verified. The zero
-// value answers 200 at once, with an empty body.
+// Answer is a Receiver's answer to a verified request. The zero value answers
+// 200 at once, with an empty body.
 type Answer struct {
-	// Status is the HTTP status, 200–999. 0 means 200. Anything else cannot be
-	// an answer: 500 is sent in its place, with a body that says so.
+	// Status is the HTTP status, 200–999. 0 means 200. For any other value, 500
+	// is sent instead, with a body that says so.
 	Status int
-	// Header is added to the answer. Nil means none.
+	// Header is added to the answer. Nil means no header.
 	Header http.Header
 	// Body is the answer's body.
 	Body string
-	// Delay is how long to wait before answering; 0 or less means not at all.
-	// The wait ends early when the sender gives up, and then nothing is answered.
+	// Delay is how long to wait before answering; 0 or less means no wait. The
+	// wait ends early when the sender gives up, without an answer.
 	Delay time.Duration
-	// Hang answers nothing until the sender gives up. Status, Header and Body
-	// do not count then.
+	// Hang holds the request without an answer until the sender gives up.
+	// Status, Header and Body are then ignored.
 	Hang bool
-	// Err breaks the connection in place of an answer, after Delay. A transport
-	// returns it as it is; over a socket the connection is reset, whatever Err
-	// is. Nil means that there is an answer.
+	// Err, if not nil, breaks the connection instead of answering, after Delay.
+	// A transport returns Err unchanged; over a socket every Err resets the
+	// connection.
 	Err error
 }
 
 // Status answers with an HTTP status and an empty body.
 func Status(code int) Answer { return Answer{Status: code} }
 
-// RetryAfter answers with a status, 429 or 503 where it is to have an effect,
-// and a Retry-After header of d in whole seconds, rounded up. Below zero counts
-// as zero.
+// RetryAfter answers with a status and a Retry-After header of d in whole
+// seconds, rounded up. A negative d counts as zero. The sender obeys the header
+// with status 429 and 503.
 func RetryAfter(code int, d time.Duration) Answer {
 	seconds := max(0, (d+time.Second-1)/time.Second)
 	return Answer{Status: code, Header: http.Header{"Retry-After": {strconv.FormatInt(int64(seconds), 10)}}}
 }
 
-// Hang answers nothing until the sender gives up: its attempt times out.
+// Hang holds the request without an answer until the sender gives up: the
+// attempt times out.
 func Hang() Answer { return Answer{Hang: true} }
 
-// Reset breaks the connection without an answer, as a receiver does that
-// crashes: the attempt's class is webhook.ClassConnect.
+// Reset breaks the connection without an answer, like a receiver that crashes.
+// The attempt's class is webhook.ClassConnect.
 func Reset() Answer {
 	return Fail(&net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET})
 }
 
 // Fail makes a transport return err, such as a *net.DNSError or an error that
-// wraps webhook.ErrBlockedAddress. A nil err is replaced, as a transport must
-// return something. Over a socket it is the same as [Reset].
+// wraps webhook.ErrBlockedAddress. A nil err is replaced, because a transport
+// must return an error or a response. Over a socket Fail is the same as
+// [Reset].
 func Fail(err error) Answer {
 	if err == nil {
 		err = errors.New("webhooktest: the connection failed")
@@ -66,7 +68,7 @@ func Fail(err error) Answer {
 //
 //	rx.Answer(webhooktest.Times(2, webhooktest.Status(503))...)
 //
-// It returns nil when n is 0 or less.
+// It returns nil if n is 0 or less.
 func Times(n int, a Answer) []Answer {
 	var out []Answer
 	for range n {
@@ -75,13 +77,13 @@ func Times(n int, a Answer) []Answer {
 	return out
 }
 
-// After returns the same answer, given d later.
+// After returns the answer delayed by d.
 func (a Answer) After(d time.Duration) Answer {
 	a.Delay += d
 	return a
 }
 
-// resolved is the answer with its status filled in and possible.
+// resolved returns the answer with a valid status.
 func (a Answer) resolved() Answer {
 	switch {
 	case a.Status == 0:

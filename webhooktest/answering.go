@@ -15,11 +15,11 @@ import (
 	"github.com/seed68722ecd/webhook/verify"
 )
 
-// maxBody bounds what is kept of a body.
+// maxBody bounds the bytes of a body that are kept.
 const maxBody = 64 << 20
 
-// ServeHTTP implements http.Handler: it records the request and answers it as
-// told. It blocks for as long as the answer is delayed or hangs.
+// ServeHTTP implements http.Handler: it records the request and gives the
+// configured answer. It blocks while the answer is delayed or hangs.
 func (rx *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a, err := rx.handle(r, r.Host, r.URL.RequestURI())
 	if err != nil {
@@ -30,7 +30,7 @@ func (rx *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header()[http.CanonicalHeaderKey(name)] = values
 	}
 	w.WriteHeader(a.Status)
-	_, _ = io.WriteString(w, a.Body) // the sender has given up, or has what it needs
+	_, _ = io.WriteString(w, a.Body) // an error means that the sender has gone
 }
 
 // breakConnection ends a connection without an answer. Over HTTP/1 the peer sees
@@ -38,18 +38,17 @@ func (rx *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func breakConnection(w http.ResponseWriter) {
 	if conn, _, err := http.NewResponseController(w).Hijack(); err == nil {
 		if tcp, ok := conn.(*net.TCPConn); ok {
-			_ = tcp.SetLinger(0) // closing then resets; where it fails, closing must do
+			_ = tcp.SetLinger(0) // makes Close reset the connection; on an error, a plain close has to do
 		}
 		conn.Close()
 		return
 	}
-	panic(http.ErrAbortHandler) // what net/http offers for this
+	panic(http.ErrAbortHandler) // net/http's way to break a connection
 }
 
 // RoundTrip implements http.RoundTripper: it answers the request as ServeHTTP
-// does, without a connection. It blocks for as long as the answer is delayed
-// or hangs, and returns the cause of the end of the request's context when that
-// comes first.
+// does, without a connection. It blocks while the answer is delayed or hangs.
+// If the request's context ends first, it returns the cause.
 func (rx *Receiver) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.Body != nil {
 		defer r.Body.Close()
@@ -58,7 +57,7 @@ func (rx *Receiver) RoundTrip(r *http.Request) (*http.Response, error) {
 	if host == "" {
 		host = r.URL.Host
 	}
-	// A transport does not change the caller's request: a copy gets the body back
+	// A transport must not change the caller's request, so a copy gets the body
 	// that was read.
 	a, err := rx.handle(r.WithContext(r.Context()), host, r.URL.RequestURI())
 	if err != nil {
@@ -75,8 +74,8 @@ func (rx *Receiver) RoundTrip(r *http.Request) (*http.Response, error) {
 	}, nil
 }
 
-// handle checks and records a request, and waits until it is to be answered.
-// An error means that there is to be no answer.
+// handle checks and records a request, and waits until the answer is due. An
+// error means that the request gets no answer.
 func (rx *Receiver) handle(r *http.Request, host, path string) (Answer, error) {
 	req := &Request{Method: r.Method, Host: host, Path: path, Header: r.Header.Clone()}
 	if r.Body != nil {
@@ -150,8 +149,8 @@ func (rx *Receiver) record(req *Request) Answer {
 	return usual(seen)
 }
 
-// wait returns when the answer is due, or with an error when the sender has
-// given up.
+// wait returns when the answer is due, or an error when the sender has given
+// up.
 func (a Answer) wait(ctx context.Context) error {
 	var due <-chan time.Time
 	switch {
@@ -171,8 +170,8 @@ func (a Answer) wait(ctx context.Context) error {
 	}
 }
 
-// handlerResponse runs a handler for a request without a connection between
-// them, and returns what it wrote.
+// handlerResponse runs a handler on a request without a connection, and returns
+// the handler's response.
 func handlerResponse(h http.Handler, r *http.Request) (resp *http.Response, err error) {
 	in := r.Clone(r.Context())
 	in.RequestURI = r.URL.RequestURI()
@@ -185,7 +184,8 @@ func handlerResponse(h http.Handler, r *http.Request) (resp *http.Response, err 
 	}
 	w := &bufferedWriter{header: make(http.Header)}
 	defer func() {
-		// What net/http does with a handler that panics.
+		// As net/http does, turn a panic of the handler into a broken
+		// connection.
 		if p := recover(); p != nil {
 			resp, err = nil, fmt.Errorf("webhooktest: the handler panicked: %v: %w", p, Reset().Err)
 		}
@@ -202,7 +202,7 @@ func handlerResponse(h http.Handler, r *http.Request) (resp *http.Response, err 
 	}, nil
 }
 
-// bufferedWriter is the answer of a handler.
+// bufferedWriter collects a handler's response.
 type bufferedWriter struct {
 	header, sent http.Header
 	status       int

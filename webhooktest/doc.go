@@ -1,11 +1,11 @@
-// Package webhooktest helps a host to test what it does with webhooks, without
-// sockets and without waiting.
+// Package webhooktest helps a host to test its use of webhooks, without sockets
+// and without waiting.
 //
-// A [Receiver] stands for a customer's endpoint: it checks signatures as the
-// package verify does, records what arrives and answers as it is told. A
-// [Transport] takes the place of the network and brings requests to receivers
-// by the host in their URL. [New] ties a Dispatcher, a MemoryStore and a
-// Transport together:
+// A [Receiver] plays a customer's endpoint: it checks signatures with the
+// package verify, records requests and gives the answers that the test has set.
+// A [Transport] replaces the network and routes requests to receivers by the
+// host in their URL. [New] ties a Dispatcher, a MemoryStore and a Transport
+// together:
 //
 //	func TestOrderPaidIsSent(t *testing.T) {
 //		synctest.Test(t, func(t *testing.T) {
@@ -24,13 +24,14 @@
 //
 // # Time
 //
-// Nothing here needs testing/synctest, and everything works inside a bubble of
-// it: [Receiver.RoundTrip] and Transport use neither sockets nor goroutines.
-// Make what is used in a bubble inside the bubble. Outside of one, retries, delays
-// and time-outs take the time they say.
+// The package works with and without testing/synctest: [Receiver.RoundTrip] and
+// Transport use no sockets and no goroutines. Create all values that are used
+// in a bubble inside the bubble. Outside a bubble, retries, delays and timeouts
+// take real time.
 //
 // # Sockets
 //
-// For a test with real ones [Receiver.Serve] listens on loopback, which a
-// Dispatcher refuses to dial unless [AllowLoopback] permits it.
+// For a test with real sockets [Receiver.Serve] listens on loopback. A
+// Dispatcher refuses to dial loopback unless its Config comes from
+// [AllowLoopback].
 package webhooktest

@@ -13,12 +13,13 @@ import (
 
 // Env is a Dispatcher over a MemoryStore whose requests go to Receivers in
 // place of the network. Make one with [New]. All methods are safe for
-// concurrent use; those that fail the test must be called from its goroutine.
+// concurrent use, but methods that may fail the test must be called from the
+// test's goroutine.
 type Env struct {
 	*webhook.Dispatcher
-	// Store is what the Dispatcher works on.
+	// Store is the Dispatcher's store.
 	Store *webhook.MemoryStore
-	// Transport is the network. Env.Register puts receivers into it.
+	// Transport replaces the network. Env.Register adds receivers to it.
 	Transport *Transport
 
 	tb      testing.TB
@@ -27,9 +28,9 @@ type Env struct {
 
 // New returns an Env whose Dispatcher is made from cfg with two changes: http
 // URLs are allowed (for a receiver on loopback without the Transport, see
-// [AllowLoopback]), and Client, if nil, goes to the Env's Transport. It starts
-// nothing: deliver with DeliverDue, with [Env.UntilIdle], or call Run. It fails
-// the test when cfg makes no sense.
+// [AllowLoopback]), and Client, if nil, uses the Env's Transport. The
+// Dispatcher is not running: deliver with DeliverDue or [Env.UntilIdle], or
+// call Run. New fails the test if cfg is invalid.
 func New(tb testing.TB, cfg webhook.Config) *Env {
 	tb.Helper()
 	env := &Env{Store: webhook.NewMemoryStore(webhook.MemoryConfig{}), Transport: new(Transport), tb: tb}
@@ -47,10 +48,10 @@ func New(tb testing.TB, cfg webhook.Config) *Env {
 }
 
 // Register creates a webhook for a tenant and returns it with the Receiver at
-// the host of its URL, which trusts its secret from now on. What spec leaves out
-// is filled in: the name "test", the URL https://receiver.example.com/webhook and
-// all events. Webhooks with the same host share a Receiver. It fails the test
-// when the webhook is refused.
+// the host of its URL. The Receiver trusts the webhook's secret from now on.
+// Empty fields of spec get defaults: the name "test", the URL
+// https://receiver.example.com/webhook and all events. Webhooks with the same
+// host share a Receiver. Register fails the test if the webhook is refused.
 func (e *Env) Register(tenant string, spec webhook.WebhookSpec) (webhook.Webhook, *Receiver) {
 	e.tb.Helper()
 	if spec.Name == "" {
@@ -75,11 +76,11 @@ func (e *Env) Register(tenant string, spec webhook.WebhookSpec) (webhook.Webhook
 	return w, rx
 }
 
-// UntilIdle delivers until nothing is pending and returns how many attempts it
-// made, as the function [UntilIdle] does for every tenant that an event was
-// published for. It fails the test when that cannot be done. It waits for retries
-// that are due later, up to the end of the test's context: no time at all within
-// a [testing/synctest] bubble, minutes to hours of real time outside one.
+// UntilIdle delivers until no delivery is pending and returns the number of
+// attempts, as the function [UntilIdle] does, for every tenant with a published
+// event. It fails the test on an error. It waits for retries that are due
+// later, up to the end of the test's context: no real time in a
+// [testing/synctest] bubble, minutes to hours outside one.
 func (e *Env) UntilIdle() (attempts int) {
 	e.tb.Helper()
 	tenants := e.tenants.list()
@@ -93,7 +94,7 @@ func (e *Env) UntilIdle() (attempts int) {
 	return n
 }
 
-// tenantList is a MemoryStore that knows for whom something was published.
+// tenantList is a MemoryStore that remembers the tenants of published events.
 type tenantList struct {
 	*webhook.MemoryStore
 	mu      sync.Mutex

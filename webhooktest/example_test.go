@@ -50,8 +50,7 @@ func ExampleTransport() {
 	// agent.message attempt 2 was answered 200
 }
 
-// The receiver code that a host gives to its customers, tested by a delivery as
-// they get it.
+// Example receiver code for customers, tested with a real delivery.
 func ExampleTransport_Handle() {
 	ctx := context.Background()
 	var network webhooktest.Transport
@@ -83,7 +82,7 @@ func ExampleTransport_Handle() {
 	// 1 <nil>
 }
 
-// A receiver fails twice, then works, and asks for patience in between.
+// A receiver fails twice, asking once for a later retry, and then works.
 func ExampleReceiver_Answer() {
 	var rx webhooktest.Receiver
 	rx.Answer(

@@ -9,26 +9,27 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// pollEvery is how often to look when there is nothing to wait for: somebody
-// else is delivering.
+// pollEvery is how often UntilIdle polls while Run delivers on another
+// goroutine.
 const pollEvery = 10 * time.Millisecond
 
-// DeliverDue makes every attempt that is due now and returns how many that were:
-// Dispatcher.DeliverDue under a name that fits beside [UntilIdle]. Retries that
-// become due later are not made.
+// DeliverDue makes every attempt that is due now and returns their number. It
+// does not make retries that become due later. It calls Dispatcher.DeliverDue,
+// and exists to be found beside [UntilIdle].
 func DeliverDue(ctx context.Context, d *webhook.Dispatcher) (attempts int, err error) {
 	return d.DeliverDue(ctx)
 }
 
-// UntilIdle delivers until no delivery of the tenants is pending, and returns how
-// many attempts it made. It waits for retries until they are due: in a
-// testing/synctest bubble that takes no time, outside of one give the Dispatcher
-// a short schedule (webhook.Config.Retry).
+// UntilIdle delivers until no delivery of the tenants is pending, and returns
+// the number of attempts. It waits for retries until they are due: in a
+// testing/synctest bubble that takes no real time; outside one give the
+// Dispatcher a short schedule (webhook.Config.Retry).
 //
-// When Run is already running on d, UntilIdle waits for it to have delivered
-// everything, and counts nothing. It returns when ctx ends, with an error that
-// wraps ctx.Err(), and with the Store's error when that fails. Leave Config.Now
-// nil: retries become due by the clock that is waited for.
+// If Run is already running on d, UntilIdle waits until Run has delivered
+// everything, and returns 0 attempts. It returns an error that wraps ctx.Err()
+// when ctx ends, and the Store's error when the Store fails. Leave Config.Now
+// nil: UntilIdle waits by the real clock, and retries must become due by the
+// same.
 func UntilIdle(ctx context.Context, d *webhook.Dispatcher, tenants ...string) (attempts int, err error) {
 	if len(tenants) == 0 {
 		return 0, errors.New("webhooktest: until idle: name the tenants whose deliveries to wait for")
@@ -57,8 +58,8 @@ func UntilIdle(ctx context.Context, d *webhook.Dispatcher, tenants ...string) (a
 	}
 }
 
-// waiting counts the pending deliveries of the tenants, and says when the first
-// of them is due.
+// waiting counts the pending deliveries of the tenants, and returns when the
+// first of them is due.
 func waiting(ctx context.Context, d *webhook.Dispatcher, tenants []string) (n int, next time.Time, err error) {
 	for _, tenant := range tenants {
 		q := webhook.DeliveryQuery{Tenant: tenant, State: webhook.StatePending, Limit: 500}

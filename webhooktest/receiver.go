@@ -14,72 +14,72 @@ import (
 )
 
 // Receiver is a customer's endpoint: it checks the signature of every request,
-// records it, and answers as it was told, 200 if it was told nothing. It is an
-// http.Handler and an http.RoundTripper; put it into a [Transport] to give it a
-// name, or let it [Receiver.Serve] on a socket.
+// records the request, and gives the answer that the test has set, 200 by
+// default. It is an http.Handler and an http.RoundTripper. [Transport.Receiver]
+// gives it a host name, and [Receiver.Serve] a socket.
 //
 // A request that does not verify is recorded with the reason and answered with
-// the status of verify.StatusCode, mostly 401. Answers are for those that do.
+// the status of verify.StatusCode, mostly 401. The answers that a test sets are
+// for verified requests only.
 //
-// The zero Receiver is ready to use and refuses everything until it is given
-// a secret with [Receiver.Trust]. All methods are safe for concurrent use; the
+// The zero Receiver is ready to use and refuses every request until it gets a
+// secret from [Receiver.Trust]. All methods are safe for concurrent use; the
 // fields must not be changed once requests arrive.
 type Receiver struct {
-	// Verify adjusts the check. The zero value means verify's defaults, a body
-	// of this library's form and a time that is not off by more than 5 minutes.
-	// Set Now where Config.Now of the sender is set, and PublicKeys for an
-	// Ed25519Signer.
+	// Verify configures the check. The zero value means verify's defaults: a
+	// body of this library's form and a time at most 5 minutes off. Set Now if
+	// the sender's Config.Now is set, and PublicKeys for an Ed25519Signer.
 	Verify verify.Config
-	// Unverified accepts every request without looking at signatures, for a
-	// sender whose Signer has a scheme of its own. False, the default, checks.
+	// Unverified accepts every request without checking signatures, for a
+	// sender whose Signer has a scheme of its own. The default is false.
 	Unverified bool
 
 	mu       sync.Mutex
 	secrets  []string
-	verifier *verify.Verifier // nil: make it from secrets
+	verifier *verify.Verifier // nil until made from secrets
 	requests []*Request
 	script   []Answer // the next answers
 	usual    func(Request) Answer
-	changed  chan struct{} // closed at the next change; nil: nobody waits
+	changed  chan struct{} // closed at the next change; nil without a waiter
 }
 
-// NewReceiver returns a Receiver that trusts the given secrets. More can be
-// added with [Receiver.Trust].
+// NewReceiver returns a Receiver that trusts the given secrets.
+// [Receiver.Trust] adds more.
 func NewReceiver(secrets ...webhook.Secret) *Receiver {
 	rx := new(Receiver)
 	rx.Trust(secrets...)
 	return rx
 }
 
-// Request is one request that a Receiver has got: one attempt at a delivery, or
-// somebody else's.
+// Request is a request that a Receiver has received: an attempt at a delivery,
+// or a request of another client.
 type Request struct {
 	N      int         // 1, 2, … in the order of arrival
-	At     time.Time   // when it had arrived completely
+	At     time.Time   // when the request had arrived completely
 	Method string      // POST for every delivery
 	Host   string      // the host it was sent to, with a port where the URL has one
 	Path   string      // path and query as they were sent
 	Header http.Header // without Host
 	Body   []byte      // as it was sent
 
-	// Delivery is what the signature vouches for: ID, type, attempt, data. It is
-	// nil when the request did not verify, and with Receiver.Unverified. It is
-	// shared and must not be modified.
+	// Delivery is the verified delivery: ID, type, attempt, data. It is nil if
+	// the request did not verify, and with Receiver.Unverified. It is shared
+	// and must not be modified.
 	Delivery *verify.Delivery
-	// Err says why the request did not verify, one of verify's errors. Nil when
-	// it did, and with Receiver.Unverified.
+	// Err is the error of verify for a request that did not verify. It is nil
+	// otherwise, and with Receiver.Unverified.
 	Err error
-	// Status is what was answered: 0 while it is being answered, and when it
-	// never was, as the connection was broken or the sender gave up.
+	// Status is the status of the answer. It is 0 until the request has been
+	// answered, and stays 0 if the connection was broken or the sender gave up.
 	Status int
 }
 
-// Accepted reports whether the request verified and was answered 2xx: whether
-// the sender may take the event for delivered.
+// Accepted reports whether the request verified and was answered with 2xx, so
+// that the sender may consider the event delivered.
 func (r Request) Accepted() bool { return r.Err == nil && r.Status >= 200 && r.Status < 300 }
 
-// Trust adds secrets: a request verifies if any of them signed it. So a receiver
-// goes through a rotation by trusting the new secret beside the old one.
+// Trust adds secrets: a request verifies if any trusted secret signed it. For a
+// rotation, trust the new secret beside the old one.
 func (rx *Receiver) Trust(secrets ...webhook.Secret) {
 	rx.mu.Lock()
 	defer rx.mu.Unlock()
@@ -91,8 +91,8 @@ func (rx *Receiver) Trust(secrets ...webhook.Secret) {
 	rx.verifier = nil
 }
 
-// Distrust removes secrets, as a receiver does at the end of a rotation.
-// Secrets it does not have are ignored.
+// Distrust removes secrets, as a receiver does at the end of a rotation. It
+// ignores unknown secrets.
 func (rx *Receiver) Distrust(secrets ...webhook.Secret) {
 	rx.mu.Lock()
 	defer rx.mu.Unlock()
@@ -102,10 +102,9 @@ func (rx *Receiver) Distrust(secrets ...webhook.Secret) {
 	rx.verifier = nil
 }
 
-// Answer says how the next requests that verify are answered, one after the
-// other. It adds to what was said before and is not used up yet. After the last
-// one the usual answer follows, see [Receiver.AnswerAlways]. So "fail twice, then
-// work" is
+// Answer sets the answers to the next verified requests, in order, after the
+// earlier answers that have not been given yet. Later requests get the usual
+// answer, see [Receiver.AnswerAlways]. To fail twice and then work:
 //
 //	rx.Answer(webhooktest.Status(503), webhooktest.Reset())
 func (rx *Receiver) Answer(answers ...Answer) {
@@ -114,37 +113,37 @@ func (rx *Receiver) Answer(answers ...Answer) {
 	rx.script = append(rx.script, answers...)
 }
 
-// AnswerAlways sets the usual answer, given to every request that verifies and
-// for which [Receiver.Answer] has none. Without it that is 200.
+// AnswerAlways sets the usual answer, which verified requests get once the
+// answers of [Receiver.Answer] are used up. The default is 200.
 func (rx *Receiver) AnswerAlways(a Answer) { rx.AnswerFunc(func(Request) Answer { return a }) }
 
 // AnswerFunc lets f choose the usual answer by the request, whose Status is not
-// set yet. F is called concurrently. Nil means 200 again.
+// set yet. It calls f concurrently. A nil f restores the default of 200.
 func (rx *Receiver) AnswerFunc(f func(Request) Answer) {
 	rx.mu.Lock()
 	defer rx.mu.Unlock()
 	rx.usual = f
 }
 
-// Requests returns every request since the last Reset in the order of arrival,
-// also those that did not verify and those not answered yet.
+// Requests returns all requests since the last Reset in the order of arrival,
+// including requests that did not verify and requests not answered yet.
 func (rx *Receiver) Requests() []Request {
 	rx.mu.Lock()
 	defer rx.mu.Unlock()
 	return rx.copies(func(*Request) bool { return true })
 }
 
-// Deliveries returns the requests that were accepted, in the order of arrival:
-// they verified and were answered 2xx. One event can be among them twice, as
-// with every receiver.
+// Deliveries returns the accepted requests in the order of arrival: they
+// verified and were answered with 2xx. An event may be among them twice, since
+// delivery is at least once.
 func (rx *Receiver) Deliveries() []Request {
 	rx.mu.Lock()
 	defer rx.mu.Unlock()
 	return rx.copies((*Request).accepted)
 }
 
-// Last returns the request that arrived last, and false when none has since the
-// last Reset.
+// Last returns the request that arrived last, and false if no request has
+// arrived since the last Reset.
 func (rx *Receiver) Last() (Request, bool) {
 	rx.mu.Lock()
 	defer rx.mu.Unlock()
@@ -154,9 +153,9 @@ func (rx *Receiver) Last() (Request, bool) {
 	return rx.requests[len(rx.requests)-1].copy(), true
 }
 
-// Reset forgets every request and every answer that was not given yet; the
-// usual answer is 200 again. Secrets stay trusted. A request that is being
-// answered goes on and leaves no trace.
+// Reset removes all requests and all answers not given yet, and restores the
+// usual answer to 200. Secrets stay trusted. A request that is being answered
+// at this moment gets its answer but is not recorded.
 func (rx *Receiver) Reset() {
 	rx.mu.Lock()
 	defer rx.mu.Unlock()
@@ -165,17 +164,18 @@ func (rx *Receiver) Reset() {
 }
 
 // Wait blocks until at least n requests were accepted since the last Reset, and
-// returns all that were, as Deliveries does. When ctx ends first it returns what
-// there is and an error that wraps ctx.Err() and says why requests were refused.
-// It is for a Dispatcher that is running. The sender learns of an answer a moment
-// after this has returned: to look at its log, use [UntilIdle].
+// returns the accepted requests, as Deliveries does. If ctx ends first, it
+// returns the requests so far and an error that wraps ctx.Err() and says why
+// requests were refused. It is for a Dispatcher that is running. The sender
+// gets an answer a moment after Wait has returned; to inspect its log, use
+// [UntilIdle].
 func (rx *Receiver) Wait(ctx context.Context, n int) ([]Request, error) {
 	return rx.wait(ctx, n, "accepted", (*Request).accepted)
 }
 
 // WaitRequests blocks until at least n requests have arrived since the last
-// Reset, whatever became of them, and returns all of them, as Requests does.
-// When ctx ends first it returns what there is and an error that wraps ctx.Err().
+// Reset, accepted or not, and returns all requests, as Requests does. If ctx
+// ends first, it returns the requests so far and an error that wraps ctx.Err().
 func (rx *Receiver) WaitRequests(ctx context.Context, n int) ([]Request, error) {
 	return rx.wait(ctx, n, "received", func(*Request) bool { return true })
 }
@@ -210,7 +210,7 @@ func (rx *Receiver) wait(ctx context.Context, n int, what string, which func(*Re
 	}
 }
 
-// notify wakes all that wait. Caller holds mu.
+// notify wakes all waiters. The caller holds mu.
 func (rx *Receiver) notify() {
 	if rx.changed != nil {
 		close(rx.changed)
@@ -218,7 +218,7 @@ func (rx *Receiver) notify() {
 	}
 }
 
-// copies returns the requests that are selected. Caller holds mu.
+// copies returns copies of the selected requests. The caller holds mu.
 func (rx *Receiver) copies(which func(*Request) bool) []Request {
 	var out []Request
 	for _, r := range rx.requests {

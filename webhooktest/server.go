@@ -14,23 +14,23 @@ import (
 
 // Server is a Receiver that listens on a loopback port until the test ends.
 type Server struct {
-	// URL is http://127.0.0.1: or https://127.0.0.1: and the port.
+	// URL is http://127.0.0.1:PORT or https://127.0.0.1:PORT.
 	URL string
-	// Client trusts the server's certificate: give it to Config.Client, or
-	// create the webhook with VerifyTLS off. It may dial any address.
+	// Client trusts the server's certificate and may dial any address. Set it
+	// as Config.Client, or create the webhook with VerifyTLS off.
 	Client *http.Client
 }
 
 // Serve listens on a loopback port and answers over HTTP/1.1 until the test
-// ends; requests that still hang then are broken off. A Dispatcher needs
+// ends; requests that still hang are then aborted. A Dispatcher needs
 // [AllowLoopback] to send there.
 func (rx *Receiver) Serve(tb testing.TB) *Server {
 	tb.Helper()
 	return rx.serve(tb, (*httptest.Server).Start)
 }
 
-// ServeTLS is Serve over HTTPS, with HTTP/2 for a client that speaks it and with
-// a certificate that only the Client of the result trusts.
+// ServeTLS is Serve over HTTPS, with HTTP/2 for clients that support it. Only
+// the Client of the result trusts its certificate.
 func (rx *Receiver) ServeTLS(tb testing.TB) *Server {
 	tb.Helper()
 	return rx.serve(tb, func(s *httptest.Server) {
@@ -41,24 +41,24 @@ func (rx *Receiver) ServeTLS(tb testing.TB) *Server {
 
 func (rx *Receiver) serve(tb testing.TB, start func(*httptest.Server)) *Server {
 	tb.Helper()
-	// Not the test's context: that ends before its clean-up, in which a
+	// The test's context would end before the test's cleanup, during which a
 	// Dispatcher may still deliver.
 	ctx, cancel := context.WithCancel(context.Background())
 	s := httptest.NewUnstartedServer(rx)
 	s.Config.BaseContext = func(net.Listener) context.Context { return ctx }
 	start(s)
 	tb.Cleanup(func() {
-		cancel() // what hangs lets go
+		cancel() // ends requests that hang
 		s.CloseClientConnections()
 		s.Close()
 	})
 	return &Server{URL: s.URL, Client: s.Client()}
 }
 
-// AllowLoopback returns cfg changed so that webhooks on this machine work: http
-// URLs are allowed, and loopback addresses beside those that cfg.Guard allows.
-// It is for tests; in production it opens every service on the machine to
-// customers.
+// AllowLoopback returns cfg with http URLs and loopback addresses allowed, so
+// that webhooks on this machine work. Other addresses stay as cfg.Guard allows
+// them. It is for tests only: in production it would open every service on the
+// machine to customers.
 func AllowLoopback(cfg webhook.Config) webhook.Config {
 	cfg.AllowHTTP = true
 	cfg.Guard.AllowNetworks = append(slices.Clone(cfg.Guard.AllowNetworks),

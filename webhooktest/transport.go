@@ -9,21 +9,21 @@ import (
 	"sync"
 )
 
-// Transport is an http.RoundTripper in place of the network: it brings requests
-// to receivers in this process by the host of their URL. A host that it does not
-// know has no address: the attempt fails with webhook.ClassDNS.
+// Transport is an http.RoundTripper that replaces the network: it routes
+// requests to receivers in this process by the host of their URL. For an
+// unknown host the attempt fails with webhook.ClassDNS.
 //
 // It opens no connection and starts no goroutine, so that it works in a
-// testing/synctest bubble. There is no TLS, and https URLs work all the same.
-// The zero Transport is ready to use; all methods are safe for concurrent use.
+// testing/synctest bubble. https URLs work too, without TLS. The zero Transport
+// is ready to use; all methods are safe for concurrent use.
 type Transport struct {
 	mu    sync.Mutex
 	hosts map[string]http.Handler
 }
 
 // Receiver returns the Receiver at a host such as "crm.example.com", or with a
-// port, "crm.example.com:8443", where URLs name one. It makes the Receiver the
-// first time; it replaces any other handler at that host.
+// port, "crm.example.com:8443", if URLs have one. It creates the Receiver at
+// the first call, and replaces any other handler at that host.
 func (t *Transport) Receiver(host string) *Receiver {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -35,10 +35,9 @@ func (t *Transport) Receiver(host string) *Receiver {
 	return rx
 }
 
-// Handle lets a handler of the caller's own answer for a host, such as the
-// receiver code that a host gives to its customers. It runs on the goroutine of
-// the attempt and has to return when the context of its request ends. Nil takes
-// the host off the network again.
+// Handle lets h answer the requests to a host, such as example receiver code
+// for customers. The handler runs on the goroutine of the attempt and must
+// return when the context of its request ends. A nil h removes the host.
 func (t *Transport) Handle(host string, h http.Handler) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -56,7 +55,7 @@ func (t *Transport) handle(host string, h http.Handler) {
 	t.hosts[canonical(host)] = h
 }
 
-// Client returns an http.Client over t, for webhook.Config.Client.
+// Client returns an http.Client that uses t, for webhook.Config.Client.
 func (t *Transport) Client() *http.Client { return &http.Client{Transport: t} }
 
 // RoundTrip implements http.RoundTripper. It blocks until the receiver has
@@ -79,12 +78,12 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return handlerResponse(h, r)
 }
 
-// Hosts returns the hosts that are known, sorted.
+// Hosts returns the known hosts, sorted.
 func (t *Transport) Hosts() []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return slices.Sorted(maps.Keys(t.hosts))
 }
 
-// canonical is a host as URLs of webhooks have it.
+// canonical returns a host as it is written in the URLs of webhooks.
 func canonical(host string) string { return strings.ToLower(host) }
