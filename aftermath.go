@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"github.com/seed68722ecd/webhook/internal/contain"
 )
 
 // aftermathLoop does what follows from recorded results: hooks, logs, warnings
@@ -91,7 +93,7 @@ func (j *job) after(now time.Time) (Delivery, *Attempt) {
 
 // hook calls one of the host's functions and contains its panic.
 func (e *engine) hook(name string, f func()) {
-	if _, err := contained("the hook "+name, func() (struct{}, error) { f(); return struct{}{}, nil }); err != nil {
+	if err := contain.Run("the hook "+name, func() error { f(); return nil }); err != nil {
 		e.d.logContained(err)
 	}
 }

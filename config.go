@@ -10,6 +10,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/seed68722ecd/webhook/internal/contain"
+	"github.com/seed68722ecd/webhook/internal/eventtype"
 )
 
 // Version of the library, sent in User-Agent.
@@ -186,7 +189,7 @@ func (c Config) withDefaults() Config {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	} else {
-		c.Logger = containedLogger(c.Logger)
+		c.Logger = contain.Logger(c.Logger)
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -229,7 +232,7 @@ func (c *Config) check() error {
 	}
 	for _, pattern := range slices.Sorted(maps.Keys(c.RetentionByType)) {
 		keep := c.RetentionByType[pattern]
-		if err := checkPattern(pattern); err != nil || pattern == "*" {
+		if err := eventtype.CheckPattern(pattern); err != nil || pattern == "*" {
 			refuse("RetentionByType", `has the key %s; keys are event types and "prefix.*"`, quoted(pattern))
 		} else if keep <= 0 || c.Retention > 0 && keep > c.Retention {
 			refuse("RetentionByType", "of %s must be above 0 and at most Retention (%v), got %v", quoted(pattern), c.Retention, keep)

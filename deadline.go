@@ -31,7 +31,7 @@ func timed[T any](ctx context.Context, d *Dispatcher, call string, limit time.Du
 		return v, err
 	}
 	took := time.Since(began)
-	if muted, ok := d.silence.pass(); ok {
+	if muted, ok := d.silence.Pass(); ok {
 		d.log.Error("webhook: a call of the store was given up: its connection may have gone silent, or it needs more time than Config.StoreTimeout gives",
 			"call", call, "after", took, "error", err, "alike_not_logged", muted)
 	}

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/seed68722ecd/webhook/internal/contain"
 	"golang.org/x/sync/singleflight"
 )
 
@@ -25,7 +26,7 @@ type Dispatcher struct {
 
 	wake    chan struct{} // there may be work that is due now
 	refresh singleflight.Group
-	silence pace // of warnings that the store does not answer
+	silence contain.Mute // of warnings that the store does not answer
 
 	mu     sync.Mutex
 	engine *engine              // while Run or DeliverDue runs

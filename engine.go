@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/seed68722ecd/webhook/internal/contain"
 )
 
 // engine is one run of a dispatcher: the deliveries it holds and the goroutines
@@ -59,8 +61,8 @@ type engine struct {
 	second    atomic.Pointer[seconds]
 	results   resultQueue
 	aftermath chan []*job
-	unknown   []int64 // tokens of claims that failed and may have leased something
-	unread    pace    // of warnings that settings could not be read
+	unknown   []int64      // tokens of claims that failed and may have leased something
+	unread    contain.Mute // of warnings that settings could not be read
 	unsent    unsentNews
 }
 

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/seed68722ecd/webhook/internal/contain"
 )
 
 // twistedStore changes what a claim returns, as rows damaged behind the
@@ -263,7 +265,7 @@ func TestAStoreThatStaysAwayFillsNoLog(t *testing.T) {
 		}
 		lines := strings.Count(log.String(), "settings could not be read again")
 		if lines < 1 || lines > 2 {
-			t.Errorf("%d warnings of the same thing within %v, want one, and one more after %v", lines, events*5*time.Second, logPace)
+			t.Errorf("%d warnings of the same thing within %v, want one, and one more after %v", lines, events*5*time.Second, contain.MuteInterval)
 		}
 	})
 }

@@ -7,7 +7,9 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/seed68722ecd/webhook/internal/contain"
 	"github.com/seed68722ecd/webhook/internal/ecmajson"
+	"github.com/seed68722ecd/webhook/internal/eventtype"
 )
 
 // Limits of an event.
@@ -141,7 +143,7 @@ func prepareEvent(ev Event, now time.Time, maxSize int) (EventRecord, error) {
 	}
 
 	if t, ok := ev.Data.(Typed); ok && !isNil(ev.Data) {
-		own, err := contained("EventType", func() (string, error) { return t.EventType(), nil })
+		own, err := contain.Call("EventType", func() (string, error) { return t.EventType(), nil })
 		switch {
 		case err != nil:
 			bad.add("data", "of type %T does not tell its event type: %v", ev.Data, err)
@@ -151,7 +153,7 @@ func prepareEvent(ev Event, now time.Time, maxSize int) (EventRecord, error) {
 			bad.add("type", "is %s, but data of type %T is of type %s", quoted(rec.Type), ev.Data, quoted(own))
 		}
 	}
-	if err := checkEventType(rec.Type); err != nil {
+	if err := eventtype.Check(rec.Type); err != nil {
 		bad.add("type", "%v", err)
 	}
 
@@ -192,7 +194,7 @@ func encodeData(data any, maxSize int) ([]byte, error) {
 		return canonicalData(v, maxSize)
 	}
 	// The host's own methods may panic, such as one of a nil pointer inside.
-	src, err := contained("encoding it", func() ([]byte, error) { return json.Marshal(data) })
+	src, err := contain.Call("encoding it", func() ([]byte, error) { return json.Marshal(data) })
 	if err != nil {
 		return nil, fmt.Errorf("cannot be encoded as JSON: %w", err)
 	}

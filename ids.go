@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/seed68722ecd/webhook/internal/eventtype"
 )
 
 // idEncoding is lower-case and in ASCII order, so that encoded IDs sort as
@@ -64,7 +66,7 @@ func newToken() int64 {
 }
 
 // validID reports whether s can be an event ID.
-func validID(s string) bool { return len(s) <= MaxEventIDLength && wordChars(s) }
+func validID(s string) bool { return len(s) <= MaxEventIDLength && eventtype.IsWord(s) }
 
 // hasControl reports whether s has a control character.
 func hasControl(s string) bool {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/seed68722ecd/webhook/internal/eventtype"
 	"github.com/seed68722ecd/webhook/internal/whsec"
 )
 
@@ -93,7 +94,7 @@ func checkFilterType(bad *ValidationError, field, eventType string) {
 	if eventType == "" {
 		return
 	}
-	if err := checkEventType(eventType); err != nil {
+	if err := eventtype.Check(eventType); err != nil {
 		bad.add(field, "%v", err)
 	}
 }

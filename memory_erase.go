@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
+
+	"github.com/seed68722ecd/webhook/internal/eventtype"
 )
 
 // EraseTenant implements [EraseStore].
@@ -79,7 +81,7 @@ func (s *MemoryStore) EraseOld(ctx context.Context, req EraseOldRequest) (res Er
 	defer s.mu.Unlock()
 	cut := req.Before.UnixMicro()
 	selected := func(e *memEvent) bool {
-		return e.published < cut && e.pending == 0 && memSelects(req.Types, e.rec.Type) && !memSelects(req.Except, e.rec.Type)
+		return e.published < cut && e.pending == 0 && eventtype.AnyMatches(req.Types, e.rec.Type) && !eventtype.AnyMatches(req.Except, e.rec.Type)
 	}
 	var old []*memEvent
 	seen := make(map[*memEvent]bool)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"strings"
 	"time"
 )
 
@@ -251,18 +250,4 @@ func (t *memTenant) match(dst []*memHook, req *PublishRequest) []*memHook {
 		dst = append(dst, sets[0]...)
 	}
 	return dst
-}
-
-// memSelects reports whether a webhook with these patterns selects an event type.
-func memSelects(patterns []string, eventType string) bool {
-	for _, p := range patterns {
-		if p == "*" || p == eventType {
-			return true
-		}
-		if prefix, ok := strings.CutSuffix(p, "*"); ok && strings.HasSuffix(prefix, ".") &&
-			len(eventType) > len(prefix) && strings.HasPrefix(eventType, prefix) {
-			return true
-		}
-	}
-	return false
 }

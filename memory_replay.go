@@ -6,6 +6,8 @@ import (
 	"math"
 	"slices"
 	"time"
+
+	"github.com/seed68722ecd/webhook/internal/eventtype"
 )
 
 // Resend implements [QueueStore]. An expired lease is not an attempt: it ends.
@@ -169,7 +171,7 @@ func (r *memReplay) wants(e *memEvent) bool {
 	if e.only != "" {
 		return e.only == r.h.id
 	}
-	return memSelects(r.h.rec.Events, e.rec.Type)
+	return eventtype.AnyMatches(r.h.rec.Events, e.rec.Type)
 }
 
 func (r *memReplay) deliver(e *memEvent) {

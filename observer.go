@@ -3,6 +3,8 @@ package webhook
 import (
 	"context"
 	"time"
+
+	"github.com/seed68722ecd/webhook/internal/contain"
 )
 
 // Observer lets telemetry follow events from Publish to the receiver; the module
@@ -61,7 +63,7 @@ const (
 
 // observed calls a function of the Observer's and contains its panic.
 func (d *Dispatcher) observed(name string, f func()) {
-	if _, err := contained("the observer's "+name, func() (struct{}, error) { f(); return struct{}{}, nil }); err != nil {
+	if err := contain.Run("the observer's "+name, func() error { f(); return nil }); err != nil {
 		d.logContained(err)
 	}
 }

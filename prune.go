@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/seed68722ecd/webhook/internal/eventtype"
 )
 
 const (
@@ -80,7 +82,7 @@ func (d *Dispatcher) pruneTypes(ctx context.Context) (total int, err error) {
 		}
 		req := EraseOldRequest{Types: []string{pattern}, Before: now.Add(-d.cfg.RetentionByType[pattern]), After: place.after, Limit: pruneBatch}
 		for other := range d.cfg.RetentionByType {
-			if other != pattern && patternMatches(pattern, strings.TrimSuffix(other, ".*")) {
+			if other != pattern && eventtype.Matches(pattern, strings.TrimSuffix(other, ".*")) {
 				req.Except = append(req.Except, other)
 			}
 		}

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/seed68722ecd/webhook/internal/contain"
+	"github.com/seed68722ecd/webhook/internal/eventtype"
 )
 
 // Publish stores one event, with a delivery for every active webhook of its
@@ -66,7 +69,7 @@ func (d *Dispatcher) prepare(ev Event) (PublishRequest, error) {
 	if err != nil {
 		return PublishRequest{}, err
 	}
-	return PublishRequest{Event: rec, Patterns: patternsFor(rec.Type)}, nil
+	return PublishRequest{Event: rec, Patterns: eventtype.Patterns(rec.Type)}, nil
 }
 
 // publish stores prepared events and wakes the claim loop.
@@ -107,8 +110,8 @@ func (d *Dispatcher) storeEvents(ctx context.Context, reqs []PublishRequest) (ou
 
 // logContained logs err with its stack when it is a contained panic.
 func (d *Dispatcher) logContained(err error) {
-	if p, ok := errors.AsType[*panicError](err); ok {
-		logPanic(d.log, p)
+	if p, ok := errors.AsType[*contain.PanicError](err); ok {
+		p.Log(d.log)
 	}
 }
 

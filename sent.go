@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/seed68722ecd/webhook/internal/contain"
 )
 
 // HiddenValue stands for the value of a custom header wherever one is shown:
@@ -147,7 +149,7 @@ func (d *Dispatcher) signShown(h http.Header, r *SentRequest, t *target, m Messa
 	}
 	signed := maps.Clone(h)
 	m.Body = slices.Clone(m.Body) // the host's signer gets none of what is returned
-	if _, err := contained("signing", func() (struct{}, error) { return struct{}{}, d.cfg.Signer.Sign(signed, m, secrets) }); err != nil {
+	if err := contain.Run("signing", func() error { return d.cfg.Signer.Sign(signed, m, secrets) }); err != nil {
 		d.logContained(err)
 		return
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/seed68722ecd/webhook/internal/eventtype"
 	"github.com/seed68722ecd/webhook/internal/whsec"
 )
 
@@ -143,7 +144,7 @@ func checkPatterns(bad *ValidationError, patterns []string) []string {
 	}
 	out := make([]string, 0, len(patterns))
 	for i, p := range patterns {
-		if err := checkPattern(p); err != nil {
+		if err := eventtype.CheckPattern(p); err != nil {
 			bad.add("events["+strconv.Itoa(i)+"]", "%v", err)
 		} else if !slices.Contains(out, p) {
 			out = append(out, p)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/seed68722ecd/webhook/internal/contain"
 )
 
 const (
@@ -36,26 +38,26 @@ func (s *unsentSpell) lasts(now time.Time) bool {
 	return s.rounds > 0 && now.Sub(s.last) < 2*unsentWaitMax
 }
 
-// unsentNews tells the host, at a pace of its own for each kind of fault.
+// unsentNews tells the host of faults, muted for each kind of fault by itself.
 type unsentNews struct {
 	calls chan Unsent // of Hooks.Unsent; what there is no room for is left out
 	mu    sync.Mutex
-	paces map[string]*pace
+	mutes map[string]*contain.Mute
 }
 
 // pass reports whether to tell of a fault now, and how many were left out.
 func (n *unsentNews) pass(kind string) (alike int, ok bool) {
 	n.mu.Lock()
-	if n.paces == nil {
-		n.paces = make(map[string]*pace)
+	if n.mutes == nil {
+		n.mutes = make(map[string]*contain.Mute)
 	}
-	p := n.paces[kind]
-	if p == nil {
-		p = new(pace)
-		n.paces[kind] = p
+	m := n.mutes[kind]
+	if m == nil {
+		m = new(contain.Mute)
+		n.mutes[kind] = m
 	}
 	n.mu.Unlock()
-	return p.pass()
+	return m.Pass()
 }
 
 // putOffUnsent puts off a delivery that this side could not send. It uses up no

@@ -1,9 +1,12 @@
 package webhook
 
 import (
+	"fmt"
 	"log/slog"
 	"net/url"
 	"time"
+
+	"github.com/seed68722ecd/webhook/internal/eventtype"
 )
 
 // Defaults and limits of a webhook's settings.
@@ -141,4 +144,31 @@ type WebhookUpdate struct {
 	// DisabledReason is the reason when Active disables the webhook. Empty means
 	// "disabled by hand"; at most 1024 bytes.
 	DisabledReason string
+}
+
+// Match says whether, and why, a webhook receives events of a type.
+type Match struct {
+	Matched bool   // it receives them
+	Reason  string // one sentence for people
+}
+
+// MatchEvent explains whether w receives events of eventType, for the page that
+// a customer opens when a delivery is missing.
+func MatchEvent(w Webhook, eventType string) Match {
+	if err := eventtype.Check(eventType); err != nil {
+		return Match{Reason: fmt.Sprintf("no event has this type: %v", err)}
+	}
+	if !w.Active {
+		reason := "the webhook is disabled"
+		if w.DisabledReason != "" {
+			reason += ": " + w.DisabledReason
+		}
+		return Match{Reason: reason}
+	}
+	for _, p := range w.Events {
+		if eventtype.Matches(p, eventType) {
+			return Match{Matched: true, Reason: fmt.Sprintf("%s is selected by %q", eventType, p)}
+		}
+	}
+	return Match{Reason: fmt.Sprintf("%s is not selected by any of %q", eventType, w.Events)}
 }

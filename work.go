@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"github.com/seed68722ecd/webhook/internal/contain"
 )
 
 // startWorkers starts up to n workers, and no more than lanes are in line: each
@@ -71,7 +73,7 @@ func (e *engine) deliver(j *job) landing {
 		if e.cfg.Observer.Attempt != nil {
 			j.seen = e.observeAttempt(j)
 		}
-		after, err := contained("an attempt", func() (responseHint, error) { return e.attempt(j, t) })
+		after, err := contain.Call("an attempt", func() (responseHint, error) { return e.attempt(j, t) })
 		if err != nil {
 			e.d.logContained(err)
 			j.attempt = Attempt{
@@ -113,7 +115,7 @@ func (e *engine) deliver(j *job) landing {
 // internalText says what failed on this side without the text of a panic,
 // which may hold anything.
 func internalText(err error) string {
-	if _, ok := errors.AsType[*panicError](err); ok {
+	if _, ok := errors.AsType[*contain.PanicError](err); ok {
 		return "it panicked; see its log"
 	}
 	return err.Error()
@@ -226,7 +228,7 @@ func (e *engine) decide(j *job, t *target, hint responseHint) {
 
 // retryDelay asks the policy, and the receiver where it has a say.
 func (e *engine) retryDelay(try int, a *Attempt, hint responseHint) time.Duration {
-	own, err := contained("the retry policy", func() (time.Duration, error) { return max(e.cfg.Retry.Delay(try), 0), nil })
+	own, err := contain.Call("the retry policy", func() (time.Duration, error) { return max(e.cfg.Retry.Delay(try), 0), nil })
 	if err != nil {
 		e.d.logContained(err)
 		own = ExponentialRetry{}.Delay(try)
@@ -269,7 +271,7 @@ func (e *engine) freshTarget(l *lane) *target {
 			return nil, nil
 		})
 		if err != nil {
-			if muted, ok := e.unread.pass(); ok {
+			if muted, ok := e.unread.Pass(); ok {
 				e.d.log.Warn("webhook: settings could not be read again, using those of a moment ago",
 					"webhook", l.id, "error", err, "alike_not_logged", muted)
 			}

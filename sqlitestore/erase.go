@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 
 	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/internal/eventtype"
 	"github.com/seed68722ecd/webhook/internal/sqlstore"
 )
 
@@ -195,7 +196,7 @@ func (e *oldErasing) find(r runner) error {
 	if err := r.query(`SELECT seq, tenant, type, published FROM {events} WHERE seq > ? AND seq < ? ORDER BY seq LIMIT ?`,
 		[]any{e.after, top, int64(eraseScan)}, func(v []driver.Value) error {
 			typ := text(v[2])
-			looked = append(looked, oldEvent{integer(v[0]), text(v[1]), integer(v[3]) < e.before && selects(e.req.Types, typ) && !selects(e.req.Except, typ)})
+			looked = append(looked, oldEvent{integer(v[0]), text(v[1]), integer(v[3]) < e.before && eventtype.AnyMatches(e.req.Types, typ) && !eventtype.AnyMatches(e.req.Except, typ)})
 			return nil
 		}); err != nil {
 		return err

@@ -5,10 +5,10 @@ import (
 	"database/sql/driver"
 	"encoding/json"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/internal/eventtype"
 	"github.com/seed68722ecd/webhook/internal/sqlstore"
 )
 
@@ -218,7 +218,7 @@ func (p *replay) missing(r runner) (bool, error) {
 			if only := text(v[3]); only != "" {
 				f.mine = f.mine && only == p.hook.ID
 			} else {
-				f.mine = f.mine && selects(p.hook.Events, f.typ)
+				f.mine = f.mine && eventtype.AnyMatches(p.hook.Events, f.typ)
 			}
 			rows = append(rows, f)
 			return nil
@@ -261,17 +261,6 @@ func (p *replay) missing(r runner) (bool, error) {
 		}
 	}
 	return len(rows) < replayScan, nil
-}
-
-// selects reports whether a webhook with these patterns selects an event type.
-func selects(patterns []string, typ string) bool {
-	for _, p := range patterns {
-		prefix, many := strings.CutSuffix(p, "*")
-		if p == "*" || p == typ || many && strings.HasSuffix(prefix, ".") && len(typ) > len(prefix) && strings.HasPrefix(typ, prefix) {
-			return true
-		}
-	}
-	return false
 }
 
 // jsonNumbers is a list of numbers as json_each takes it.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/internal/eventtype"
 )
 
 const (
@@ -40,7 +41,7 @@ var idempotenceChecks = []check{
 		r.same("result with other data", webhook.PublishResult{Conflict: true}, r.publish(withData(req, `{"other":1}`))[0])
 		r.same("result with another type", webhook.PublishResult{Conflict: true},
 			r.publish(webhook.PublishRequest{Event: webhook.EventRecord{
-				ID: "e1", Tenant: t1, Type: "a.c", Time: req.Event.Time, Data: req.Event.Data}, Patterns: patterns("a.c")})[0])
+				ID: "e1", Tenant: t1, Type: "a.c", Time: req.Event.Time, Data: req.Event.Data}, Patterns: eventtype.Patterns("a.c")})[0])
 		got, err := r.store.GetEvent(r.Context(), t1, "e1")
 		r.must("GetEvent", err)
 		r.same("the event first stored", req.Event, got)

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/internal/eventtype"
 )
 
 // reporter is the part of *testing.T that a check uses. The tests of this
@@ -93,17 +94,6 @@ func (r *run) pass(d time.Duration) { r.now = r.now.Add(d) }
 // token returns a claim token, random as the Dispatcher's are.
 func token() int64 { return rand.Int64N(1<<62) + 1 }
 
-// patterns returns the selections that match an event type.
-func patterns(eventType string) []string {
-	ps := []string{eventType}
-	for i, c := range eventType {
-		if c == '.' {
-			ps = append(ps, eventType[:i]+".*")
-		}
-	}
-	return append(ps, "*")
-}
-
 // hook returns the record of an active webhook that selects all events, with
 // every setting filled in.
 func (r *run) hook(tenant, id string) webhook.WebhookRecord {
@@ -164,7 +154,7 @@ func (r *run) request(tenant, id, eventType string) webhook.PublishRequest {
 		Event: webhook.EventRecord{
 			ID: id, Tenant: tenant, Type: eventType, Time: r.now, Data: []byte(`{"id":"` + id + `"}`),
 		},
-		Patterns: patterns(eventType),
+		Patterns: eventtype.Patterns(eventType),
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/internal/eventtype"
 )
 
 var stressChecks = []check{
@@ -84,7 +85,7 @@ func (s *stress) publish(from, n int) {
 	for i := range reqs {
 		reqs[i] = webhook.PublishRequest{
 			Event:    webhook.EventRecord{ID: "e" + itoa(from+i), Tenant: t1, Type: "a.b", Time: start, Data: []byte("{}")},
-			Patterns: patterns("a.b"),
+			Patterns: eventtype.Patterns("a.b"),
 		}
 	}
 	for range 2 {

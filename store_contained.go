@@ -5,34 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"time"
+
+	"github.com/seed68722ecd/webhook/internal/contain"
 )
-
-// contained calls f and turns a panic into an error, so that a faulty store,
-// signer or hook harms nothing but its own call.
-func contained[T any](what string, f func() (T, error)) (v T, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = &panicError{what: what, value: r, stack: debug.Stack()}
-		}
-	}()
-	return f()
-}
-
-// panicError is a panic that was contained.
-type panicError struct {
-	what  string
-	value any
-	stack []byte
-}
-
-func (e *panicError) Error() string { return fmt.Sprintf("%s panicked: %v", e.what, e.value) }
-
-// logPanic reports a contained panic with its stack.
-func logPanic(log *slog.Logger, err *panicError) {
-	log.Error("webhook: a panic was contained", "in", err.what, "panic", fmt.Sprint(err.value), "stack", string(err.stack))
-}
 
 // containedStore is the host's store with its panics turned into errors and
 // logged.
@@ -43,17 +19,24 @@ type containedStore struct {
 
 // call runs one method of a store.
 func call[T any](s *containedStore, method string, f func() (T, error)) (T, error) {
-	v, err := contained("the store's "+method, f)
-	if p, ok := err.(*panicError); ok { //nolint:errorlint // contained returns it as it is; a wrapped one is the store's own business
-		logPanic(s.log, p)
-	}
+	v, err := contain.Call("the store's "+method, f)
+	s.logPanic(err)
 	return v, err
 }
 
-// run is call for methods that return nothing but an error.
+// run is call for methods that return only an error.
 func (s *containedStore) run(method string, f func() error) error {
-	_, err := call(s, method, func() (struct{}, error) { return struct{}{}, f() })
+	err := contain.Run("the store's "+method, f)
+	s.logPanic(err)
 	return err
+}
+
+// logPanic logs err if it is a panic of the call itself. An error that wraps one
+// is the store's own business.
+func (s *containedStore) logPanic(err error) {
+	if p, ok := err.(*contain.PanicError); ok { //nolint:errorlint // a panic is returned as it is
+		p.Log(s.log)
+	}
 }
 
 func (s *containedStore) CreateWebhook(ctx context.Context, w WebhookRecord, limit int) error {

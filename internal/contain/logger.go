@@ -1,0 +1,30 @@
+package contain
+
+import (
+	"context"
+	"log/slog"
+)
+
+// Logger returns l with a handler whose panics lose a line of the log and harm
+// nothing else.
+func Logger(l *slog.Logger) *slog.Logger { return slog.New(handler{l.Handler()}) }
+
+type handler struct{ slog.Handler }
+
+func (h handler) Enabled(ctx context.Context, level slog.Level) (enabled bool) {
+	defer func() { _ = recover() }()
+	return h.Handler.Enabled(ctx, level)
+}
+
+func (h handler) Handle(ctx context.Context, r slog.Record) error {
+	defer func() { _ = recover() }()
+	return h.Handler.Handle(ctx, r)
+}
+
+func (h handler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return handler{h.Handler.WithAttrs(attrs)}
+}
+
+func (h handler) WithGroup(name string) slog.Handler {
+	return handler{h.Handler.WithGroup(name)}
+}
