@@ -12,8 +12,8 @@ import (
 
 var _ webhook.BacklogStore = (*Store)(nil)
 
-// Backlog implements [webhook.BacklogStore], in one read transaction, which
-// holds up no writer. Besides what it counts it reads a row per webhook.
+// Backlog implements [webhook.BacklogStore], in one read transaction, which does
+// not block writers. Besides the rows it counts it reads one row per webhook.
 func (s *Store) Backlog(ctx context.Context, q webhook.BacklogQuery) (webhook.Backlog, error) {
 	c := &counting{limit: q.Limit}
 	if c.limit <= 0 {
@@ -48,7 +48,7 @@ type counting struct {
 	out         webhook.Backlog
 }
 
-// count counts everything.
+// count counts deliveries of all kinds.
 func (c *counting) count(since int64) error {
 	var lanes []*lane
 	err := c.r.query(`SELECT `+laneColumns+` FROM {lanes} WHERE tail > head OR next_due IS NOT NULL`, nil, func(v []driver.Value) error {
@@ -77,7 +77,7 @@ func (c *counting) count(since int64) error {
 	return nil
 }
 
-// lane counts what waits for one webhook.
+// lane counts the unclaimed deliveries of one webhook.
 func (c *counting) lane(l *lane) error {
 	if l.due != 0 {
 		if err := c.first(`SELECT min(due) FROM {waiting} WHERE wkey = ?`, l.wkey); err != nil {
@@ -100,7 +100,7 @@ func (c *counting) lane(l *lane) error {
 	return c.rows(&c.out.Due, `{deliveries} WHERE wkey = ? AND seq > ?`, l.wkey, l.head)
 }
 
-// first notes since when something has been due.
+// first updates the time since which the oldest delivery has been due.
 func (c *counting) first(q string, args ...any) error {
 	return c.r.query(q, args, func(v []driver.Value) error {
 		if v[0] != nil {
@@ -110,7 +110,7 @@ func (c *counting) first(q string, args ...any) error {
 	})
 }
 
-// leases counts what claims hold.
+// leases counts the leases of all claims.
 func (c *counting) leases() error {
 	return c.r.query(`SELECT token, items FROM {claims}`, nil, func(v []driver.Value) error {
 		h := &held{token: integer(v[0])}
@@ -128,7 +128,7 @@ func (c *counting) leases() error {
 	})
 }
 
-// rows counts rows, no further than the limit.
+// rows counts rows up to the limit.
 func (c *counting) rows(n *int, where string, args ...any) error {
 	left := c.limit - *n
 	if left <= 0 {
@@ -140,7 +140,7 @@ func (c *counting) rows(n *int, where string, args ...any) error {
 	})
 }
 
-// add adds up to the limit.
+// add adds n to a count, up to the limit.
 func (c *counting) add(to *int, n int) {
 	if *to += n; *to >= c.limit {
 		*to, c.out.AtLeast = c.limit, true

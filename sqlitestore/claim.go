@@ -14,18 +14,18 @@ import (
 	"github.com/seed68722ecd/webhook/internal/sqlstore"
 )
 
-// claiming is one call of Claim on its way.
+// claiming is the state of one call of Claim.
 type claiming struct {
 	req webhook.ClaimRequest
 	out webhook.ClaimResult
 }
 
-// Claim implements [webhook.QueueStore]. It changes a row per webhook and one
-// per claim, none per delivery: deliveries that were never claimed are the range
-// of their webhook's after lanes.head, those that wait for a time of their own
-// are in waiting, and those whose lease ran out in the rows of old claims. When
-// nothing is due it writes nothing. A claim does not wait for the disk: leases
-// that the loss of power forgets have ended early.
+// Claim implements [webhook.QueueStore]. It changes a row per webhook and one per
+// claim, but no row per delivery. Deliveries that were never claimed are a range:
+// those of their webhook after lanes.head. Deliveries with a due time of their own
+// are in waiting, and deliveries whose lease expired in the rows of old claims. If
+// no delivery is due, Claim writes nothing. It does not wait for the disk: a lease
+// that is lost with the power has ended early.
 func (s *Store) Claim(ctx context.Context, req webhook.ClaimRequest) (webhook.ClaimResult, error) {
 	req.Limits, req.Rest, req.PassTenants = maps.Clone(req.Limits), maps.Clone(req.Rest), slices.Clone(req.PassTenants)
 	c := &claiming{req: req}
@@ -35,8 +35,8 @@ func (s *Store) Claim(ctx context.Context, req webhook.ClaimRequest) (webhook.Cl
 	return c.out, nil
 }
 
-// nothingDue answers claims that find nothing without a transaction, as those
-// that look in vain are the most frequent in a quiet process.
+// nothingDue answers claims that find no due delivery, without a transaction. They
+// are the most frequent claims of a quiet process.
 func (s *Store) nothingDue(r runner, ops []*op) bool {
 	for _, o := range ops {
 		if o.claim == nil {
@@ -57,7 +57,7 @@ func (s *Store) nothingDue(r runner, ops []*op) bool {
 		return nil
 	})
 	if err != nil || due || !s.cfg.PassedClock && jumped(s.last, at) != 0 {
-		return false // an error, or a clock that was set, is the transaction's business
+		return false // the transaction deals with an error, or with a clock that was set
 	}
 	for _, o := range ops {
 		s.now = at
@@ -73,13 +73,13 @@ func (s *Store) nothingDue(r runner, ops []*op) bool {
 	return true
 }
 
-// lane is a webhook's queue and health as they are stored.
+// lane is the queue and health of a webhook as stored.
 type lane struct {
-	wkey, head, tail, due       int64 // due: 0 when nothing waits
+	wkey, head, tail, due       int64 // due: 0 if no delivery is waiting
 	tkey                        int64 // of its tenant
 	version                     int64
 	triggered, success, failing int64
-	expired                     []candidate // leases that ran out
+	expired                     []candidate // deliveries whose lease expired
 }
 
 const laneColumns = `wkey, head, tail, next_due, version, last_triggered, last_success, failing_since, tkey`
@@ -91,16 +91,16 @@ func scanLane(v []driver.Value) *lane {
 	}
 }
 
-// candidate is a delivery that may be claimed, and since when.
+// candidate is a delivery that may be claimed, and the time since when.
 type candidate struct {
 	key
 	due     int64
-	from    *held // whose lease ran out
+	from    *held // claim whose lease expired
 	waiting bool
 	row     *row // nil: not read yet
 }
 
-// row is what a claim needs of a stored delivery.
+// row holds the columns of a delivery that a claim needs.
 type row struct {
 	created, event           int64
 	due                      int64
@@ -120,7 +120,7 @@ func scanRow(v []driver.Value) (seq int64, r *row) {
 	}
 }
 
-// next is when the delivery became due, by the wall clock.
+// next returns when the delivery became due, by the wall clock.
 func (r *row) next(shift int64) int64 {
 	if r.due != 0 {
 		return r.due + shift
@@ -170,14 +170,14 @@ type taking struct {
 	x    *session
 	c    *claiming
 	now  int64
-	next int64 // when something becomes due that is not due now
+	next int64 // when the next delivery becomes due
 	book *ledger
 	mine *held
-	// early are webhooks that come before others, as leases of theirs ran out.
+	// early has the webhooks with expired leases, which come before others.
 	early map[int64]bool
 }
 
-// soon notes when something becomes due.
+// soon notes that a delivery becomes due.
 func (t *taking) soon(at int64) {
 	if at > t.now {
 		t.next = min(t.next, at)
@@ -186,7 +186,7 @@ func (t *taking) soon(at int64) {
 
 func (t *taking) room() int { return t.c.req.Limit - len(t.c.out.Deliveries) }
 
-// visit claims what one webhook has due, as much as the request allows.
+// visit claims due deliveries of one webhook, as many as the request allows.
 func (t *taking) visit(l *lane) error {
 	hook, err := t.s.hook(t.x, l)
 	if err != nil {
@@ -241,7 +241,7 @@ func (t *taking) visit(l *lane) error {
 	return t.settle(l)
 }
 
-// settle writes down where a webhook's queue stands.
+// settle stores the state of a webhook's queue.
 func (t *taking) settle(l *lane) error {
 	var due any
 	if l.due != 0 {
@@ -261,7 +261,7 @@ func (t *taking) settle(l *lane) error {
 	return err
 }
 
-// take puts one delivery into the claim.
+// take adds one delivery to the claim.
 func (t *taking) take(l *lane, cand candidate, hook *hookEntry) error {
 	switch {
 	case cand.from != nil:
@@ -284,7 +284,7 @@ func (t *taking) take(l *lane, cand candidate, hook *hookEntry) error {
 			return err
 		}
 		if r == nil {
-			return nil // deleted by hand: there is nothing to deliver
+			return nil // deleted by hand
 		}
 	}
 	t.mine.leases = append(t.mine.leases, lease{cand.key, t.now + t.c.req.Lease.Microseconds(), r.recorded})
@@ -380,7 +380,7 @@ func (s *Store) Release(ctx context.Context, now time.Time, leases []webhook.Lea
 	}}))
 }
 
-// postpone lets a pending delivery that nothing holds wait for its time.
+// postpone makes a pending delivery without a lease wait until due.
 func (s *Store) postpone(r runner, k key, due int64) error {
 	if _, err := r.exec(`UPDATE {deliveries} SET due = ? WHERE wkey = ? AND seq = ?`, due, k.wkey, k.seq); err != nil {
 		return err
@@ -388,7 +388,7 @@ func (s *Store) postpone(r runner, k key, due int64) error {
 	return s.wait(r, k, due)
 }
 
-// wait puts a delivery into the queue of those that have a time.
+// wait adds a delivery to the waiting ones.
 func (s *Store) wait(r runner, k key, due int64) error {
 	if _, err := r.exec(`INSERT OR IGNORE INTO {waiting} (wkey, due, seq) VALUES (?, ?, ?)`, k.wkey, due, k.seq); err != nil {
 		return err

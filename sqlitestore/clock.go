@@ -8,25 +8,25 @@ import (
 	"github.com/seed68722ecd/webhook/internal/machineclock"
 )
 
-// The processes that use a file share a machine, and so its wall clock, which
-// may be set by hours while they run. Leases must not end then, nor last for
-// hours, and what waits for a time must go on waiting for as long as it was to.
-// So the queue has a time of its own: that of the wall clock, less what it has
-// jumped. Each process compares the clock with one that nobody sets in every
-// transaction, and the first to see a jump writes it down for all, in
-// counters.shift. What is due, waits, or is leased is stored in the queue's
-// time; all other times are those of the wall clock.
+// The processes that use a file share a machine and therefore its wall clock, which
+// may be set by hours while they run. That must neither end leases nor extend them
+// by hours, and a waiting delivery must wait for as long as intended. So the queue
+// has its own time: the wall clock without its jumps. In every transaction, each
+// process compares the wall clock with the monotonic clock. The first process to
+// see a jump adds it to counters.shift for all. Due times and the ends of leases
+// are stored in the queue's time; all other times are wall clock times.
 
-// leastJump is what counts as one. Less may be a process that was not let run
-// between the readings of two clocks, and does little harm.
+// leastJump is the smallest difference that counts as a jump. A smaller one may
+// come from a process that was suspended between its readings of the two clocks,
+// and does little harm.
 const leastJump = 500 * time.Millisecond
 
-// moment is what a process knows of the clock at one time.
+// moment is one reading of the clocks.
 type moment struct {
-	known bool          // false: nothing yet
+	known bool          // false: the clocks were not read yet
 	wall  int64         // microseconds
-	mono  time.Duration // goes on while the machine sleeps, if it can tell
-	shift int64         // microseconds, as the tables have it
+	mono  time.Duration // goes on while the machine sleeps, if the system supports that
+	shift int64         // microseconds, from counters.shift
 }
 
 // moment reads both clocks.
@@ -34,7 +34,7 @@ func (s *Store) moment() moment {
 	return moment{known: true, wall: machineclock.Now().UnixMicro(), mono: machineclock.Elapsed()}
 }
 
-// jumped is by how much the wall clock has been set between two moments, in
+// jumped returns by how much the wall clock was set between two moments, in
 // microseconds.
 func jumped(from, to moment) int64 {
 	if !from.known {
@@ -47,9 +47,9 @@ func jumped(from, to moment) int64 {
 	return jump
 }
 
-// tick reads the clocks at the beginning of a transaction, and writes a jump
-// down unless another process already has. s.mu is held; what it finds becomes
-// s.last when the transaction is committed.
+// tick reads the clocks at the start of a transaction, and stores a jump unless
+// another process already has. The caller holds s.mu; the result becomes s.last
+// when the transaction is committed.
 func (s *Store) tick(r runner) error {
 	if s.cfg.PassedClock {
 		return nil
@@ -59,7 +59,7 @@ func (s *Store) tick(r runner) error {
 		return err
 	}
 	if jump := jumped(s.last, at); jump != 0 {
-		rest := jump - (at.shift - s.last.shift) // what others have not written down
+		rest := jump - (at.shift - s.last.shift) // the part that other processes have not stored
 		if rest <= -leastJump.Microseconds() || rest >= leastJump.Microseconds() {
 			if _, err := r.exec(`UPDATE {counters} SET shift = shift + ? WHERE id = 1`, rest); err != nil {
 				return err
@@ -78,9 +78,8 @@ func readShift(r runner, into *int64) error {
 	})
 }
 
-// queueTime is the queue's time in the transaction under way, and wallTime the
-// same by the wall clock. Both are the time that was passed where that is what
-// counts.
+// queueTime returns the queue's time of the current transaction, and wallTime the
+// time of the wall clock. With Config.PassedClock both return the passed time.
 func (s *Store) queueTime(passed time.Time) int64 { return s.wallTime(passed) - s.now.shift }
 
 func (s *Store) wallTime(passed time.Time) int64 {
@@ -91,11 +90,10 @@ func (s *Store) wallTime(passed time.Time) int64 {
 }
 
 // maxAhead is how far the time of a publication may be ahead of the machine's
-// clock: further than clocks differ that anybody keeps.
+// clock. Clocks that are maintained never differ by that much.
 const maxAhead = 24 * time.Hour
 
-// future is from when on a stored time cannot be right: what a clock that was
-// wrong has left.
+// future returns the time from which on a stored time must come from a wrong clock.
 func (s *Store) future() int64 {
 	if s.cfg.PassedClock {
 		return math.MaxInt64

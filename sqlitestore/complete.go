@@ -11,7 +11,7 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// The states as they are stored.
+// The states as stored.
 var (
 	stateNumbers = map[webhook.State]int64{
 		webhook.StatePending: 1, webhook.StateSucceeded: 2, webhook.StateFailed: 3, webhook.StateCanceled: 4,
@@ -24,22 +24,22 @@ const (
 	succeeded = 2
 )
 
-// completion is one call of Complete on its way.
+// completion is the state of one call of Complete.
 type completion struct {
 	now     time.Time
 	records []record
 	out     []webhook.Outcome
 }
 
-// record is a Result as it is stored.
+// record is a Result in the form in which it is stored.
 type record struct {
 	key
-	known     bool // the ID is one that this Store makes
+	known     bool // the ID is valid
 	token     int64
 	state     int64
 	delay     int64
 	reason    string
-	attempt   bool // false: only that it was recorded is kept
+	attempt   bool // false: only the token is kept
 	ok        bool
 	late      bool
 	number    int64
@@ -57,7 +57,7 @@ func newRecord(r *webhook.Result) (record, error) {
 	out := record{token: r.Token, state: stateNumbers[r.State], delay: max(r.Delay, 0).Microseconds()}
 	out.key, out.known = parseID(r.DeliveryID)
 	if out.state == 0 {
-		return out, fmt.Errorf("result for delivery %s: %q is no state", r.DeliveryID, r.State)
+		return out, fmt.Errorf("result for delivery %s: unknown state %q", r.DeliveryID, r.State)
 	}
 	if out.state > succeeded {
 		out.reason = string(r.Reason)
@@ -87,7 +87,7 @@ func (r *record) bodyOrNull() any {
 	return r.body
 }
 
-// startedOrNull is null when there was no attempt.
+// startedOrNull returns null without an attempt.
 func (r *record) startedOrNull() any {
 	if !r.attempt {
 		return nil
@@ -95,14 +95,14 @@ func (r *record) startedOrNull() any {
 	return r.started
 }
 
-// tries is how many tries the attempt uses up.
+// tries returns how many tries the attempt uses up.
 func (r *record) tries() int64 {
 	return flag(r.class != string(webhook.ClassUnsent))
 }
 
-// Complete implements [webhook.QueueStore]. A delivery's row is written once
-// for each of its results; the first record is kept in that row, so that a
-// delivery that succeeds at once is one row in the end.
+// Complete implements [webhook.QueueStore]. A delivery's row is written once for
+// each of its results. The first record is kept in that row, so that a delivery
+// that succeeds at once ends as a single row.
 func (s *Store) Complete(ctx context.Context, now time.Time, results []webhook.Result) ([]webhook.Outcome, error) {
 	c := &completion{now: now, records: make([]record, len(results)), out: make([]webhook.Outcome, len(results))}
 	for i := range results {
@@ -161,8 +161,8 @@ const (
 	attempts = attempts + 1, tries = tries + ?, crashes = 0, last_status = ?, last_class = ?,
 	token = ?, number = ?, started = ?, duration = ?, status = ?, truncated = ?, class = ?, error = ?, headers = ?, body = ?, pad = NULL
 	WHERE wkey = ? AND seq = ?`
-	// cleanSQL is firstSQL for the success that has no more to say, as most have:
-	// what is bound costs as much as what is written.
+	// cleanSQL is firstSQL for a success without details, which is the most
+	// frequent result: binding a parameter costs as much as writing a column.
 	cleanSQL = `UPDATE {deliveries} SET state = 2, finished = ?1, due = NULL, reason = NULL,
 	attempts = attempts + 1, tries = tries + 1, crashes = 0, last_status = ?2, last_class = NULL,
 	token = ?3, number = ?4, started = ?5, duration = ?6, status = ?2, truncated = 0, class = NULL, error = NULL, headers = NULL,
@@ -173,12 +173,12 @@ const (
 	silentFirstSQL = `UPDATE {deliveries} SET state = ?, finished = ?, due = ?, reason = ?, token = ? WHERE wkey = ? AND seq = ?`
 )
 
-// clean reports whether cleanSQL says all there is to say.
+// clean reports whether cleanSQL stores the whole record.
 func (r *record) clean() bool {
 	return r.state == succeeded && r.truncated == 0 && r.class == "" && r.err == "" && r.headers == ""
 }
 
-// record moves a delivery that was held to its next state.
+// record moves a leased delivery to its next state.
 func (s *Store) record(r runner, rec *record, recorded bool, now time.Time) error {
 	var finished, due any
 	if rec.state == pending {
@@ -204,7 +204,7 @@ func (s *Store) record(r runner, rec *record, recorded bool, now time.Time) erro
 		n, err = r.exec(silentFirstSQL, rec.state, finished, due, reason, rec.token, rec.wkey, rec.seq)
 	}
 	if err == nil && n != 1 {
-		err = fmt.Errorf("delivery %s is claimed and does not exist", rec.id())
+		err = fmt.Errorf("delivery %s is claimed but does not exist", rec.id())
 	}
 	if err == nil && recorded {
 		err = s.log(r, rec, `SELECT max(coalesce(max(ord), 0), 0) + 1 FROM {attempts} WHERE wkey = ? AND seq = ?`)
@@ -215,12 +215,12 @@ func (s *Store) record(r runner, rec *record, recorded bool, now time.Time) erro
 	return err
 }
 
-// silentKept is how many results without an attempt a delivery remembers, to
-// acknowledge them when they are repeated.
+// silentKept is how many results without an attempt a delivery remembers, so that
+// it can acknowledge repetitions.
 const silentKept = 8
 
-// log appends a record to the table of attempts, at the place that a query
-// finds.
+// log adds a record to the table of attempts, at the position that the query place
+// returns.
 func (s *Store) log(r runner, rec *record, place string) error {
 	var ord int64
 	if err := r.query(place, []any{rec.wkey, rec.seq}, func(v []driver.Value) error { ord = integer(v[0]); return nil }); err != nil {
@@ -238,10 +238,10 @@ func (s *Store) log(r runner, rec *record, place string) error {
 	return err
 }
 
-// late deals with a result whose token holds nothing: one recorded before is
-// acknowledged, the attempt of a delivery that exists is logged. The record in
-// the delivery's row has place 0; what is late before there is one gets a place
-// below that.
+// late handles a result whose token holds no lease. A result recorded before is
+// acknowledged; another attempt is logged if its delivery exists. The record in the
+// delivery's row has position 0; an attempt that is late before there is such a
+// record gets a position below 0.
 func (s *Store) late(r runner, rec *record) (webhook.Outcome, error) {
 	outcome, first := webhook.OutcomeGone, int64(0)
 	err := r.query(`SELECT coalesce(token, 0), EXISTS (SELECT 1 FROM {attempts} a WHERE a.wkey = d.wkey AND a.seq = d.seq AND a.token = ?)

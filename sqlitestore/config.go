@@ -14,28 +14,27 @@ type Config struct {
 	TablePrefix string
 
 	// BusyTimeout is how long a write waits while another process, or another
-	// connection of the host, holds the database's write lock. After that it
-	// fails with an error wrapping [ErrBusy], and nothing of it was stored.
-	// 0: 10 s.
+	// connection of the host, holds the database's write lock. After that it fails
+	// with an error wrapping [ErrBusy], and is not stored. 0: 10 s.
 	BusyTimeout time.Duration
 
-	// Relaxed commits with synchronous=NORMAL, which leaves out the wait for
-	// the disk. What Publish acknowledged survives a crash of the process, but
-	// not the loss of power, nor a crash of the operating system: those may
-	// take the last moments with them. It also accepts transactions of the
-	// host's that commit so, see [Store.PublishTx]. False: synchronous=FULL, and
-	// such transactions are refused.
+	// Relaxed commits with synchronous=NORMAL, that is without waiting for the
+	// disk. Acknowledged events survive a crash of the process. The loss of power
+	// or a crash of the operating system may undo the last transactions. Relaxed
+	// also accepts transactions of the host's that commit in this way, see
+	// [Store.PublishTx]. False: synchronous=FULL, and such transactions are
+	// refused.
 	Relaxed bool
 
-	// PassedClock makes the time that callers pass in decide what is due and
-	// which lease has expired, instead of the machine's clock. It is for tests
-	// that say what time it is: processes whose clocks differ would steal one
-	// another's leases.
+	// PassedClock makes the time that callers pass in decide which delivery is due
+	// and which lease has expired, instead of the machine's clock. It is for tests
+	// with a clock of their own. In production, processes whose clocks differ would
+	// steal one another's leases.
 	PassedClock bool
 
-	// EventCache bounds the payloads of recently published events that the
-	// Store keeps in memory, in bytes, so that a process which delivers what it
-	// published need not read it back. 0: 16 MiB; negative: none.
+	// EventCache bounds the payloads of recently published events that the Store
+	// keeps in memory, in bytes. A process that delivers its own events need not
+	// read them back then. 0: 16 MiB; negative: no cache.
 	EventCache int
 }
 
@@ -60,7 +59,7 @@ func (c Config) filled() Config {
 	return c
 }
 
-// check refuses what cannot work.
+// check refuses invalid settings.
 func (c Config) check() error {
 	var errs []error
 	if len(c.TablePrefix) > 32 {

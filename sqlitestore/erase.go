@@ -31,7 +31,7 @@ func (s *Store) EraseEvent(ctx context.Context, tenant, eventID string, limit in
 	return e.Erased, nil
 }
 
-// erasing is one step.
+// erasing is one step of an erasure.
 type erasing struct {
 	webhook.Erased
 	s      *Store
@@ -42,7 +42,7 @@ type erasing struct {
 
 func (e *erasing) begin() { e.Erased, e.events = webhook.Erased{}, nil }
 
-// column collects the numbers of a query's only column.
+// column returns the values of a query with one column.
 func column(r runner, query string, args ...any) (out []int64, err error) {
 	err = r.query(query, args, func(v []driver.Value) error {
 		out = append(out, integer(v[0]))
@@ -86,8 +86,8 @@ func (e *erasing) tenantStep(r runner) error {
 	return e.dropEvents(r)
 }
 
-// hook deletes what a deleted webhook has, and it with the last of that; full
-// means that the step has deleted as much as it may.
+// hook deletes the rows of a deleted webhook, and the webhook itself when it has no
+// other rows left. full means that the step has deleted as many rows as it may.
 func (e *erasing) hook(r runner, wkey int64) (full bool, err error) {
 	found, err := deliveryRows(r, `SELECT wkey, seq, due FROM {deliveries} WHERE wkey = ? ORDER BY seq LIMIT ?`, wkey, e.limit-int64(e.Deliveries))
 	if err != nil {
@@ -136,7 +136,7 @@ func (e *erasing) eventStep(r runner, eventID string) error {
 }
 
 // eraseScan is how many events a step of EraseOld looks at, and eraseProbes how
-// many look-ups of deliveries it makes for those that are old enough.
+// many look-ups of deliveries it makes for the events that are old enough.
 const (
 	eraseScan   = 10_000
 	eraseProbes = 20_000
@@ -145,8 +145,8 @@ const (
 // oldCursor marks the cursors of EraseOld.
 const oldCursor = 'o'
 
-// EraseOld implements [webhook.EraseStore]. It looks for what can go while others
-// write, and deletes it in a short transaction.
+// EraseOld implements [webhook.EraseStore]. It searches in a read transaction,
+// without blocking writers, and deletes in a short write transaction.
 func (s *Store) EraseOld(ctx context.Context, req webhook.EraseOldRequest) (res webhook.EraseOldResult, err error) {
 	e := &oldErasing{erasing: erasing{s: s, limit: int64(req.Limit)}, before: req.Before.UnixMicro(), req: &req}
 	if req.After != "" {
@@ -174,7 +174,7 @@ type oldErasing struct {
 	before      int64
 	after, next int64
 	more        bool
-	candidates  []oldEvent // that may go
+	candidates  []oldEvent // may be deleted
 	rows        []deliveryRow
 }
 
@@ -185,7 +185,7 @@ type oldEvent struct {
 	wanted bool
 }
 
-// find looks for events all of whose deliveries were finished in time.
+// find finds events all of whose deliveries were finished before the given time.
 func (e *oldErasing) find(r runner) error {
 	e.candidates, e.rows, e.next, e.more = nil, nil, e.after, false
 	top, err := e.s.numberAt(r, e.before)
@@ -231,7 +231,8 @@ func (e *oldErasing) find(r runner) error {
 	return nil
 }
 
-// deliveries returns those of an event, and whether every one was finished in time.
+// deliveries returns the deliveries of an event, and whether all were finished
+// before the given time.
 func (e *oldErasing) deliveries(r runner, seq int64, hooks []int64) (rows []deliveryRow, free bool, err error) {
 	free = true
 	add := func(v []driver.Value) error {
@@ -248,7 +249,7 @@ func (e *oldErasing) deliveries(r runner, seq int64, hooks []int64) (rows []deli
 	return rows, free, err
 }
 
-// step deletes what was found, unless it has changed since.
+// step deletes the rows that find has found, unless they have changed since.
 func (e *oldErasing) step(r runner) error {
 	e.begin()
 	for _, d := range e.rows[:min(int64(len(e.rows)), e.limit)] {
@@ -278,13 +279,13 @@ func (e *oldErasing) step(r runner) error {
 	return e.dropEvents(r)
 }
 
-// deliveryRow is the key of a delivery, and since when it waits if it does.
+// deliveryRow is the key of a delivery, and its due time if it is waiting.
 type deliveryRow struct {
 	key
 	due any
 }
 
-// deliveryRows collects the rows of a query for keys and due times.
+// deliveryRows returns the rows of a query for keys and due times.
 func deliveryRows(r runner, query string, args ...any) (out []deliveryRow, err error) {
 	err = r.query(query, args, func(v []driver.Value) error {
 		out = append(out, deliveryRow{key{integer(v[0]), integer(v[1])}, v[2]})
@@ -293,8 +294,8 @@ func deliveryRows(r runner, query string, args ...any) (out []deliveryRow, err e
 	return out, err
 }
 
-// dropDeliveries deletes deliveries with all that refers to them. Their leases end:
-// a result that comes later finds that there is no such delivery.
+// dropDeliveries deletes deliveries with all rows that refer to them. Their leases
+// end: for a later result the delivery is gone.
 func (e *erasing) dropDeliveries(r runner, rows []deliveryRow) error {
 	if len(rows) == 0 {
 		return nil

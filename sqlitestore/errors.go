@@ -18,8 +18,8 @@ var (
 	// this package: call [Store.Migrate], or update the program.
 	ErrSchema = errors.New("database schema does not fit")
 	// ErrBusy says that another connection held the database's write lock for
-	// longer than Config.BusyTimeout. Nothing was stored; try again, and look
-	// for a transaction that is left open.
+	// longer than Config.BusyTimeout. The call stored nothing; try again, and look
+	// for a transaction that was left open.
 	ErrBusy = errors.New("database is locked by another connection")
 	// ErrNotDurable says that a transaction given to [Store.PublishTx] commits
 	// without waiting for the disk; the error names the option of the DSN.
@@ -42,10 +42,10 @@ const (
 	codeBusySnapshot = codeBusy | 2<<8
 )
 
-// code returns SQLite's result code, extended if the driver tells, or 0. Every
-// driver has an error type of its own: with a method or a field of that name.
-// Some join it with others, as when closing a statement fails as well: the first
-// that has a code counts.
+// code returns SQLite's result code, extended if the driver provides that, or 0.
+// Every driver has its own error type, with a method or a field of that name. Some
+// join it with other errors, for example if closing a statement fails as well: the
+// first code counts.
 func code(err error) int {
 	for err != nil {
 		v := reflect.ValueOf(err)
@@ -72,8 +72,8 @@ func code(err error) int {
 	return 0
 }
 
-// number reads an integer, or the integer that a function without parameters
-// returns.
+// number returns the value of an integer, or the integer that a function without
+// parameters returns.
 func number(v reflect.Value) int {
 	if !v.IsValid() {
 		return 0
@@ -98,10 +98,9 @@ func busy(err error) bool {
 	return c == codeBusy || c == codeLocked
 }
 
-// useless reports errors after which a connection is not to be used again: the
-// disk failed under it, or it was opened while the file could not be written,
-// and stays unable to when it can, or database/sql or the driver have given it
-// up.
+// useless reports errors after which a connection must not be used again. The disk
+// failed, or the connection was opened while the file could not be written and
+// would stay read-only, or database/sql or the driver have given the connection up.
 func useless(err error) bool {
 	if errors.Is(err, sql.ErrConnDone) || errors.Is(err, driver.ErrBadConn) {
 		return true
@@ -113,8 +112,8 @@ func useless(err error) bool {
 	return false
 }
 
-// blameless reports errors that would meet every member of a group alike: to
-// run them one by one would help no one.
+// blameless reports errors that every member of a group would meet alike, so that
+// running the members one by one is pointless.
 func blameless(err error) bool {
 	if errors.Is(err, ErrBusy) || errors.Is(err, ErrSchema) || errors.Is(err, ErrClosed) {
 		return true
@@ -126,7 +125,7 @@ func blameless(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// advice says what a person can do about an error of SQLite's.
+// advice tells an operator how to handle an error of SQLite.
 func advice(err error) string {
 	if strings.Contains(err.Error(), "no such table") || strings.Contains(err.Error(), "no such column") {
 		return "tables are missing or of another version: call Migrate"
@@ -141,19 +140,19 @@ func advice(err error) string {
 	case codeReadOnly:
 		return "the file or its directory cannot be written"
 	case codeIO:
-		return "the disk failed, or files of the database were taken away: see what is stored with a new connection"
+		return "the disk failed, or files of the database were removed: check the stored data with a new connection"
 	case codeCorrupt, codeNotADB:
-		return "the file is damaged or is no SQLite database: restore it from a backup"
+		return "the file is damaged or is not an SQLite database: restore it from a backup"
 	case codeFull:
 		return "the disk is full, or the database has reached max_page_count: nothing was stored"
 	case codeCantOpen:
-		return "the file cannot be opened: look at its path and permissions"
+		return "the file cannot be opened: check its path and permissions"
 	}
 	return ""
 }
 
-// wrap gives an error its place, and what to do about it. When ctx is done
-// that is the reason, whatever the driver made of it.
+// wrap adds the operation to an error, and advice about it. If ctx is done, the
+// error of ctx comes first, whatever the driver made of it.
 func wrap(ctx context.Context, op string, err error) error {
 	if err == nil {
 		return nil
@@ -170,7 +169,7 @@ func wrap(ctx context.Context, op string, err error) error {
 	return fmt.Errorf("sqlitestore: %s: %w", op, err)
 }
 
-// known reports whether err is one that a caller tests for.
+// known reports whether err is an error that callers test for.
 func known(err error) bool {
 	for _, target := range []error{
 		webhook.ErrNotFound, webhook.ErrConflict, webhook.ErrExists, webhook.ErrTooManyWebhooks, webhook.ErrEventConflict,
@@ -183,8 +182,8 @@ func known(err error) bool {
 	return false
 }
 
-// unreadable says which part of a stored webhook cannot be read. The error of
-// the decoder may quote the value, so it is left out where that is secret.
+// unreadable names the column of a stored webhook that cannot be read. The
+// decoder's error may quote the value, so it is left out for secrets.
 func unreadable(id, column string, err error) error {
 	if column == "secrets" {
 		return fmt.Errorf("webhook %s: column secrets cannot be read", id)

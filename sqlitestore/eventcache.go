@@ -6,10 +6,9 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// eventCache keeps the events that this process published last, by number, so
-// that it need not read back what it is about to deliver. Events never change,
-// and only committed ones are put in. It is a ring: new ones push out the
-// oldest.
+// eventCache keeps events that this process has just published, by number, so that
+// it need not read them back to deliver them. Events never change, and only
+// committed events are put in. It is a ring: new events push out the oldest.
 type eventCache struct {
 	mu    sync.Mutex
 	limit int
@@ -23,11 +22,11 @@ func newEventCache(limit int) *eventCache {
 	return &eventCache{limit: limit, byKey: map[int64]*webhook.EventRecord{}}
 }
 
-// cacheCost is about what an entry takes: beside the payload, a record and its
+// cacheCost estimates the memory of an entry: the payload, the record and its
 // strings.
 func cacheCost(ev *webhook.EventRecord) int { return len(ev.Data) + 256 }
 
-// put keeps ev, which nobody changes any more, under its number.
+// put stores ev under its number. The caller must not change ev afterwards.
 func (c *eventCache) put(seq int64, ev *webhook.EventRecord) {
 	cost := cacheCost(ev)
 	if cost > c.limit/4 {
@@ -62,7 +61,7 @@ func (c *eventCache) get(seq int64) *webhook.EventRecord {
 	return c.byKey[seq]
 }
 
-// forget drops events that have been deleted.
+// forget drops events that were deleted.
 func (c *eventCache) forget(seqs []int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

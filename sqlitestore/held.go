@@ -8,20 +8,20 @@ import (
 	"slices"
 )
 
-// lease is one delivery that a claim holds.
+// lease is a delivery held by a claim.
 type lease struct {
 	key
 	expiry   int64
-	recorded bool // the delivery has a record already, so the next goes to the table of attempts
+	recorded bool // the delivery has a record already, so the next one goes to the table of attempts
 }
 
-// held is a claim: the leases under one token. Its row is written when the
-// claim is made and when leases end, for many deliveries at a time; so a claim
-// changes no row of the deliveries themselves.
+// held is a claim: the leases under one token. Its row is written when the claim is
+// made and when leases end, for many deliveries at a time. So a claim changes no
+// rows of the deliveries themselves.
 type held struct {
 	token   int64
 	leases  []lease
-	stored  bool // there is a row
+	stored  bool // the claim has a row
 	changed bool
 }
 
@@ -95,7 +95,7 @@ func (h *held) drop(k key) {
 	h.changed = true
 }
 
-// ledger is the claims that a transaction has to do with.
+// ledger has the claims that a transaction uses.
 type ledger struct {
 	r       runner
 	byToken map[int64]*held
@@ -103,7 +103,7 @@ type ledger struct {
 
 func newLedger(r runner) *ledger { return &ledger{r, map[int64]*held{}} }
 
-// claim returns the claim of a token; without leases when there is none.
+// claim returns the claim of a token, or a new one without leases.
 func (l *ledger) claim(token int64) (*held, error) {
 	if h := l.byToken[token]; h != nil {
 		return h, nil
@@ -120,8 +120,8 @@ func (l *ledger) claim(token int64) (*held, error) {
 	return h, nil
 }
 
-// expired returns claims that have a lease that ran out by now, and when the
-// next will.
+// expired returns the claims with expired leases, and the time when the next lease
+// expires.
 func (l *ledger) expired(now int64) ([]*held, int64, error) {
 	var out []*held
 	next := int64(math.MaxInt64)
@@ -148,8 +148,8 @@ func (l *ledger) expired(now int64) ([]*held, int64, error) {
 	return out, next, err
 }
 
-// holder returns the claim that holds a delivery, or nil. It looks through
-// everything that is under way, which is little.
+// holder returns the claim that holds a delivery, or nil. It searches all claims,
+// which are few.
 func (l *ledger) holder(k key) (*held, error) {
 	var out *held
 	err := l.r.query(`SELECT token, items FROM {claims}`, nil, func(v []driver.Value) error {
@@ -166,8 +166,8 @@ func (l *ledger) holder(k key) (*held, error) {
 	return out, err
 }
 
-// dropAll ends the leases of deliveries that are no more, whoever holds them. Like
-// holder it looks through everything that is under way.
+// dropAll ends the leases of deleted deliveries. Like holder it searches all
+// claims.
 func (l *ledger) dropAll(gone map[key]bool) error {
 	err := l.r.query(`SELECT token, items FROM {claims}`, nil, func(v []driver.Value) error {
 		h := &held{token: integer(v[0]), stored: true}
@@ -187,7 +187,7 @@ func (l *ledger) dropAll(gone map[key]bool) error {
 	return l.save()
 }
 
-// save writes what has changed.
+// save writes the changed claims.
 func (l *ledger) save() error {
 	for _, h := range l.byToken {
 		if !h.changed {

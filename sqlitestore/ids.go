@@ -7,13 +7,13 @@ import (
 	"github.com/seed68722ecd/webhook/internal/sqlstore"
 )
 
-// key names a delivery: its webhook and its number there.
+// key identifies a delivery by its webhook and its number there.
 type key struct{ wkey, seq int64 }
 
 // id returns the public form of k. IDs sort by number, then by webhook.
 func (k key) id() string { return sqlstore.FormatID(k.seq, k.wkey) }
 
-// parseID is the inverse of id; ok is false for what id never returns.
+// parseID is the inverse of id; ok is false for a string that id never returns.
 func parseID(id string) (k key, ok bool) {
 	k.seq, k.wkey, ok = sqlstore.ParseID(id)
 	return k, ok
@@ -27,7 +27,7 @@ const (
 	cursorMissing    = 'm'
 )
 
-// parseCursor reads a cursor of n numbers and, of a list of webhooks, a text.
+// parseCursor reads a cursor of n numbers and, for a list of webhooks, a text.
 func parseCursor(kind byte, n int, s string) (nums []int64, tail string, err error) {
 	nums, tail, ok := sqlstore.ParseCursor(kind, n, s)
 	if !ok || kind != cursorWebhooks && tail != "" {

@@ -14,7 +14,7 @@ import (
 	"github.com/seed68722ecd/webhook/internal/sqlstore"
 )
 
-// pageSize is how many items a page has.
+// pageSize returns the number of items of a page.
 func pageSize(limit int) int {
 	if limit <= 0 {
 		return 50
@@ -45,8 +45,8 @@ const deliveryColumns = `d.wkey, d.seq, d.created, d.state, d.attempts, d.tries,
 	d.due + (SELECT shift FROM {counters} WHERE id = 1), d.finished, d.last_status,
 	d.type, d.name, d.reason, d.last_class, ` + eventID
 
-// eventID is the event of a delivery. As a query of its own it is found by its number
-// even after an analysis that saw one event: a join would then scan them all.
+// eventID is the ID of a delivery's event. A subquery finds it by its number even
+// after an ANALYZE that saw one event: a join would then scan all events.
 const eventID = `(SELECT e.id FROM {events} e WHERE e.seq = coalesce(d.ekey, d.seq))`
 
 // stored is a delivery with the key of its row.
@@ -59,7 +59,7 @@ func scanDelivery(v []driver.Value, tenant, webhookID string) (stored, error) {
 	out := stored{key: key{integer(v[0]), integer(v[1])}}
 	state := integer(v[3])
 	if state < pending || int(state) >= len(stateNames) {
-		return out, fmt.Errorf("delivery %s has state %d, which is none", out.id(), state)
+		return out, fmt.Errorf("delivery %s has the unknown state %d", out.id(), state)
 	}
 	out.d = webhook.Delivery{
 		ID: out.id(), Tenant: tenant, EventID: text(v[14]), EventType: text(v[10]), WebhookID: webhookID, WebhookName: text(v[11]),
@@ -143,13 +143,13 @@ func (s *Store) ListAttempts(ctx context.Context, tenant, deliveryID string) ([]
 	return out, nil
 }
 
-// tenantHook is a webhook of a tenant, perhaps a deleted one.
+// tenantHook is a webhook of a tenant, possibly a deleted one.
 type tenantHook struct {
 	wkey int64
 	id   string
 }
 
-// hooksOf returns the tenant's webhooks, or those that had one ID.
+// hooksOf returns the tenant's webhooks, or those with one ID.
 func (s *Store) hooksOf(r runner, tenant, id string) (out []tenantHook, err error) {
 	err = r.query(`SELECT wkey, id FROM {webhooks} WHERE tenant = ? AND (? = '' OR id = ?)`, []any{tenant, id, id}, func(v []driver.Value) error {
 		out = append(out, tenantHook{integer(v[0]), text(v[1])})
@@ -158,9 +158,9 @@ func (s *Store) hooksOf(r runner, tenant, id string) (out []tenantHook, err erro
 	return out, err
 }
 
-// numberAt returns the first number that an event published at or after a time
-// may have: numbers and times of publication have one order. What a clock that
-// was wrong has left is passed over.
+// numberAt returns the first number that an event published at or after a time may
+// have: numbers and times of publication have the same order. It skips events with
+// a time of a wrong clock.
 func (s *Store) numberAt(r runner, at int64) (int64, error) {
 	low, high, future := int64(1), int64(1), s.future()
 	if err := r.query(`SELECT seq + 1 FROM {counters}`, nil, func(v []driver.Value) error { high = integer(v[0]); return nil }); err != nil {
@@ -168,7 +168,7 @@ func (s *Store) numberAt(r runner, at int64) (int64, error) {
 	}
 	for low < high {
 		mid := low + (high-low)/2
-		before := int64(0) // number of an event from mid on that is too early
+		before := int64(0) // number of an event, from mid on, that is too early
 		err := r.query(`SELECT seq, published FROM {events} WHERE seq >= ? AND published <= ? ORDER BY seq LIMIT 1`, []any{mid, future}, func(v []driver.Value) error {
 			if integer(v[1]) < at {
 				before = integer(v[0])
@@ -187,35 +187,35 @@ func (s *Store) numberAt(r runner, at int64) (int64, error) {
 	return low, nil
 }
 
-// place is where in a list of deliveries one is, and when that was made.
+// place is a position in a list of deliveries, with the time of creation.
 type place struct {
 	key
 	created int64
 }
 
-// latest orders places as the list does: below 0 when a comes first.
+// latest orders places as the list does: the result is below 0 if a comes first.
 func latest(a, b place) int {
 	return cmp.Or(cmp.Compare(b.seq, a.seq), cmp.Compare(b.wkey, a.wkey))
 }
 
-// found are deliveries with their places.
+// found is a list of deliveries with their places.
 type found = []merge.Row[place, webhook.Delivery]
 
 // listing is one call of ListDeliveries.
 type listing struct {
 	q     webhook.DeliveryQuery
 	limit int
-	low   int64 // numbers from here on
-	from  place // and after this place in the list
+	low   int64 // lowest number
+	from  place // end of the previous page
 	event int64 // 0: all events
 	ids   map[int64]string
 }
 
 // ListDeliveries implements [webhook.LogStore]. The deliveries of a webhook are
-// stored in the order of the list, so a page of one webhook is read from where
-// it begins; a page of all is merged from those of its webhooks. Failed and
-// canceled ones have an index; other filters look through what they skip, as far as
-// q.Scan goes.
+// stored in the order of the list, so a page of one webhook is read from its start;
+// a page of all webhooks is merged from the pages of each. Failed and canceled
+// deliveries have an index; other filters read the rows they skip, as far as q.Scan
+// allows.
 func (s *Store) ListDeliveries(ctx context.Context, q webhook.DeliveryQuery) (webhook.Page[webhook.Delivery], error) {
 	l := listing{q: q, limit: pageSize(q.Limit), low: 1, from: place{key: key{math.MaxInt64, math.MaxInt64}}}
 	if q.Cursor != "" {
@@ -266,7 +266,7 @@ func (l *listing) find(r runner, s *Store) (page merge.Page[place, webhook.Deliv
 		}
 	}
 	if !l.q.Until.IsZero() {
-		// The event at this number, or a later one, is too late.
+		// The event with this number, and any later one, is too late.
 		n, err := s.numberAt(r, l.q.Until.UnixMicro())
 		if err != nil {
 			return page, err
@@ -287,7 +287,7 @@ func (l *listing) find(r runner, s *Store) (page merge.Page[place, webhook.Deliv
 	if l.event != 0 {
 		return l.ofEvent(r, from.key)
 	}
-	// Of many webhooks, one statement finds out which come first.
+	// If there are many webhooks, one statement finds out which come first.
 	placed := len(hooks) > l.limit && l.q.WebhookID == ""
 	var streams []*merge.Stream[place]
 	if placed {
@@ -311,8 +311,8 @@ func (l *listing) find(r runner, s *Store) (page merge.Page[place, webhook.Deliv
 	return source.Newest(streams, l.limit, cmp.Or(l.q.Scan, webhook.MaxScan))
 }
 
-// ofEvent returns the deliveries of one event: those that were made with it,
-// and those that replays made. Each webhook has one at most.
+// ofEvent returns the deliveries of one event: those created with it and those
+// created by replays. Each webhook has at most one.
 func (l *listing) ofEvent(r runner, from key) (page merge.Page[place, webhook.Delivery], err error) {
 	var keys []int64
 	for wkey := range l.ids {
@@ -354,7 +354,7 @@ func (l *listing) add(out *found, v []driver.Value) error {
 	return err
 }
 
-// filter returns what a query selects beside the webhook, the event and the place.
+// filter returns the conditions of a query apart from webhook, event and place.
 func (l *listing) filter() (where string, args []any) {
 	if l.q.State != "" {
 		where += ` AND d.state = ?`
@@ -375,8 +375,8 @@ func (l *listing) filter() (where string, args []any) {
 	return where, args
 }
 
-// source names deliveries, and the index that leaves out those that did not fail
-// when they are not asked for.
+// source returns the table of deliveries, with the index of failed ones if the
+// query excludes all others.
 func (l *listing) source(where string) string {
 	index, failed := "", ""
 	if stateNumbers[l.q.State] > succeeded {
@@ -386,7 +386,7 @@ func (l *listing) source(where string) string {
 }
 
 // heads returns the webhooks that have deliveries after a place, each right before
-// its first one.
+// its first delivery.
 func (l *listing) heads(r runner, from place) (out []*merge.Stream[place], err error) {
 	err = r.query(`SELECT d.wkey, d.seq, d.created FROM (
 			SELECT w.wkey, (SELECT d.seq FROM `+l.source(`d.wkey = w.wkey AND d.seq >= ? AND d.seq <= ? - (w.wkey >= ?)`)+`
@@ -399,8 +399,8 @@ func (l *listing) heads(r runner, from place) (out []*merge.Stream[place], err e
 	return out, err
 }
 
-// look looks at the next rows of one webhook and adds those that match. It finds
-// out first how far that is, which reads no more than their keys.
+// look adds the matching deliveries among the next rows of one webhook. It first
+// finds the end of this range, for which it reads only keys.
 func (l *listing) look(r runner, x *merge.Stream[place], step int, out found) (found, error) {
 	const between = `d.wkey = ? AND d.seq >= ? AND d.seq <= ?`
 	low, top := l.low, x.From.seq-flag(x.ID >= x.From.wkey)

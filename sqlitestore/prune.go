@@ -9,29 +9,29 @@ import (
 )
 
 const (
-	// pruneRows is how many rows one transaction of a pruning deletes, beside
-	// the attempts of deliveries. Others who write wait for no more than that.
+	// pruneRows is how many rows one transaction of a pruning deletes, not counting
+	// the attempts of deliveries. It bounds how long other writers wait.
 	pruneRows = 250
-	// pruneHooks is how many webhooks, and pruneEvents how many events, are
-	// looked at while others write.
+	// pruneHooks is how many webhooks, and pruneEvents how many events, one read
+	// transaction looks at.
 	pruneHooks  = 1000
 	pruneEvents = 1000
 )
 
-// prunePlace is how far the calls of one pruning have come, so that the next
-// need not step over what was left. A pruning ends, and the next begins at the
-// first row, when all has been looked at.
+// prunePlace is how far the calls of one pruning have come, so that the next call
+// does not look at kept rows again. When a pruning has looked at all rows it ends,
+// and the next one begins at the first row.
 type prunePlace struct {
 	mu     sync.Mutex
 	under  bool  // a pruning is under way
-	before int64 // the earliest time that any of its calls asked for
+	before int64 // the earliest time that one of its calls asked for
 	at     key   // the last delivery
 	event  int64 // the last event
 }
 
-// Prune implements [webhook.LogStore]. It looks for what can go while others
-// write, and deletes that in short transactions of some hundred rows each. A
-// webhook that was deleted is forgotten with its last delivery.
+// Prune implements [webhook.LogStore]. It searches in read transactions, without
+// blocking writers, and deletes in short transactions of some hundred rows each.
+// The row of a deleted webhook is removed after its last delivery.
 func (s *Store) Prune(ctx context.Context, before time.Time, limit int) (int, error) {
 	s.prunes.mu.Lock()
 	defer s.prunes.mu.Unlock()
@@ -46,9 +46,9 @@ func (s *Store) Prune(ctx context.Context, before time.Time, limit int) (int, er
 type pruning struct {
 	s                  *Store
 	before             int64
-	future             int64 // what finished from here on finished by a clock that was wrong, and is as old as its event
+	future             int64 // a delivery finished after this had a wrong clock, and counts as old as its event
 	limit              int
-	top                int64 // numbers from here on are too young
+	top                int64 // events from this number on are too young
 	deliveries, events int   // deleted
 }
 
@@ -59,7 +59,7 @@ func (p *pruning) run(ctx context.Context, at *prunePlace) error {
 		if p.top, err = p.s.numberAt(r, p.before); err != nil {
 			return err
 		}
-		// Deliveries that a replay made have numbers between those of events.
+		// Deliveries created by a replay have numbers between those of events.
 		return r.query(`SELECT coalesce((SELECT min(seq) FROM {events} WHERE seq >= ?), 9223372036854775807)`, []any{p.top},
 			func(v []driver.Value) error { p.top = integer(v[0]); return nil })
 	})
@@ -78,8 +78,8 @@ func (p *pruning) run(ctx context.Context, at *prunePlace) error {
 				}
 			}
 		}
-		// Calls before this one may have asked for an earlier time, and left
-		// behind what this one wants.
+		// Earlier calls of this pruning may have asked for an earlier time and kept
+		// rows that this call must delete.
 		whole = at.before >= p.before
 		at.under = false
 	}
@@ -89,7 +89,7 @@ func (p *pruning) run(ctx context.Context, at *prunePlace) error {
 	return p.webhooks(ctx)
 }
 
-// inSteps deletes n rows, some in each transaction; one deletes the i-th.
+// inSteps deletes n rows in several transactions; one deletes the i-th row.
 func (p *pruning) inSteps(ctx context.Context, n int, one func(r runner, i int) error) error {
 	for from := 0; from < n; from += pruneRows {
 		to := min(from+pruneRows, n)
@@ -108,8 +108,8 @@ func (p *pruning) inSteps(ctx context.Context, n int, one func(r runner, i int) 
 	return nil
 }
 
-// pruneDeliveries deletes finished ones of the next webhooks, the oldest first,
-// and reports whether there are more webhooks.
+// pruneDeliveries deletes finished deliveries of the next webhooks, the oldest
+// first, and reports whether there are more webhooks.
 func (p *pruning) pruneDeliveries(ctx context.Context, at *prunePlace) (more bool, err error) {
 	var gone []key
 	end := key{}
@@ -174,9 +174,9 @@ func count(all []bool) (n int) {
 }
 
 // pruneEvents deletes those of the next events that have no delivery, and reports
-// whether there are more events. Which those are is found while others write:
-// what an event got when it was published cannot come later. A replay's delivery
-// can, and is looked for again.
+// whether there are more events. It finds them in a read transaction: an event gets
+// deliveries when it is published, which is over, or from a replay. The deleting
+// statement looks for those of a replay again.
 func (p *pruning) pruneEvents(ctx context.Context, at *prunePlace) (more bool, err error) {
 	var free []int64
 	size := min(pruneEvents, p.limit-p.events)
@@ -224,7 +224,7 @@ func (p *pruning) pruneEvents(ctx context.Context, at *prunePlace) (more bool, e
 	return more, nil
 }
 
-// statistics deletes those of hours that ended before, or were in the future.
+// statistics deletes hours that ended before p.before, or that lie in the future.
 func (p *pruning) statistics(ctx context.Context) error {
 	if err := p.hours(ctx, `s.hour < ?`, hourOf(p.before)); err != nil {
 		return err
@@ -260,7 +260,7 @@ func (p *pruning) hours(ctx context.Context, which string, bound int64) error {
 	return nil
 }
 
-// webhooks deletes those that were deleted and to which nothing refers.
+// webhooks deletes the rows of deleted webhooks without deliveries and statistics.
 func (p *pruning) webhooks(ctx context.Context) error {
 	const forgotten = `w.deleted_at <> 0 AND NOT EXISTS (SELECT 1 FROM {deliveries} d WHERE d.wkey = w.wkey)
 		AND NOT EXISTS (SELECT 1 FROM {stats} s WHERE s.wkey = w.wkey)`

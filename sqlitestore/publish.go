@@ -13,12 +13,12 @@ import (
 	"github.com/seed68722ecd/webhook/internal/sqlstore"
 )
 
-// publishing is one call of Publish on its way.
+// publishing is the state of one call of Publish.
 type publishing struct {
 	now    int64
 	reqs   []webhook.PublishRequest
-	events []*webhook.EventRecord // copies, as they are stored
-	seqs   []int64                // of those that this call stored
+	events []*webhook.EventRecord // copies in the form in which they are stored
+	seqs   []int64                // of the events that this call stored
 	out    []webhook.PublishResult
 }
 
@@ -35,9 +35,9 @@ func newPublishing(now time.Time, reqs []webhook.PublishRequest) *publishing {
 	return p
 }
 
-// Publish implements [webhook.QueueStore]. Calls that arrive while others are
-// being stored share the next transaction; when the context of such a call ends
-// while it is being stored, the error says that the outcome is unknown.
+// Publish implements [webhook.QueueStore]. Calls that arrive while others are being
+// stored share the next transaction. If the context of such a call ends while its
+// event is being stored, the error says that the outcome is unknown.
 func (s *Store) Publish(ctx context.Context, now time.Time, reqs []webhook.PublishRequest) ([]webhook.PublishResult, error) {
 	p := newPublishing(now, append([]webhook.PublishRequest(nil), reqs...))
 	err := s.write(ctx, &op{weight: s.weigh(reqs), publish: p, after: func() {
@@ -55,9 +55,9 @@ func (s *Store) Publish(ctx context.Context, now time.Time, reqs []webhook.Publi
 	return p.out, nil
 }
 
-// weigh returns about how many rows events are with their deliveries, as far as
-// that is known from earlier ones: what many share a transaction with waits for
-// all of it.
+// weigh estimates the number of rows of events and their deliveries, as far as
+// earlier events of the same kind show it. All calls that share a transaction wait
+// for all of its rows.
 func (s *Store) weigh(reqs []webhook.PublishRequest) int {
 	w := len(reqs)
 	for i := range reqs {
@@ -81,11 +81,11 @@ func (it item) event() *webhook.EventRecord         { return it.p.events[it.i] }
 func (it item) req() *webhook.PublishRequest        { return &it.p.reqs[it.i] }
 func (it item) result(r webhook.PublishResult) item { it.p.out[it.i] = r; return it }
 
-// audience is what events have in common that go to the same webhooks.
+// audience identifies the events that go to the same webhooks.
 type audience struct{ tenant, typ, only string }
 
-// publishAll stores the events of several calls: those of one audience have
-// numbers in a row, so that one statement makes the deliveries of all of them.
+// publishAll stores the events of several calls. The events of one audience get
+// consecutive numbers, so that one statement inserts all of their deliveries.
 func (s *Store) publishAll(r runner, pubs []*publishing) error {
 	type name struct{ tenant, id string }
 	first := map[name]item{}
@@ -132,7 +132,7 @@ func (s *Store) publishAll(r runner, pubs []*publishing) error {
 		return err
 	}
 	if stored < n {
-		// Some IDs are taken. That is rare: begin again without them.
+		// Some IDs are taken. That is rare: start again without these events.
 		if _, err := r.exec(`DELETE FROM {events} WHERE seq BETWEEN ? AND ?`, begin, seq-1); err != nil {
 			return err
 		}
@@ -165,11 +165,11 @@ func (s *Store) publishAll(r runner, pubs []*publishing) error {
 	return nil
 }
 
-// number takes n numbers in a row and returns the first of them, and the time
-// of the publication, which is not before that of any earlier one: except when
-// that was published by a clock which was wrong by more than maxAhead. It is this
-// clock that is wrong when it is before the first event that is kept: a machine
-// that has just been switched on, say.
+// number takes n consecutive numbers and returns the first one and the time of the
+// publication. That time is never before an earlier publication's, unless the
+// earlier one came from a clock that was ahead by more than maxAhead. If the
+// present time is before the oldest stored event, it is this clock that is wrong,
+// as on a machine that has just been switched on.
 func (s *Store) number(r runner, now int64, n int) (seq, clock int64, err error) {
 	future := s.future()
 	if now > future {
@@ -186,14 +186,14 @@ func (s *Store) number(r runner, now int64, n int) (seq, clock int64, err error)
 	return seq, clock, err
 }
 
-// again is the result of an event whose ID is taken.
+// again returns the result for an event whose ID is taken.
 func again(typ string, data []byte, ev *webhook.EventRecord) webhook.PublishResult {
 	same := typ == ev.Type && bytes.Equal(data, ev.Data)
 	return webhook.PublishResult{Duplicate: same, Conflict: !same}
 }
 
-// withoutTaken returns those items whose ID is free, and gives the others their
-// results.
+// withoutTaken returns the items whose ID is free, and sets the results of the
+// others.
 func (s *Store) withoutTaken(r runner, items []item) ([]item, error) {
 	var free []item
 	for _, it := range items {
@@ -215,8 +215,8 @@ func (s *Store) withoutTaken(r runner, items []item) ([]item, error) {
 	return free, nil
 }
 
-// insertEvents stores items under numbers in a row, unless their IDs are taken,
-// and returns how many it stored.
+// insertEvents stores items under consecutive numbers, except those whose IDs are
+// taken, and returns how many it stored.
 func (s *Store) insertEvents(r runner, items []item, seq, clock int64) (int, error) {
 	stored := 0
 	args := make([]any, 0, 9*chunkLarge)
@@ -238,7 +238,7 @@ func (s *Store) insertEvents(r runner, items []item, seq, clock int64) (int, err
 	return stored, nil
 }
 
-// Statements for several rows come in a few sizes, so that they can be kept
+// Statements for several rows exist in a few sizes, so that they can be kept
 // prepared.
 const (
 	chunkSmall  = 1
@@ -256,7 +256,7 @@ func chunk(n int) int {
 	return chunkSmall
 }
 
-// chunked repeats a row of placeholders for each size.
+// chunked builds a statement for each size by repeating a row of placeholders.
 func chunked(head, row, tail string) map[int]string {
 	out := map[int]string{}
 	for _, n := range []int{chunkSmall, chunkMedium, chunkLarge} {
@@ -275,9 +275,9 @@ func chunked(head, row, tail string) map[int]string {
 var insertEventsSQL = chunked(`INSERT INTO {events} (seq, tenant, id, type, only_id, time, published, data, trace) VALUES `,
 	`(?,?,?,?,?,?,?,?,?)`, ` ON CONFLICT DO NOTHING`)
 
-// Deliveries of a range of events, for all webhooks that match, in one
-// statement. Parameters: time, type, first and last event, tenant, whom it is
-// for. And their lanes: last event, tenant, whom it is for.
+// deliverSQL inserts the deliveries of a range of events for all matching webhooks.
+// Parameters: time, type, first and last event, tenant, audience. wakeSQL updates
+// their lanes: last event, tenant, audience.
 const (
 	deliverSQL = `
 INSERT INTO {deliveries} (wkey, seq, created, type, name, pad)
@@ -287,8 +287,8 @@ FROM (SELECT ? AS created, ? AS type, ? AS low, ? AS high) x CROSS JOIN (%s) h C
 	wakeSQL = `UPDATE {lanes} SET ready = 1, tail = ? WHERE wkey IN (SELECT wkey FROM (%s))`
 )
 
-// audienceSQL is who receives events: by patterns, as many as there are, or by
-// the ID of a webhook.
+// audienceSQL selects the webhooks that receive events: by a number of patterns, or
+// by the ID of a webhook.
 func audienceSQL(patterns int) string {
 	if patterns == 0 {
 		return `SELECT wkey, name FROM {webhooks} WHERE tenant = ? AND id = ? AND deleted_at = 0 AND active = 1`
@@ -300,7 +300,7 @@ func audienceSQL(patterns int) string {
 // fanOutSQL holds both statements for a number of patterns.
 type fanOutSQL struct{ deliver, wake string }
 
-var fanOuts sync.Map // of fanOutSQL, by number of patterns
+var fanOuts sync.Map // fanOutSQL by number of patterns
 
 func fanOutFor(patterns int) fanOutSQL {
 	if q, ok := fanOuts.Load(patterns); ok {
@@ -312,7 +312,7 @@ func fanOutFor(patterns int) fanOutSQL {
 	return q
 }
 
-// fanOut makes the deliveries of events that have numbers in a row.
+// fanOut inserts the deliveries of events with consecutive numbers.
 func (s *Store) fanOut(r runner, a audience, items []item, clock int64) error {
 	if len(items) == 0 {
 		return nil

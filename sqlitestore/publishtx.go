@@ -10,42 +10,43 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// Tx is what [Store.PublishTx] needs of a transaction. *sql.Tx has it, and so
-// have the connections of sqlc (DBTX) and GORM (tx.Statement.ConnPool).
+// Tx is the part of a transaction that [Store.PublishTx] uses. *sql.Tx implements
+// it, and so do the connections of sqlc (DBTX) and GORM (tx.Statement.ConnPool).
 type Tx interface {
-	// ExecContext runs one statement in the transaction, as that of *sql.Tx does.
+	// ExecContext runs one statement in the transaction, like the method of
+	// *sql.Tx.
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
-	// QueryContext runs one query in the transaction, as that of *sql.Tx does.
+	// QueryContext runs one query in the transaction, like the method of *sql.Tx.
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
 // PublishTx stores events in the caller's own transaction on the same database:
-// they are delivered if it commits, and otherwise nobody ever sees them. The
-// requests come from [webhook.Dispatcher.Prepare]. It returns how many of them
-// were stored; the others were there already, with equal type and data.
+// they are delivered if it commits, and never exist if it does not. The requests
+// come from [webhook.Dispatcher.Prepare]. It returns the number of stored events;
+// the others were stored before, with equal type and data.
 //
-// The statements are as many for one event as for a thousand, whatever the
-// number of webhooks. They take the database's write lock, which the
-// transaction holds until it ends: keep it short. Begin it with BEGIN IMMEDIATE
-// (both modernc.org/sqlite and mattn/go-sqlite3 do with _txlock=immediate in
-// the DSN), and set a busy_timeout there: a transaction that begins by reading
-// cannot write once another has written since.
+// The number of statements is the same for one event and a thousand, and for any
+// number of webhooks. They take the database's write lock, which the transaction
+// holds until it ends: keep it short. Begin it with BEGIN IMMEDIATE (both
+// modernc.org/sqlite and mattn/go-sqlite3 do with _txlock=immediate in the DSN),
+// and set a busy_timeout there: a transaction that begins by reading cannot write
+// once another connection has written.
 //
-// The transaction's commit has to wait for the disk: with the synchronous=NORMAL
-// that some drivers set for files in WAL mode, the loss of power takes the last
-// transactions, and their events, with it. PublishTx refuses such a connection
-// with an error wrapping [ErrNotDurable], before it has written anything, unless
+// The transaction's commit must wait for the disk. Some drivers set
+// synchronous=NORMAL for files in WAL mode, with which the loss of power may undo
+// the last transactions, including their events. PublishTx refuses such a
+// connection with an error wrapping [ErrNotDurable] before it writes, unless
 // Config.Relaxed accepts that.
 //
-// When an ID belongs to another event the error wraps
-// [webhook.ErrEventConflict]: the rest of the events is stored, and the
-// transaction can go on. After any other error roll it back.
+// If an ID belongs to another event the error wraps [webhook.ErrEventConflict]: the
+// rest of the events is stored and the transaction can go on. After any other error
+// roll it back.
 //
-// It takes no connection of the Store's pool, which may be the one that tx is
-// from, and have none left: what it has to know it asks on tx.
+// PublishTx takes no connection of the Store's pool, which may be the pool of tx
+// and have no free connection left; it asks for the version of the tables on tx.
 //
-// Call [webhook.Dispatcher.Wake] after the commit; without it the delivery
-// begins at the next poll.
+// Call [webhook.Dispatcher.Wake] after the commit; without it the delivery begins
+// at the next poll.
 func (s *Store) PublishTx(ctx context.Context, tx Tx, reqs ...webhook.PublishRequest) (stored int, err error) {
 	if err := ctx.Err(); err != nil {
 		return 0, wrap(ctx, "publish in transaction", err)
@@ -79,8 +80,8 @@ func (s *Store) PublishTx(ctx context.Context, tx Tx, reqs ...webhook.PublishReq
 }
 
 // ensureTx refuses tables of another version. It asks once, on the host's
-// transaction, and after that has written: a transaction that begins by reading
-// may not write any more when another has written since.
+// transaction, and only after a write: a transaction that begins by reading cannot
+// write once another connection has written.
 func (s *Store) ensureTx(ctx context.Context, tx Tx) error {
 	if s.ready.Load() || s.fitsTx.Load() {
 		return nil
@@ -99,10 +100,10 @@ func (s *Store) ensureTx(ctx context.Context, tx Tx) error {
 // The values of SQLite's PRAGMA synchronous.
 var synchronousNames = map[int64]string{0: "OFF", 1: "NORMAL", 2: "FULL", 3: "EXTRA"}
 
-// durable refuses a connection of the host's whose commits do not wait for the
-// disk. The PRAGMA reads the file's schema where that is not known yet, and SQLite
-// then sees that the file is in WAL mode and applies its default for that; it
-// leaves no read transaction behind, which could not write later.
+// durable refuses a connection of the host whose commits do not wait for the disk.
+// The PRAGMA reads the file's schema if that is not known yet; SQLite then sees
+// that the file is in WAL mode and applies its default for that mode. It leaves no
+// read transaction behind, which could prevent a later write.
 func (s *Store) durable(r runner) error {
 	if s.cfg.Relaxed {
 		return nil

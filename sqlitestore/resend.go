@@ -12,8 +12,8 @@ import (
 	"github.com/seed68722ecd/webhook/internal/sqlstore"
 )
 
-// Resend implements [webhook.QueueStore]. A lease that has expired is not an
-// attempt: it ends, and the attempt that it may have sent keeps its number.
+// Resend implements [webhook.QueueStore]. If the delivery's lease has expired,
+// Resend ends it and counts its attempt, which may have been sent.
 func (s *Store) Resend(ctx context.Context, now time.Time, tenant, deliveryID string) (webhook.Delivery, error) {
 	var out stored
 	err := s.write(ctx, &op{weight: 1, other: func(r runner) error {
@@ -76,10 +76,10 @@ func (s *Store) revive(r runner, k key, now int64) error {
 	return s.wait(r, k, now)
 }
 
-// Replay implements [webhook.QueueStore]. It goes through the webhook's
-// deliveries in the order of their creation, then through the events that it
-// lacks in the order of theirs, and looks at no more than some thousands in one
-// step. Events published to one webhook only are not missing at others.
+// Replay implements [webhook.QueueStore]. It goes through the webhook's deliveries
+// in the order of their creation, and then through the events that it lacks in the
+// order of theirs. One step looks at some thousands of rows at most. Events
+// published to one webhook only are not missing at others.
 func (s *Store) Replay(ctx context.Context, req webhook.ReplayRequest) (webhook.ReplayResult, error) {
 	p := &replay{s: s, req: req, now: req.Now.UnixMicro(), list: cursorResends, until: sqlstore.Micros(req.Until)}
 	p.req.States = slices.Clone(req.States)
@@ -115,9 +115,9 @@ type replay struct {
 	s     *Store
 	req   webhook.ReplayRequest
 	now   int64
-	since int64 // the first number of an event that is late enough
-	until int64 // a time, 0: none
-	list  byte  // deliveries, or events that have none
+	since int64 // number of the first event that is late enough
+	until int64 // a time; 0: no end
+	list  byte  // the list it reads: deliveries, or events that lack one
 	after int64 // the number after which it goes on
 	wkey  int64
 	hook  *webhook.WebhookRecord
@@ -160,14 +160,14 @@ func (p *replay) step(r runner) (err error) {
 
 func (p *replay) full() bool { return p.res.Resent+p.res.Created >= p.req.Limit }
 
-// published reports whether an event's time of publication and type are among
-// those asked for.
+// published reports whether an event's time of publication and type match the
+// request.
 func (p *replay) published(at int64, typ string) bool {
 	return (p.req.Since.IsZero() || at >= p.req.Since.UnixMicro()) && (p.until == 0 || at < p.until) &&
 		(p.req.EventType == "" || typ == p.req.EventType)
 }
 
-// finished goes through deliveries and reports whether that was all.
+// finished goes through deliveries and reports whether it has reached the end.
 func (p *replay) finished(r runner) (bool, error) {
 	type found struct {
 		seq  int64
@@ -203,7 +203,7 @@ func (p *replay) finished(r runner) (bool, error) {
 	return len(rows) < replayScan, nil
 }
 
-// missing does the same for events without a delivery to the webhook.
+// missing goes through events without a delivery to the webhook in the same way.
 func (p *replay) missing(r runner) (bool, error) {
 	type found struct {
 		seq  int64
@@ -263,7 +263,7 @@ func (p *replay) missing(r runner) (bool, error) {
 	return len(rows) < replayScan, nil
 }
 
-// jsonNumbers is a list of numbers as json_each takes it.
+// jsonNumbers returns numbers as a list for json_each.
 func jsonNumbers(n []int64) (string, error) {
 	b, err := json.Marshal(n)
 	return string(b), err

@@ -12,21 +12,21 @@ import (
 	"github.com/seed68722ecd/webhook/internal/sqlstore"
 )
 
-// schemaVersion is the version that this package works with: the number of
+// schemaVersion is the version of the tables that this package needs: the number of
 // migrations.
 const schemaVersion = 7
 
-// oldest is the first SQLite without the bug by which a checkpoint and a writer
-// that restarts the WAL could lose what was committed.
+// oldest is the first SQLite in which a checkpoint concurrent with a writer that
+// restarts the WAL can no longer lose committed transactions.
 var oldest = [3]int{3, 51, 3}
 
-// Migrate switches the database to WAL, and creates the tables or brings them
-// to this package's version. Call it when the program starts. It is one
-// transaction: killed at any moment it has either done everything or nothing.
-// Any number of processes may call it at once: one does the work while the
-// others wait. On tables that are up to date it changes nothing. Tables of a
-// newer version are left as they are, if they work with this program, and are
-// otherwise an error wrapping [ErrSchema]: there is no way back.
+// Migrate switches the database to WAL, and creates the tables or brings them to
+// this package's version. Call it when the program starts. It is one transaction:
+// if the process is killed, the tables are as before or complete. Any number of
+// processes may call it at once: one migrates while the others wait. On tables that
+// are up to date it only reads. Tables of a newer version are left alone if they
+// work with this program, and are otherwise an error wrapping [ErrSchema]. There
+// are no downgrades.
 func (s *Store) Migrate(ctx context.Context) error {
 	err := s.migrate(ctx)
 	if err == nil {
@@ -45,8 +45,8 @@ func (s *Store) migrate(ctx context.Context) error {
 		return err
 	}
 	defer conn.Close()
-	// Before anything that an old library, or another database that speaks like
-	// SQLite, answers with an error of its own.
+	// Checked first: on the following statements, an old library or another
+	// database that speaks like SQLite would fail with an error of its own.
 	if err := s.patiently(ctx, func() error { return s.library(ctx, conn) }); err != nil {
 		return err
 	}
@@ -71,7 +71,7 @@ func (s *Store) migrate(ctx context.Context) error {
 		end = "ROLLBACK"
 	}
 	if _, e := conn.ExecContext(context.WithoutCancel(ctx), end); e != nil {
-		discard(conn) // do not leave it to others
+		discard(conn) // other users of the pool must not get it
 		return errors.Join(err, e)
 	}
 	return err
@@ -93,8 +93,8 @@ func (s *Store) apply(ctx context.Context, conn *sql.Conn, steps []sqlstore.Migr
 	return nil
 }
 
-// version returns the version of the tables; 0 when there are none, and this
-// program's when they are newer and work with it.
+// version returns the version of the tables, or 0 if they do not exist. For newer
+// tables that work with this program it returns this program's version.
 func (s *Store) version(ctx context.Context, tx Tx) (int, error) {
 	r := plain{ctx, s, tx}
 	have := int64(0)
@@ -117,7 +117,7 @@ func (s *Store) version(ctx context.Context, tx Tx) (int, error) {
 	return int(have), err
 }
 
-// misfit says what to do about tables of another version.
+// misfit returns the error for tables of another version, with advice.
 func (s *Store) misfit(have int) error {
 	switch {
 	case have == 0:
@@ -158,7 +158,7 @@ func (s *Store) fits(ctx context.Context, tx Tx) error {
 	return nil
 }
 
-// older reports whether a version of SQLite is below the oldest that will do.
+// older reports whether a version of SQLite is below the oldest that is accepted.
 func older(library string) bool {
 	for i, part := range strings.SplitN(library, ".", 4) {
 		n, err := strconv.Atoi(part)
@@ -172,8 +172,8 @@ func older(library string) bool {
 	return false
 }
 
-// ensure refuses a database that does not fit, before anything is done to it.
-// It asks once.
+// ensure refuses a database that does not fit, before any call uses it. After the
+// first success it asks no more.
 func (s *Store) ensure(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err

@@ -17,8 +17,8 @@ type runner interface {
 }
 
 // session is the writing connection while the Store borrows it. Statements are
-// prepared once and run through the driver's interfaces: conversions and locks
-// of database/sql would cost as much as the statements themselves.
+// prepared once and run through the driver's interfaces: conversions and locks of
+// database/sql would cost as much as the statements themselves.
 type session struct {
 	s       *Store
 	conn    *sql.Conn
@@ -29,23 +29,23 @@ type session struct {
 	args    []driver.NamedValue
 }
 
-// statement is a prepared statement and room for a row of its result.
+// statement is a prepared statement, with space for a row of its result.
 type statement struct {
 	driver.Stmt
 	row []driver.Value
 }
 
-// settings are what the writing connection needs, and how they were is noted,
-// as the connection belongs to the host.
+// settings are the settings of the writing connection. The former values are
+// recorded and restored, since the connection belongs to the host.
 var settings = []struct{ name, strict, relaxed string }{
-	// The wait for another writer is ours, so that it honours contexts.
+	// The Store waits for other writers itself, so that the wait honours contexts.
 	{"busy_timeout", "20", "20"},
-	// A statement that returns the number of its changes as a row is not at its end
-	// when it has made them, and nothing can be committed.
+	// A statement that returns its number of changes as a row is not finished after
+	// the changes, and would block the commit.
 	{"count_changes", "0", "0"},
 	{"synchronous", "2", "1"},
-	// Pages that are written again and again are copied to the database less
-	// often than with the default of 1000; the WAL takes about 16 MiB.
+	// Pages that are written repeatedly are copied to the database less often than
+	// with the default of 1000; the WAL takes about 16 MiB.
 	{"wal_autocheckpoint", "4000", "4000"},
 }
 
@@ -58,7 +58,7 @@ func (s *Store) open(ctx context.Context) (*session, error) {
 	x := &session{s: s, conn: conn, stmts: map[string]*statement{}}
 	usable := false
 	defer func() {
-		if !usable { // also when the driver panicked
+		if !usable { // also if the driver panicked
 			x.discard()
 		}
 	}()
@@ -83,8 +83,8 @@ func (s *Store) open(ctx context.Context) (*session, error) {
 	return x, err
 }
 
-// set runs a PRAGMA, which takes effect when it is prepared: so it cannot be
-// kept prepared as other statements are.
+// set runs a PRAGMA. It takes effect when it is prepared, so it cannot be kept
+// prepared like other statements.
 func (x *session) set(pragma string) error {
 	err := x.query(pragma, nil, func([]driver.Value) error { return nil })
 	if st := x.stmts[pragma]; st != nil {
@@ -110,9 +110,9 @@ func (x *session) relax(lax bool) error {
 	return nil
 }
 
-// use runs f with the driver's connection at hand. When f panics, or the driver
-// gives the connection up, database/sql closes it: so its transaction and
-// statements end before.
+// use runs f with the driver's connection in x.raw. If f panics, or the driver
+// gives the connection up, database/sql closes it; use ends its transaction and
+// statements before.
 func (x *session) use(f func() error) error {
 	return x.conn.Raw(func(c any) (err error) {
 		raw, ok := c.(driver.Conn)
@@ -133,9 +133,9 @@ func (x *session) use(f func() error) error {
 	})
 }
 
-// abandon ends the transaction and every statement of a connection that is about
-// to be closed. A driver that closes with sqlite3_close closes nothing while there
-// are statements, and the file would stay locked for good.
+// abandon ends the transaction and every statement of a connection that is about to
+// be closed. A driver that closes with sqlite3_close does not close a connection
+// with open statements, and the file would stay locked for good.
 func (x *session) abandon() {
 	quietly := func(f func() error) {
 		defer func() { _ = recover() }() // the driver has failed already
@@ -148,8 +148,8 @@ func (x *session) abandon() {
 	clear(x.stmts)
 }
 
-// close gives the connection back as it was. It may run on a timer's goroutine,
-// where nobody contains a panic of the driver's.
+// close restores the connection's settings and returns it to the pool. It may run
+// on a timer's goroutine, so it must recover a panic of the driver itself.
 func (x *session) close() {
 	defer func() {
 		if recover() != nil {
@@ -173,7 +173,7 @@ func (x *session) close() {
 	x.conn.Close()
 }
 
-// discard makes the pool throw the connection away.
+// discard makes the pool discard the connection.
 func (x *session) discard() {
 	_ = x.use(func() error { return driver.ErrBadConn })
 	x.conn.Close()
@@ -198,7 +198,7 @@ func (x *session) prepare(q string) (*statement, error) {
 	return x.stmts[q], nil
 }
 
-// bind fills the scratch with args.
+// bind returns args in the session's buffer.
 func (x *session) bind(args []any) []driver.NamedValue {
 	x.args = x.args[:0]
 	for i, a := range args {
@@ -207,7 +207,7 @@ func (x *session) bind(args []any) []driver.NamedValue {
 	return x.args
 }
 
-// values is bind for drivers that know only the older interfaces.
+// values converts arguments for drivers that implement only the older interfaces.
 func values(nv []driver.NamedValue) []driver.Value {
 	out := make([]driver.Value, len(nv))
 	for i := range nv {
@@ -216,8 +216,8 @@ func values(nv []driver.NamedValue) []driver.Value {
 	return out
 }
 
-// Statements run without a context: each is short, and drivers pay for every
-// context that can be done with a goroutine.
+// Statements run without a context: each is short, and for every context that can
+// be cancelled drivers start a goroutine.
 
 func (x *session) exec(q string, args ...any) (int64, error) {
 	st, err := x.prepare(q)
@@ -253,8 +253,8 @@ func (x *session) query(q string, args []any, row func(v []driver.Value) error) 
 		return err
 	}
 	defer rows.Close()
-	// Columns is asked of every result, as database/sql does: some drivers find
-	// out only then how many there are.
+	// Columns must be called for every result, as database/sql does: some drivers
+	// count the columns only then.
 	if n := len(rows.Columns()); len(st.row) != n {
 		st.row = make([]driver.Value, n)
 	}
@@ -271,8 +271,7 @@ func (x *session) query(q string, args []any, row func(v []driver.Value) error) 
 	}
 }
 
-// plain is a runner on database/sql: for reading, and for transactions of the
-// host's.
+// plain is a runner on database/sql, for reads and for the host's transactions.
 type plain struct {
 	ctx context.Context
 	s   *Store
@@ -328,7 +327,7 @@ func integer(v driver.Value) int64 {
 	return 0
 }
 
-// float64Of reads a REAL, which comes as an integer where the driver thinks it is one.
+// float64Of reads a REAL, which some drivers return as an integer.
 func float64Of(v driver.Value) float64 {
 	if f, ok := v.(float64); ok {
 		return f
@@ -346,7 +345,7 @@ func text(v driver.Value) string {
 	return ""
 }
 
-// blob returns memory of the caller's own.
+// blob returns a copy.
 func blob(v driver.Value) []byte {
 	switch v := v.(type) {
 	case string:
@@ -357,7 +356,7 @@ func blob(v driver.Value) []byte {
 	return nil
 }
 
-// orNull stores nothing for the zero value.
+// orNull returns null for the zero value.
 func orNull[T comparable](v T) any {
 	var zero T
 	if v == zero {

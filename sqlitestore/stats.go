@@ -14,7 +14,7 @@ import (
 )
 
 // Stats implements [webhook.LogStore]. The hours of a webhook are stored in order:
-// they are read webhook by webhook, no more of them than are asked for.
+// they are read webhook by webhook, and no more of them than the limit.
 func (s *Store) Stats(ctx context.Context, q webhook.StatsQuery) ([]webhook.StatsBucket, error) {
 	since, until := hourOf(sqlstore.Micros(q.Since)), int64(math.MaxInt64)
 	if !q.Until.IsZero() {

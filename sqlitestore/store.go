@@ -1,9 +1,9 @@
-// Package sqlitestore keeps webhooks, events and deliveries in an SQLite
-// database: a [webhook.Store] for one machine, durable, without a server.
+// Package sqlitestore keeps webhooks, events and deliveries in an SQLite database:
+// a [webhook.Store] for one machine, durable, without a server.
 //
-// It imports no driver: open the database with any that carries SQLite 3.51.3
-// or newer, such as modernc.org/sqlite or github.com/mattn/go-sqlite3, and hand
-// it over, on a file on a local disk.
+// It imports no driver: open a file on a local disk with any driver that carries
+// SQLite 3.51.3 or newer, such as modernc.org/sqlite or
+// github.com/mattn/go-sqlite3, and pass the *sql.DB.
 //
 //	// modernc.org/sqlite, without cgo
 //	db, err := sql.Open("sqlite", "file:/var/lib/app/app.db?_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)")
@@ -14,14 +14,14 @@
 //	err = store.Migrate(ctx) // also switches the file to WAL
 //	d, err := webhook.New(store, webhook.Config{})
 //
-// What the DSN sets is for the host's own transactions; what the Store needs it
-// sets by itself, on the one connection that it writes with. Of the pool it
-// uses that one, and one for each concurrent read. A transaction that calls
-// [Store.PublishTx] should begin with BEGIN IMMEDIATE, which _txlock=immediate
-// does; foreign keys are the host's choice, the Store has none.
+// The settings in the DSN are for the host's own transactions; the Store sets its
+// own on the one connection that it writes with. It uses this connection of the
+// pool, and one for each concurrent read. A transaction that calls
+// [Store.PublishTx] should begin with BEGIN IMMEDIATE, as it does with
+// _txlock=immediate. Foreign keys are the host's choice; the Store uses none.
 //
-// There is one writer at a time, which is SQLite's way. Calls that arrive while
-// a transaction is being written share the next one, and its wait for the disk.
+// SQLite allows one writer at a time. Calls that arrive while a transaction is
+// being written share the next one, and its wait for the disk.
 // Readers are not blocked.
 package sqlitestore
 
@@ -41,40 +41,39 @@ import (
 	"github.com/seed68722ecd/webhook/internal/sqlstore"
 )
 
-// Store is a [webhook.Store] on SQLite. It is safe for concurrent use, and
-// several processes of one machine may use one file.
+// Store is a [webhook.Store] on SQLite. It is safe for concurrent use, and several
+// processes of one machine may use one file.
 //
-// For writing it borrows one connection of the pool and keeps it while it is
-// busy, and a second longer, with the settings it needs: synchronous=FULL, and
-// its own way to wait for locks; before it gives the connection back it puts
-// the settings back. With a pool of one connection it borrows that for each
-// transaction. No goroutine outlives the calls that need it.
+// For writing, it borrows one connection of the pool and keeps it while it is busy,
+// and a second longer. It sets the connection to synchronous=FULL and to its own
+// way of waiting for locks, and restores the settings before it returns the
+// connection. With a pool of one connection it borrows that for each transaction.
+// Its goroutines end with the calls that need them.
 //
-// Leases and due times are measured by the machine's clock, and go on as they
-// were when that is set while a process has the file in use. Times of
-// publication are those that callers pass in; they never go back, even if a
-// clock does.
+// Leases and due times are measured by the machine's clock. They keep their length
+// when the clock is set while a process has the file in use. Times of publication
+// are passed in by callers; the stored times never go back, even if a clock does.
 type Store struct {
 	db      *sql.DB
 	cfg     Config
 	names   *strings.Replacer
-	texts   sync.Map    // SQL with its names put in, by SQL without
-	ready   atomic.Bool // schema and settings have been found to fit
-	fitsTx  atomic.Bool // the schema has been, in a transaction of the host's
+	texts   sync.Map    // SQL with names put in, by SQL without
+	ready   atomic.Bool // schema and settings were found to fit
+	fitsTx  atomic.Bool // the schema was found to fit, in a transaction of the host's
 	events  *eventCache
 	hooks   *hookCache
 	group   *coalesce.Group[*op, struct{}]
 	prunes  prunePlace
 	fanouts sqlstore.Fanouts
 
-	mu     sync.Mutex // guards what follows; held during a transaction
+	mu     sync.Mutex // guards the following fields; held during a transaction
 	writer *session   // nil: not borrowed
 	idle   *time.Timer
 	used   time.Time
 	closed bool
 	turns  turns  // where the next claim goes on
 	last   moment // of the last transaction
-	now    moment // of the one under way
+	now    moment // of the current transaction
 }
 
 var (
@@ -83,10 +82,9 @@ var (
 	_ webhook.EraseStore    = (*Store)(nil)
 )
 
-// New returns a Store that keeps its tables in db, which any SQLite driver for
-// database/sql may have opened, on a file. It does not touch the database: call
-// [Store.Migrate] before anything else. The error names a field of cfg that is
-// refused.
+// New returns a Store that keeps its tables in db, a file opened with any SQLite
+// driver for database/sql. New does not touch the database: call [Store.Migrate]
+// before any other method. The error names the field of cfg that was refused.
 func New(db *sql.DB, cfg Config) (*Store, error) {
 	if db == nil {
 		return nil, errors.New("sqlitestore: New: db is nil: open one with sql.Open and an SQLite driver")
@@ -112,10 +110,10 @@ func New(db *sql.DB, cfg Config) (*Store, error) {
 	return s, nil
 }
 
-// Close gives the writing connection back at once instead of a second after its
-// last use. Calls under way end first; later writes return an error wrapping
-// [ErrClosed]. The *sql.DB stays open: it is the caller's. Close may be called
-// more than once; it returns nil.
+// Close returns the writing connection to the pool at once instead of a second
+// after its last use. Calls in progress end first; later writes return an error
+// wrapping [ErrClosed]. The *sql.DB stays open: it is the caller's. Close may be
+// called more than once; it returns nil.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -137,7 +135,7 @@ func (s *Store) sql(q string) string {
 // lending is how long the writing connection is kept after its last use.
 const lending = time.Second
 
-// giveBack ends the loan of the writing connection. s.mu is held.
+// giveBack returns the writing connection to the pool. The caller holds s.mu.
 func (s *Store) giveBack() {
 	if s.writer != nil {
 		s.writer.close()
@@ -148,7 +146,7 @@ func (s *Store) giveBack() {
 	}
 }
 
-// expire gives the connection back when it has not been used for a while.
+// expire returns the connection if it was not used for a while.
 func (s *Store) expire() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -162,7 +160,7 @@ func (s *Store) expire() {
 	s.giveBack()
 }
 
-// borrow returns the writing connection. s.mu is held.
+// borrow returns the writing connection. The caller holds s.mu.
 func (s *Store) borrow(ctx context.Context) (*session, error) {
 	if s.closed {
 		return nil, ErrClosed
@@ -194,8 +192,8 @@ func (s *Store) write(ctx context.Context, o *op) error {
 	return o.err
 }
 
-// read runs fn in a read transaction: it sees one state of the database, and
-// waits for no writer.
+// read runs fn in a read transaction: it sees one state of the database and waits
+// for no writer.
 func (s *Store) read(ctx context.Context, fn func(r runner) error) (err error) {
 	if err := s.ensure(ctx); err != nil {
 		return err
@@ -206,8 +204,9 @@ func (s *Store) read(ctx context.Context, fn func(r runner) error) (err error) {
 	}
 	defer conn.Close()
 	return s.patiently(ctx, func() error {
-		// Not BeginTx: where the DSN says _txlock=immediate, as it should for the
-		// host's transactions, that would wait for the write lock and take it.
+		// Not BeginTx: with _txlock=immediate in the DSN, as the host's
+		// transactions should have it, that would wait for the write lock and take
+		// it.
 		if _, err := conn.ExecContext(ctx, "BEGIN DEFERRED"); err != nil {
 			return err
 		}
@@ -219,5 +218,5 @@ func (s *Store) read(ctx context.Context, fn func(r runner) error) (err error) {
 	})
 }
 
-// discard makes the pool throw a connection away that nobody is to use again.
+// discard makes the pool discard a connection.
 func discard(conn *sql.Conn) { _ = conn.Raw(func(any) error { return driver.ErrBadConn }) }

@@ -13,9 +13,9 @@ const microsPerHour = int64(time.Hour / time.Microsecond)
 // hourOf returns the start of the hour that contains a time.
 func hourOf(us int64) int64 { return us - (us%microsPerHour+microsPerHour)%microsPerHour }
 
-// tally adds up what a group of results means for the health and the
-// statistics of webhooks: they cost a row per webhook and one per hour for the
-// group, not for the result.
+// tally sums up the effects of a group of results on the health and statistics of
+// webhooks, so that they cost one row per webhook and one per hour for the whole
+// group.
 type tally struct {
 	hooks map[int64][]*record
 	hours map[bucket]*hour
@@ -45,8 +45,8 @@ func (t *tally) add(rec *record) {
 	}
 }
 
-// health brings a webhook's health up to date with an attempt. Attempts that
-// overlap are recorded in any order, so their starts decide what is latest.
+// health updates a webhook's health with an attempt. Overlapping attempts are
+// recorded in any order, so their start times decide which one is the latest.
 func (l *lane) health(rec *record) {
 	at := rec.started
 	l.triggered = max(l.triggered, at)

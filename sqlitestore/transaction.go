@@ -10,32 +10,33 @@ import (
 	"time"
 )
 
-// op is one call that writes. Calls of one kind are served together: publish,
-// complete and claim know how to handle many at once.
+// op is one call that writes. Calls of one kind are served together: publishAll and
+// completeAll handle many at once.
 type op struct {
 	weight int  // rows, roughly
-	lease  bool // it does nothing but take or extend leases
+	lease  bool // it only takes or extends leases
 
 	publish  *publishing
 	complete *completion
 	claim    *claiming
-	// other does any other work; it runs in a savepoint. What it must not
-	// write it reports with refused.
+	// other does any other work. It runs in a savepoint, and returns refused errors
+	// to undo only this call.
 	other func(r runner) error
 
-	err   error  // refused: the call's own error, nothing of it was written
+	err   error  // the call's own refusal; its changes were undone
 	after func() // runs after the commit
 }
 
-// refusal is an error that ends one call without harm to those beside it.
+// refusal is an error that ends one call and does not affect the others of its
+// group.
 type refusal struct{ error }
 
 func (r refusal) Unwrap() error { return r.error }
 
 func refused(format string, args ...any) error { return refusal{fmt.Errorf(format, args...)} }
 
-// serve runs a group of calls in one transaction, and returns when it is
-// committed: then it is on the disk.
+// serve runs a group of calls in one transaction. When it returns, the transaction
+// is committed and on the disk.
 func (s *Store) serve(ctx context.Context, ops []*op) ([]struct{}, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -49,7 +50,7 @@ func (s *Store) serve(ctx context.Context, ops []*op) ([]struct{}, error) {
 			s.giveBack()
 		}
 	}()
-	broken := true // also when a driver panics in the middle of it
+	broken := true // also if a driver panics
 	defer func() {
 		if broken {
 			x.discard()
@@ -61,9 +62,9 @@ func (s *Store) serve(ctx context.Context, ops []*op) ([]struct{}, error) {
 		if s.nothingDue(x, ops) {
 			return nil
 		}
-		// A lease that is lost with the power has only ended early, as that of
-		// any process that dies: a group of nothing else need not wait for the
-		// disk. What is committed later, and does, takes it along.
+		// A lease that is lost with the power has only ended early, like the lease
+		// of a crashed process, so a group of leases need not wait for the disk. A
+		// later commit that waits also brings these to the disk.
 		if err := x.relax(!slices.ContainsFunc(ops, func(o *op) bool { return !o.lease })); err != nil {
 			return err
 		}
@@ -78,8 +79,8 @@ func (s *Store) serve(ctx context.Context, ops []*op) ([]struct{}, error) {
 			s.last = s.now
 		}
 		if err != nil {
-			// SQLite may have rolled back already; a connection that neither
-			// has a transaction nor can end one is of no use.
+			// SQLite may have rolled back already. A connection that has no
+			// transaction, or cannot end it, is discarded.
 			_, stuck = x.exec("ROLLBACK")
 		}
 		return err
@@ -140,7 +141,7 @@ func (s *Store) transact(ctx context.Context, x *session, ops []*op) error {
 	return ctx.Err()
 }
 
-// apart runs a call in a savepoint, so that a refusal undoes it alone.
+// apart runs a call in a savepoint, so that a refusal undoes only this call.
 func (s *Store) apart(x *session, o *op) error {
 	if _, err := x.exec("SAVEPOINT one"); err != nil {
 		return err
@@ -158,7 +159,7 @@ func (s *Store) apart(x *session, o *op) error {
 	return err
 }
 
-// patiently repeats fn while the database is locked, for Config.BusyTimeout.
+// patiently repeats fn while the database is locked, for up to Config.BusyTimeout.
 func (s *Store) patiently(ctx context.Context, fn func() error) error {
 	var until time.Time
 	for i := 1; ; i++ {
@@ -183,8 +184,8 @@ func (s *Store) patiently(ctx context.Context, fn func() error) error {
 	}
 }
 
-// connection borrows one from the pool. A driver that sets something up on a new
-// connection may find the database locked.
+// connection borrows a connection from the pool. A driver that runs statements on a
+// new connection may find the database locked.
 func (s *Store) connection(ctx context.Context) (conn *sql.Conn, err error) {
 	err = s.patiently(ctx, func() error {
 		conn, err = s.db.Conn(ctx)

@@ -7,18 +7,18 @@ import (
 	"slices"
 )
 
-// turns is where claims of this Store go on: behind which tenant, and, of a tenant
-// with more webhooks than a claim served, behind which webhook.
+// turns is the position from which the next claim of this Store goes on: a tenant,
+// and for each tenant with more webhooks than a claim served, one of its webhooks.
 type turns struct {
 	tkey  int64
 	wkeys map[int64]int64
-	fresh []string // tenants that published through this Store since they were served last
+	fresh []string // tenants that published through this Store since they were last served
 }
 
-// maxFresh bounds those tenants: others wait for their turn.
+// maxFresh bounds turns.fresh: other tenants wait for their turn.
 const maxFresh = 1_000
 
-// published notes whose events have been stored.
+// published notes the tenants whose events were stored.
 func (s *turns) published(p *publishing) {
 	for i, ev := range p.events {
 		if p.out[i].Deliveries > 0 && len(s.fresh) < maxFresh && !slices.Contains(s.fresh, ev.Tenant) {
@@ -27,12 +27,12 @@ func (s *turns) published(p *publishing) {
 	}
 }
 
-// maxTurns bounds the tenants of which a place is remembered; when there are more,
+// maxTurns bounds the tenants whose position is remembered. When there are more,
 // each begins with its first webhook again, once.
 const maxTurns = 10_000
 
-// note notes that the walk stands at tenant at, and that of tenant tkey a webhook was
-// served, and whether there are more.
+// note notes that the walk is at tenant at, that a webhook of tenant tkey was
+// served, and whether that tenant has more.
 func (s *turns) note(at, tkey, wkey int64, more bool) {
 	s.tkey = at
 	if !more {
@@ -45,21 +45,21 @@ func (s *turns) note(at, tkey, wkey int64, more bool) {
 	s.wkeys[tkey] = wkey
 }
 
-// tenantTurn is a tenant's webhooks that have something due, as far as a claim has
-// looked.
+// tenantTurn has the webhooks of a tenant with due deliveries, as far as a claim
+// has read them.
 type tenantTurn struct {
 	tkey  int64
 	lanes []*lane // read and not yet visited
-	// What is left to read: after one key up to another, and then, when wrap is
-	// above 0, from the beginning up to wrap.
+	// The range that is left to read: after one key up to another, and then, if
+	// wrap is above 0, from the beginning up to wrap.
 	after, upTo, wrap int64
 }
 
 func (tt *tenantTurn) left() bool { return len(tt.lanes) > 0 || tt.after < tt.upTo || tt.wrap > 0 }
 
-// walk visits a webhook of each tenant in turn, from the tenant after that at which
-// the last claim ended, and then their others in the same way, until the claim is
-// full or has visited all.
+// walk visits a webhook of each tenant in turn, starting after the tenant at which
+// the last claim ended, and then their other webhooks in the same way, until the
+// claim is full or has visited all.
 func (t *taking) walk(old []*held) error {
 	passed, err := t.passedTenants()
 	if err != nil {
@@ -110,7 +110,8 @@ func (t *taking) walk(old []*held) error {
 // laneStep is how many tenants, or webhooks of one, a walk looks up at a time.
 const laneStep = 64
 
-// round visits the next webhook of each tenant, and returns those that have more.
+// round visits the next webhook of each tenant, and returns the tenants that have
+// more.
 func (t *taking) round(tenants []*tenantTurn) ([]*tenantTurn, error) {
 	left := make([]*tenantTurn, 0, len(tenants))
 	for _, tt := range tenants {
@@ -136,9 +137,8 @@ func (t *taking) round(tenants []*tenantTurn) ([]*tenantTurn, error) {
 	return left, nil
 }
 
-// freshTurns visits a webhook of each tenant that has published something of late, so
-// that it does not wait for all those that have had something due for a while. They
-// have half of the claim.
+// freshTurns visits a webhook of each tenant that has published recently, so that
+// it does not wait for all tenants with a backlog. It may take half of the claim.
 func (t *taking) freshTurns(passed map[int64]bool) error {
 	room := t.room() / 2
 	for len(t.s.turns.fresh) > 0 && t.room() > room {
@@ -152,7 +152,7 @@ func (t *taking) freshTurns(passed map[int64]bool) error {
 			return err
 		}
 		if l == nil || passed[l.tkey] || t.early[l.wkey] || t.s.turns.wkeys[l.tkey] > 0 {
-			continue // with more webhooks than a claim serves it is not fresh
+			continue // a tenant with more webhooks than a claim serves is not fresh
 		}
 		t.early[l.wkey] = true
 		if err := t.visit(l); err != nil {
@@ -165,8 +165,8 @@ func (t *taking) freshTurns(passed map[int64]bool) error {
 	return nil
 }
 
-// nextLane returns the next webhook of a tenant, or nil. It reads as many at a time
-// as are likely to be visited beside those of other tenants.
+// nextLane returns the next webhook of a tenant, or nil. It reads several at a
+// time: as many as are likely to be visited, next to those of other tenants.
 func (t *taking) nextLane(tt *tenantTurn, others int) (*lane, error) {
 	for len(tt.lanes) == 0 && tt.left() {
 		n := min(max(t.room()/others, 1), laneStep)
@@ -190,7 +190,7 @@ func (t *taking) nextLane(tt *tenantTurn, others int) (*lane, error) {
 	return l, nil
 }
 
-// add takes a webhook that was read, unless this claim has it already.
+// add adds a webhook that was read, unless this claim has visited it already.
 func (tt *tenantTurn) add(t *taking, l *lane) {
 	tt.after = l.wkey
 	if !t.early[l.wkey] {
@@ -198,8 +198,8 @@ func (tt *tenantTurn) add(t *taking, l *lane) {
 	}
 }
 
-// tenantsSQL goes from each tenant with something due directly to the next, and
-// finds the first of its webhooks, and whether that is not the only one.
+// tenantsSQL is a skip scan over the tenants with due deliveries. It returns the
+// first webhook of each, and whether there are more.
 const tenantsSQL = `
 WITH RECURSIVE t(k) AS (
 	SELECT * FROM (SELECT tkey FROM {lanes} INDEXED BY {prefix}lanes_ready WHERE ready = 1 AND tkey > ?1 ORDER BY tkey LIMIT 1)
@@ -211,17 +211,18 @@ f AS MATERIALIZED (
 SELECT ` + laneColumns + moreSQL + `
 FROM f CROSS JOIN {lanes} l ON l.wkey = f.first`
 
-// moreSQL says whether the tenant of a webhook l has more with something due.
+// moreSQL says whether the tenant of a webhook l has more webhooks with due
+// deliveries.
 const moreSQL = `, EXISTS (SELECT 1 FROM {lanes} o INDEXED BY {prefix}lanes_ready WHERE o.ready = 1 AND o.tkey = l.tkey AND o.wkey > l.wkey)`
 
-// tenants returns the next tenants with something due, after one up to another, at
-// most n.
+// tenants returns up to n tenants with due deliveries, after one number up to
+// another.
 func (t *taking) tenants(after, upTo int64, n int) (out []*tenantTurn, err error) {
 	err = t.x.query(tenantsSQL, []any{after, upTo, int64(n)}, func(v []driver.Value) error {
 		l := scanLane(v)
 		tt := &tenantTurn{tkey: l.tkey}
 		switch begin, more := t.s.turns.wkeys[l.tkey], integer(v[len(v)-1]) != 0; {
-		case begin > 0: // it goes on where it was
+		case begin > 0: // the tenant goes on at its position
 			tt.after, tt.upTo, tt.wrap = begin, math.MaxInt64, begin
 		case more:
 			tt.upTo = math.MaxInt64
@@ -236,8 +237,8 @@ func (t *taking) tenants(after, upTo int64, n int) (out []*tenantTurn, err error
 	return out, err
 }
 
-// expiredTurns returns the webhooks with leases that ran out, by tenant. They need not
-// be among those that have something due.
+// expiredTurns returns the webhooks with expired leases, by tenant. They need not
+// be marked as ready.
 func (t *taking) expiredTurns(old []*held, passed map[int64]bool) ([]*tenantTurn, error) {
 	expired := map[int64][]candidate{}
 	for _, h := range old {
@@ -279,8 +280,8 @@ func (t *taking) expiredTurns(old []*held, passed map[int64]bool) ([]*tenantTurn
 // tenantKeySQL finds the number of a tenant.
 const tenantKeySQL = `SELECT k FROM (SELECT (SELECT t.tkey FROM {lanes} t WHERE t.wkey = w.wkey) AS k FROM {webhooks} w WHERE w.tenant = ?) WHERE k > 0 LIMIT 1`
 
-// passedTenants returns the numbers of the tenants to be passed over. Webhooks that
-// have no number are looked at one by one, when they are visited.
+// passedTenants returns the numbers of the tenants to be passed over. Webhooks
+// without a tenant's number are checked one by one when they are visited.
 func (t *taking) passedTenants() (map[int64]bool, error) {
 	passed := map[int64]bool{}
 	for _, tenant := range t.c.req.PassTenants {
@@ -291,11 +292,12 @@ func (t *taking) passedTenants() (map[int64]bool, error) {
 	return passed, nil
 }
 
-// endRestSQL has the next claim look at a webhook that rests, or has anything due.
+// endRestSQL makes the next claim look at a webhook that rests or has due
+// deliveries.
 const endRestSQL = `ready = (ready = 1 OR tail > head OR next_due IS NOT NULL)`
 
-// setRests lets webhooks rest: they count as having nothing due until then, unless
-// an event comes that wakes them.
+// setRests makes webhooks rest: until then they count as having no due delivery,
+// unless a new event wakes them.
 func (t *taking) setRests() error {
 	for id, d := range t.c.req.Rest {
 		q, args := `UPDATE {lanes} SET ready = 0, next_due = ?2 WHERE wkey = (SELECT wkey FROM {webhooks} WHERE id = ?1 AND deleted_at = 0)

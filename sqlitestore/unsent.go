@@ -6,15 +6,15 @@ import (
 	"slices"
 )
 
-// unsentHooks is how many webhooks are asked for at a time.
+// unsentHooks is how many webhooks one query looks up.
 const unsentHooks = 64
 
 // unsent returns those of a tenant's events, in ascending order, that have no
-// delivery. Deliveries are found by webhook, of which there may be very many, so
-// that asking for each event and each webhook would multiply the two. One look
-// for each webhook says whether it has any delivery of that time at all; of those
-// that have, as many are read as it takes to decide about the events that are
-// left.
+// delivery. Deliveries are found by webhook, and there may be very many webhooks:
+// looking up each pair of event and webhook would multiply the two numbers. So one
+// look-up per webhook finds the webhooks with any delivery in the range of the
+// events. For these, as many deliveries are read as needed to decide about the
+// remaining events.
 func unsent(r runner, tenant string, events []int64) ([]int64, error) {
 	list, err := jsonNumbers(events)
 	if err != nil {
@@ -54,8 +54,8 @@ func unsent(r runner, tenant string, events []int64) ([]int64, error) {
 }
 
 // unsentTo returns the events that have no delivery to a webhook. It reads the
-// webhook's deliveries of that time, or, if those are more than the events, looks
-// for each event.
+// webhook's deliveries in their range or, if those outnumber the events, looks up
+// each event.
 func unsentTo(r runner, wkey int64, events []int64) ([]int64, error) {
 	found, err := column(r, `SELECT seq FROM {deliveries} WHERE wkey = ? AND seq >= ? AND seq <= ? ORDER BY seq LIMIT ?`,
 		wkey, events[0], events[len(events)-1], int64(len(events)+1))

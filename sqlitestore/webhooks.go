@@ -13,19 +13,20 @@ import (
 	"github.com/seed68722ecd/webhook/internal/sqlstore"
 )
 
-// hookColumns are those of a webhook w and its lane l, as scanHook reads them.
+// hookColumns are the columns of a webhook w and its lane l, as scanHook reads
+// them.
 const hookColumns = `w.wkey, w.id, w.tenant, w.name, w.url, w.description, w.events, w.headers, w.secrets, w.active, w.verify_tls,
 	w.timeout, w.max_retries, w.disabled_reason, w.disabled_at, w.created_at, w.updated_at, w.deleted_at,
 	l.version, l.last_triggered, l.last_success, l.failing_since, w.rate_limit`
 
-// secret is how a SecretRecord is written in the column secrets.
+// secret is the JSON form of a SecretRecord in the column secrets.
 type secret struct {
 	Value   string `json:"v"`
 	Created int64  `json:"c"`
 	Expires int64  `json:"e,omitempty"`
 }
 
-// encoded is the settings of a webhook that are stored as JSON.
+// encoded has the settings of a webhook that are stored as JSON.
 type encoded struct{ events, headers, secrets string }
 
 func encodeHook(w *webhook.WebhookRecord) (out encoded, err error) {
@@ -80,22 +81,22 @@ func setHealth(w *webhook.Webhook, triggered, success, failing int64) {
 	w.LastTriggeredAt, w.LastSuccessAt, w.FailingSince = sqlstore.FromMicros(triggered), sqlstore.FromMicros(success), sqlstore.FromMicros(failing)
 }
 
-// hookEntry is a webhook as claims hand it out: shared, and not modified.
+// hookEntry is a webhook that claims share, and must not modify.
 type hookEntry struct {
 	id, tenant string
-	rec        *webhook.WebhookRecord // nil when it was deleted
-	lane       lane                   // version and health that rec has
-	err        error                  // the row cannot be read: its deliveries are handed out with this
+	rec        *webhook.WebhookRecord // nil if it was deleted
+	lane       lane                   // version and health of rec
+	err        error                  // the row cannot be read: its deliveries are claimed with this error
 }
 
-// hookCache keeps the webhooks that were claimed for; the version in the lane,
-// which a claim reads anyway, tells whether an entry is still right.
+// hookCache keeps the webhooks of claimed deliveries. The version in the lane,
+// which a claim reads anyway, shows whether an entry is current.
 type hookCache struct {
 	mu sync.Mutex
 	m  map[int64]*hookEntry
 }
 
-// maxHooks bounds the cache; when it is full it starts anew.
+// maxHooks bounds the cache, which is cleared when it is full.
 const maxHooks = 10_000
 
 func newHookCache() *hookCache { return &hookCache{m: map[int64]*hookEntry{}} }
@@ -148,7 +149,7 @@ func (s *Store) hook(r runner, l *lane) (*hookEntry, error) {
 	return e, nil
 }
 
-// find reads a webhook that exists, and its key.
+// find reads an existing webhook, and its key.
 func (s *Store) find(r runner, tenant, id string) (wkey int64, w *webhook.WebhookRecord, err error) {
 	err = r.query(`SELECT `+hookColumns+` FROM {webhooks} w JOIN {lanes} l ON l.wkey = w.wkey
 		WHERE w.id = ? AND w.tenant = ? AND w.deleted_at = 0`, []any{id, tenant}, func(v []driver.Value) (err error) {
@@ -201,7 +202,7 @@ func (s *Store) CreateWebhook(ctx context.Context, w webhook.WebhookRecord, limi
 	}}))
 }
 
-// subscribe makes the subscriptions of a webhook what its settings say.
+// subscribe sets the subscriptions of a webhook to its settings.
 func (s *Store) subscribe(r runner, wkey int64, tenant, name string, events []string, active bool) error {
 	if _, err := r.exec(`DELETE FROM {subscriptions} WHERE wkey = ?`, wkey); err != nil || !active {
 		return err
@@ -241,7 +242,7 @@ func (s *Store) ListWebhooks(ctx context.Context, q webhook.WebhookQuery) (webho
 	}
 	err := s.read(ctx, func(r runner) error {
 		page = webhook.Page[webhook.Webhook]{}
-		// lower and instr know ASCII letters only, which is what is promised.
+		// lower and instr are limited to ASCII letters, as the contract is.
 		return r.query(`SELECT `+hookColumns+` FROM {webhooks} w JOIN {lanes} l ON l.wkey = w.wkey
 			WHERE w.tenant = ? AND w.deleted_at = 0 AND (w.created_at, w.id) < (?, ?)
 				AND (? = '' OR instr(lower(w.name), lower(?)) > 0 OR instr(lower(w.url), lower(?)) > 0)
@@ -315,8 +316,8 @@ func (s *Store) UpdateWebhook(ctx context.Context, w webhook.WebhookRecord) erro
 	}}))
 }
 
-// DeleteWebhook implements [webhook.WebhookStore]. The row stays, emptied of
-// settings and secrets, until Prune finds that nothing refers to it.
+// DeleteWebhook implements [webhook.WebhookStore]. The row stays, without settings
+// and secrets, until Prune finds that no row refers to it.
 func (s *Store) DeleteWebhook(ctx context.Context, tenant, id string) error {
 	return wrap(ctx, "delete webhook", s.write(ctx, &op{weight: 1, other: func(r runner) error {
 		wkey, _, err := s.find(r, tenant, id)
@@ -327,7 +328,7 @@ func (s *Store) DeleteWebhook(ctx context.Context, tenant, id string) error {
 	}}))
 }
 
-// remove empties the row of a webhook, which stays while it has deliveries.
+// remove clears the row of a webhook, which stays while it has deliveries.
 func (s *Store) remove(r runner, tenant string, wkey int64) error {
 	if err := s.subscribe(r, wkey, tenant, "", nil, false); err != nil {
 		return err

@@ -316,7 +316,7 @@ func TestL5_SQLiteBadFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, c := range []struct{ name, dsn, want string }{
-			{"noise", noise, "no SQLite database"},
+			{"noise", noise, "not an SQLite database"},
 			{"memory", ":memory:", "in-memory database cannot be used"},
 			{"missing folder", filepath.Join(t.TempDir(), "none", "x.db"), "cannot be opened"},
 		} {

@@ -71,7 +71,7 @@ func TestL5_SQLiteFileDeletedWhileOpen(t *testing.T) {
 		}{
 			{[]string{""}, "call Migrate first"},
 			{[]string{"", "-wal", "-shm"}, "call Migrate first"},
-			{[]string{"-wal"}, "files of the database were taken away"},
+			{[]string{"-wal"}, "files of the database were removed"},
 		} {
 			path := filepath.Join(t.TempDir(), "queue.db")
 			s := sqliteStoreOn(t, sqliteOpen(t, driver, path), sqlitestore.Config{})

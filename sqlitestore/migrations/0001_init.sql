@@ -1,13 +1,13 @@
--- Times are microseconds since 1970, UTC; 0 or NULL when there is none.
--- Each table is written as narrow, and each row as seldom, as could be: one
--- writer does it all. {prefix} and the names in braces are put in when used.
+-- Times are microseconds since 1970, UTC; 0 or NULL: no time.
+-- There is only one writer, so tables are narrow, and rows are written as seldom as
+-- possible. {prefix} and the names in braces are replaced before use.
 
 CREATE TABLE {schema_version} (
     version INTEGER PRIMARY KEY
 ) STRICT;
 
--- One row. seq numbers events, and the deliveries that a replay makes; clock is
--- the latest time of a publication: together they make both orders the same,
+-- One row. seq numbers events, and the deliveries created by replays; clock is the
+-- latest time of a publication. With them, numbers and times have the same order
 -- even if the clocks of two processes differ.
 CREATE TABLE {counters} (
     id    INTEGER PRIMARY KEY CHECK (id = 1),
@@ -40,7 +40,7 @@ CREATE TABLE {webhooks} (
 CREATE UNIQUE INDEX {prefix}webhooks_id ON {webhooks} (id) WHERE deleted_at = 0;
 CREATE INDEX {prefix}webhooks_list ON {webhooks} (tenant, created_at, id);
 
--- What active webhooks select.
+-- Event patterns of active webhooks.
 CREATE TABLE {subscriptions} (
     tenant  TEXT NOT NULL,
     pattern TEXT NOT NULL,
@@ -51,13 +51,13 @@ CREATE TABLE {subscriptions} (
 CREATE INDEX {prefix}subscriptions_wkey ON {subscriptions} (wkey);
 
 -- The changing part of each webhook: its queue and its health. Deliveries after
--- head have never been claimed and are due: the queue is a range of them.
+-- head, up to tail, were never claimed and are due.
 CREATE TABLE {lanes} (
     wkey           INTEGER PRIMARY KEY,
-    head           INTEGER NOT NULL DEFAULT 0, -- the last delivery that was claimed for the first time
-    tail           INTEGER NOT NULL DEFAULT 0, -- the last delivery that was made
-    ready          INTEGER NOT NULL DEFAULT 0, -- 1: it has something due, as far as is known
-    next_due       INTEGER,                    -- of what waits for its time
+    head           INTEGER NOT NULL DEFAULT 0, -- the last delivery claimed for the first time
+    tail           INTEGER NOT NULL DEFAULT 0, -- the last delivery created
+    ready          INTEGER NOT NULL DEFAULT 0, -- 1: it may have due deliveries
+    next_due       INTEGER,                    -- of its waiting deliveries
     version        INTEGER NOT NULL,
     last_triggered INTEGER NOT NULL,
     last_success   INTEGER NOT NULL,
@@ -71,15 +71,15 @@ CREATE TABLE {events} (
     tenant    TEXT NOT NULL,
     id        TEXT NOT NULL,
     type      TEXT NOT NULL,
-    only_id   TEXT,               -- the one webhook it was published to
+    only_id   TEXT,               -- the only webhook it was published to
     time      INTEGER NOT NULL,
     published INTEGER NOT NULL,
     data      BLOB NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX {prefix}events_id ON {events} (tenant, id);
 
--- Each delivery with the first record of what became of it. seq is that of the
--- event, or, when a replay made it, a number of its own.
+-- Each delivery with the first record of its results. seq is the event's, or a number
+-- of its own if a replay created the delivery.
 CREATE TABLE {deliveries} (
     wkey        INTEGER NOT NULL,
     seq         INTEGER NOT NULL,
@@ -94,8 +94,8 @@ CREATE TABLE {deliveries} (
     truncated   INTEGER,
     type        TEXT NOT NULL,
     name        TEXT NOT NULL,
-    ekey        INTEGER,             -- the event, when seq is not its number
-    due         INTEGER,             -- when it waits or has waited
+    ekey        INTEGER,             -- the event, if seq is not its number
+    due         INTEGER,             -- if it waits or has waited
     finished    INTEGER,
     token       INTEGER,             -- of the first record
     started     INTEGER,             -- null: a record without an attempt
@@ -106,13 +106,13 @@ CREATE TABLE {deliveries} (
     error       TEXT,
     headers     TEXT,
     body        BLOB,
-    pad         BLOB, -- room for the first record, so that pages need not be split for it
+    pad         BLOB, -- space for the first record, which avoids page splits
     PRIMARY KEY (wkey, seq)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX {prefix}deliveries_failed ON {deliveries} (wkey, seq) WHERE state > 2;
 CREATE INDEX {prefix}deliveries_ekey ON {deliveries} (ekey, wkey) WHERE ekey IS NOT NULL;
 
--- What is due at a time of its own: retries, and what was given back or resent.
+-- Deliveries with a due time of their own: retries, and released or resent deliveries.
 CREATE TABLE {waiting} (
     wkey INTEGER NOT NULL,
     due  INTEGER NOT NULL,
@@ -128,7 +128,7 @@ CREATE TABLE {claims} (
 ) STRICT;
 CREATE INDEX {prefix}claims_expiry ON {claims} (expiry);
 
--- Records after the first, and late ones.
+-- Records after the first, and late records.
 CREATE TABLE {attempts} (
     wkey      INTEGER NOT NULL,
     seq       INTEGER NOT NULL,

@@ -1,5 +1,4 @@
--- How deliveries ended that gave up, by reason and time: for alarms. Those that
--- succeed are not in it.
+-- Failed deliveries by reason and time, for alarms.
 CREATE INDEX {prefix}deliveries_ended ON {deliveries} (reason, finished) WHERE state = 3;
 
 INSERT INTO {schema_version} (version) VALUES (2);

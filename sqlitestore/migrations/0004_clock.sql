@@ -1,5 +1,5 @@
 -- By how much the machine's clock has been set forward since the tables were
--- made: the times of the queue (due, next_due, expiry) go on without the jump.
+-- created: the times of the queue (due, next_due, expiry) do not jump with it.
 ALTER TABLE {counters} ADD COLUMN shift INTEGER NOT NULL DEFAULT 0;
 
 INSERT INTO {schema_version} (version) VALUES (4);

@@ -1,4 +1,4 @@
--- Which trace an event belongs to; null when there is none.
+-- The trace that an event belongs to; null without a trace.
 ALTER TABLE {events} ADD COLUMN trace TEXT;
 
 INSERT INTO {schema_version} (version) VALUES (5);

@@ -1,7 +1,7 @@
--- Tenants take turns in claims: each has a number, the key of its first webhook,
--- by which the webhooks that have something due are found. Programs of version 6
--- work with these tables: their claims read more, and the webhooks that they make
--- have the number 0, and share the turns of one tenant.
+-- Tenants take turns in claims. Each has a number, the key of its first webhook, by
+-- which its webhooks with due deliveries are found. Programs of version 6 work with
+-- these tables: their claims read more, and the webhooks they create have the number
+-- 0 and share the turns of one tenant.
 ALTER TABLE {lanes} ADD COLUMN tkey INTEGER NOT NULL DEFAULT 0;
 
 UPDATE {lanes} AS l SET tkey = t.first
