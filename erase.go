@@ -6,57 +6,57 @@ import (
 	"time"
 )
 
-// EraseStore is an ability that a [Store] need not have, and that
-// [Dispatcher.DeleteTenant], [Dispatcher.DeleteEvent] and Config.RetentionByType
-// need. The stores of this module have it.
+// EraseStore is an optional interface of a [Store]. [Dispatcher.DeleteTenant],
+// [Dispatcher.DeleteEvent] and Config.RetentionByType need it. The stores of
+// this module implement it.
 //
-// Its methods work in steps: a step deletes at most limit rows of each kind in one
-// atomic, short piece, beside all other calls, and says in More whether another
-// has to follow. A claim, a result or an extension that comes later finds the
-// delivery gone, as after a pruning. All are idempotent.
+// Its methods work in steps: a step deletes at most limit rows of each kind in
+// one short atomic write, beside all other calls, and says in More whether
+// another step has to follow. A later claim, result or extension finds the
+// delivery gone, as after pruning. All methods are idempotent.
 type EraseStore interface {
-	// EraseTenant deletes everything of one tenant: its webhooks first, with their
-	// secrets, so that nothing new is delivered; then deliveries in every state with
-	// their attempts, and events; then statistics and what was left of deleted
-	// webhooks. A tenant that has nothing is no error.
+	// EraseTenant deletes all data of one tenant: its webhooks first, with
+	// their secrets, so that no further event is delivered; then deliveries in
+	// every state with their attempts, and events; then statistics and the
+	// remains of deleted webhooks. A tenant without data is not an error.
 	EraseTenant(ctx context.Context, tenant string, limit int) (Erased, error)
 
 	// EraseEvent deletes one event with its deliveries in every state and their
 	// attempts, or returns ErrNotFound. Statistics, which only count, stay.
 	EraseEvent(ctx context.Context, tenant, eventID string, limit int) (Erased, error)
 
-	// EraseOld deletes, of all tenants, the events that req selects by their type
-	// and that were published before req.Before, with their deliveries and
-	// attempts, if every delivery was finished before req.Before: never an event
-	// with a pending delivery. It goes through events in the order of their
-	// publication from req.After on, and looks at a bounded number of them in a
-	// step. What it passes over, as a delivery is not finished yet, only a walk
-	// from the start finds again.
+	// EraseOld deletes, of all tenants, the events that req selects by their
+	// type and that were published before req.Before, with their deliveries and
+	// attempts, if every delivery was finished before req.Before: never an
+	// event with a pending delivery. It goes through events in the order of
+	// their publication from req.After on, and looks at a bounded number of
+	// them in a step. An event that it skips, because a delivery is not
+	// finished yet, is found again only by a walk from the start.
 	EraseOld(ctx context.Context, req EraseOldRequest) (EraseOldResult, error)
 }
 
 // EraseOldRequest selects events to delete by type and age.
 type EraseOldRequest struct {
 	Types  []string  // event types and "prefix.*", as a webhook selects them
-	Except []string  // the same; what these select stays
+	Except []string  // the same; events that these select are kept
 	Before time.Time // of publication, and of the end of every delivery
 	After  string    // EraseOldResult.Next of the step before; empty begins with the oldest event
 	Limit  int       // rows of each kind to delete, at most
 }
 
-// EraseOldResult is what one step of [EraseStore.EraseOld] did.
+// EraseOldResult is the result of one step of [EraseStore.EraseOld].
 type EraseOldResult struct {
 	Erased
-	Next string // where the step ended: EraseOldRequest.After of the next one
+	Next string // where the step ended: EraseOldRequest.After of the next step
 }
 
-// Erased counts what was deleted.
+// Erased counts the deleted webhooks, events and deliveries.
 type Erased struct {
-	Webhooks   int // that existed
+	Webhooks   int // not counting those deleted before
 	Events     int // with their data
-	Deliveries int // in whatever state, with their attempts
-	// More is true when there may be something left, so that another step has to
-	// follow. It is false in what a Dispatcher returns without an error.
+	Deliveries int // in every state, with their attempts
+	// More is true if data may be left, so that another step has to follow. A
+	// Dispatcher returns it as false unless it returns an error.
 	More bool
 }
 
@@ -67,26 +67,26 @@ func (e *Erased) add(step Erased) {
 	e.More = step.More
 }
 
-// eraseStep is how many rows of a kind one step deletes.
+// eraseStep is the largest number of rows of a kind that one step deletes.
 const eraseStep = 1000
 
-// DeleteTenant deletes everything that is stored of a tenant: webhooks with their
-// secrets, events, deliveries, attempts, statistics. It is for an account that has
-// been closed, and for people who ask to be forgotten; docs/operating.md says what
-// databases and backups keep beyond it.
+// DeleteTenant deletes all data of a tenant: webhooks with their secrets,
+// events, deliveries, attempts, statistics. It is for closed accounts and for
+// people who ask to be forgotten; docs/operating.md describes the copies that
+// databases and backups keep.
 //
-// It works in short steps while everything else goes on, and blocks until it is
-// done or ctx ends. After an error it returns what it has deleted so far, and can
-// be called again; so it can when nothing is left. No attempt begins after the
-// webhooks are gone, the first step (in other processes: within a second); an
-// attempt in flight may finish, and is not recorded.
+// It works in short steps beside all other calls, and blocks until it is done
+// or ctx ends. After an error it returns the counts so far and can be called
+// again. It is idempotent. Webhooks are deleted first, and no attempt begins
+// afterwards (in other processes: after a second). An attempt in flight may
+// finish, and is not recorded.
 //
-// Stop publishing and creating webhooks for the tenant before: what is stored after
-// a step has looked may stay. An ID or Key that was used before can be used again
-// afterwards, as if for the first time.
+// Stop publishing and creating webhooks for the tenant first: data stored
+// during the deletion may stay. The IDs and Keys of deleted events can be used
+// again, as if for the first time.
 //
-// Errors: a *ValidationError, the Store's, and one wrapping errors.ErrUnsupported
-// when the Store is no [EraseStore].
+// It returns a *ValidationError, the Store's error, or an error that wraps
+// errors.ErrUnsupported if the Store is not an [EraseStore].
 func (d *Dispatcher) DeleteTenant(ctx context.Context, tenant string) (Erased, error) {
 	var bad ValidationError
 	checkTenant(&bad, tenant)
@@ -106,15 +106,15 @@ func (d *Dispatcher) DeleteTenant(ctx context.Context, tenant string) (Erased, e
 	return done, prefixed("delete tenant", err)
 }
 
-// DeleteEvent deletes one event with its deliveries, in whatever state they are,
-// and their attempts: for data that should never have been published. It blocks
-// until that is done or ctx ends, in short steps. A delivery that waits is not sent
-// any more, unless a dispatcher has taken it already: then it may be sent once
-// more, and nothing of it is recorded. Receivers keep what they were sent.
+// DeleteEvent deletes one event with its deliveries in every state and their
+// attempts, for data that should never have been published. It works in short
+// steps, and blocks until it is done or ctx ends. A waiting delivery is no
+// longer sent, unless a dispatcher has claimed it already: it may then be sent
+// once more, without a record. Receivers keep the data that they have received.
 //
-// The event's ID, and its Key, can be published anew afterwards. Errors:
-// ErrNotFound, the Store's, and one wrapping errors.ErrUnsupported when the Store
-// is no [EraseStore].
+// The event's ID and Key can be used again afterwards. DeleteEvent returns
+// ErrNotFound, the Store's error, or an error that wraps errors.ErrUnsupported
+// if the Store is not an [EraseStore].
 func (d *Dispatcher) DeleteEvent(ctx context.Context, tenant, eventID string) (Erased, error) {
 	if err := findable(tenant, eventID); err != nil {
 		return Erased{}, prefixed("delete event", err)
@@ -130,8 +130,8 @@ func (d *Dispatcher) DeleteEvent(ctx context.Context, tenant, eventID string) (E
 	return done, prefixed("delete event", err)
 }
 
-// deleteWebhooks deletes every webhook of a tenant and returns how many there
-// were. It does so one by one, so that the engine of this process hears of each.
+// deleteWebhooks deletes every webhook of a tenant and returns their number. It
+// deletes them one by one, so that the engine of this process learns of each.
 func (d *Dispatcher) deleteWebhooks(ctx context.Context, tenant string) (deleted int, err error) {
 	q := WebhookQuery{Tenant: tenant, Limit: 500}
 	for {
@@ -153,7 +153,7 @@ func (d *Dispatcher) deleteWebhooks(ctx context.Context, tenant string) (deleted
 	}
 }
 
-// eraseAll repeats a step until nothing is left.
+// eraseAll repeats a step until no data is left.
 func eraseAll(ctx context.Context, step func() (Erased, error)) (total Erased, err error) {
 	for total.More = true; total.More; {
 		if err := ctx.Err(); err != nil {

@@ -4,11 +4,11 @@ import (
 	"time"
 )
 
-// State is where a [Delivery] stands.
+// State is the state of a [Delivery].
 type State string
 
-// The states of a delivery. Pending is the only one that is not final; a
-// resend or a replay makes a delivery pending again.
+// The states of a delivery. Every state except pending is final; a resend or a
+// replay makes a delivery pending again.
 const (
 	StatePending   State = "pending"   // waits for its (next) attempt, or is being attempted
 	StateSucceeded State = "succeeded" // the receiver answered 2xx
@@ -29,8 +29,8 @@ const (
 	ReasonWebhookDeleted   Reason = "webhook_deleted"   // the webhook no longer existed when the delivery was due
 )
 
-// ErrorClass says what kind of thing made an attempt fail. It is empty for an
-// attempt that succeeded.
+// ErrorClass is the kind of an attempt's failure. It is empty for a successful
+// attempt.
 type ErrorClass string
 
 // The classes of failure.
@@ -39,52 +39,52 @@ const (
 	ClassConnect  ErrorClass = "connect"  // no TCP connection, or it was reset
 	ClassTLS      ErrorClass = "tls"      // handshake or certificate refused
 	ClassTimeout  ErrorClass = "timeout"  // the webhook's timeout ran out at any stage
-	ClassBlocked  ErrorClass = "blocked"  // the address is not one that may be dialed
-	ClassStatus   ErrorClass = "status"   // an answer whose status is not 2xx
-	ClassProtocol ErrorClass = "protocol" // an answer that is not valid HTTP, or too large a head
-	ClassInternal ErrorClass = "internal" // this side failed: a signer, a transport of the host's that panicked, settings that are not allowed any more
-	// ClassUnsent: the sender could not send, as its proxy, its network or its
-	// machine failed. Nothing reached the receiver. The delivery goes on being
-	// tried for as long as that lasts, and uses up no retry; one such attempt is
-	// logged for each time that it began.
+	ClassBlocked  ErrorClass = "blocked"  // the address may not be dialed
+	ClassStatus   ErrorClass = "status"   // the answer's status is not 2xx
+	ClassProtocol ErrorClass = "protocol" // the answer is not valid HTTP, or its head is too large
+	ClassInternal ErrorClass = "internal" // the sender failed: a signer, a transport of the host's that panicked, settings that are no longer allowed
+	// ClassUnsent: the sender could not send, because its proxy, its network or
+	// its machine failed. The request did not reach the receiver. The delivery
+	// is tried again for as long as the failure lasts, and uses up no retry.
+	// One such attempt is logged each time the failure begins.
 	ClassUnsent ErrorClass = "unsent"
 )
 
 // OurFault reports whether the sender failed and not the receiver:
-// [ClassInternal] and [ClassUnsent]. Such an attempt says nothing of the webhook
-// that it was for, and touches neither its health nor its statistics.
+// [ClassInternal] and [ClassUnsent]. Such an attempt does not count in the
+// webhook's health and statistics.
 func (c ErrorClass) OurFault() bool { return c == ClassInternal || c == ClassUnsent }
 
 // EventRecord is a published event as a [Store] keeps it. It never changes.
 type EventRecord struct {
 	ID     string    // unique within the tenant; [A-Za-z0-9_-]{1,64}
-	Tenant string    // owner; nothing crosses it
+	Tenant string    // owner
 	Type   string    // dotted name
 	Time   time.Time // UTC, microseconds
 	Data   []byte    // the canonical JSON object of the event; store these bytes as they are, never as JSON
-	// Trace says which trace the event belongs to, at most 128 bytes; empty when
-	// there is none. It is the concern of [Observer] alone: it is neither sent nor
-	// compared when an event is published again.
+	// Trace is the trace to which the event belongs, at most 128 bytes, or
+	// empty. Only [Observer] uses it: it is not sent, and it is not compared
+	// when an event is published again.
 	Trace string
 }
 
 // Delivery is one event on its way to one webhook: the unit of retry and state.
 type Delivery struct {
 	ID          string // assigned by the Store; unique across tenants; [A-Za-z0-9_-]{1,64}
-	Tenant      string // whose it is
-	EventID     string // what is delivered
-	EventType   string // its type
-	WebhookID   string // where to; the webhook may have been deleted since
+	Tenant      string // owner
+	EventID     string // the event to deliver
+	EventType   string // the event's type
+	WebhookID   string // the destination; it may have been deleted since
 	WebhookName string // the webhook's name when the event was published; it is part of the body, which never changes
-	State       State  // where it stands
-	Reason      Reason // why it failed or was canceled; empty otherwise
+	State       State  // of the delivery
+	Reason      Reason // why the delivery failed or was canceled; empty otherwise
 
-	// Attempts counts the attempt numbers used so far: every attempt recorded
-	// and every one lost in a crash. The next attempt is number Attempts+1.
+	// Attempts counts the attempt numbers used so far: every recorded attempt
+	// and every attempt lost in a crash. The next attempt is number Attempts+1.
 	Attempts int
 	// Tries counts the recorded attempts since the delivery was published, or
-	// last resent by hand: what the retry limit and the backoff look at. A
-	// crash uses up no try. Nor does an attempt of [ClassUnsent].
+	// last resent by hand. The retry limit and the backoff go by it. A crash
+	// uses up no try. An attempt of [ClassUnsent] does not count either.
 	Tries int
 	// Crashes counts the leases that expired since the last recorded attempt
 	// or resend.
@@ -94,19 +94,19 @@ type Delivery struct {
 	NextAttemptAt time.Time // when it is due; zero unless pending
 	FinishedAt    time.Time // when it reached its final state; zero while pending
 
-	LastStatus int        // HTTP status of the last recorded attempt; 0 when none or no answer
-	LastClass  ErrorClass // class of the last recorded attempt; empty when none or it succeeded
+	LastStatus int        // HTTP status of the last recorded attempt; 0 before the first, or without an answer
+	LastClass  ErrorClass // class of the last recorded attempt; empty before the first, or if it succeeded
 }
 
-// Attempt is one HTTP request and what came of it. Attempts are only ever added.
+// Attempt is one HTTP request and its result. Attempts are only ever added.
 type Attempt struct {
-	DeliveryID string        // whose attempt it is
+	DeliveryID string        // the attempted delivery
 	Number     int           // 1, 2, …; the X-Webhook-Attempt that was sent
 	StartedAt  time.Time     // UTC, microseconds; also the webhook-timestamp that was sent, to the second
 	Duration   time.Duration // to the end of the answer's body, as far as it was read
-	Status     int           // HTTP status; 0 when there was no answer
+	Status     int           // HTTP status; 0 without an answer
 	Class      ErrorClass    // empty when it succeeded
-	Error      string        // for people: what happened; never holds a secret, a header value, a path, a query or an internal address
+	Error      string        // a message for people; never holds a secret, a header value, a path, a query or an internal address
 	// ResponseHeaders are a few harmless headers of the answer (type, length,
 	// server, date, retry-after, request ids), values cut short and made
 	// printable.
@@ -114,10 +114,10 @@ type Attempt struct {
 	// ResponseBody is the start of the answer's body, at most 4 KiB, any bytes
 	// at all: a Store keeps them as bytes.
 	ResponseBody []byte
-	// ResponseTruncated is true when the body went on, or broke off.
+	// ResponseTruncated is true if the body was longer, or broke off.
 	ResponseTruncated bool
-	// Late is true when the result came after its lease had been lost: it is
-	// logged, and changed nothing.
+	// Late is true if the result came after its lease had been lost: the
+	// attempt is logged, without effect on the delivery.
 	Late bool
 }
 

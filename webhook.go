@@ -25,10 +25,11 @@ const (
 	MaxEventPatterns     = 100  // per webhook
 )
 
-// Webhook is a customer's registration: where to send which events, and how.
-// It never holds a secret: creating and rotating return it, once.
+// Webhook is a customer's registration: where to send which events, and how. It
+// never holds the secret, which [Dispatcher.CreateWebhook] and
+// [Dispatcher.RotateSecret] return once.
 //
-// A Webhook is a value: changing one changes nothing until it is written with
+// A Webhook is a copy of the stored settings. Change them with
 // [Dispatcher.UpdateWebhook].
 type Webhook struct {
 	ID     string // assigned at creation, "wh_" and 26 characters; sorts by creation time
@@ -38,48 +39,51 @@ type Webhook struct {
 	URL         string // normalised when saved
 	Description string // up to 1024 bytes
 
-	// Events are the event types it selects: exact names, prefixes such as
-	// "agent.*", or "*" for all.
+	// Events are the event types that the webhook selects: exact names,
+	// prefixes such as "agent.*", or "*" for all.
 	Events []string
 
 	// Headers are sent with every request, names in canonical form.
 	Headers map[string]string
 
-	Active     bool          // an inactive webhook gets nothing
+	Active     bool          // an inactive webhook gets no events
 	VerifyTLS  bool          // false accepts any certificate: for development
 	Timeout    time.Duration // for one attempt: name lookup, connect, TLS, request, headers, body
 	MaxRetries int           // retries after the first attempt; 0 means one attempt and no more
 
-	// RateLimit is how many attempts a second each process may begin to it, first
-	// ones, retries and resends alike; 0 means no limit. Attempts are spaced evenly:
-	// within any t seconds there are at most RateLimit × t and one more, or one
-	// percent of RateLimit where that is above one. What is over the limit waits in
-	// the Store and holds up nobody else. N processes may send N times as much.
+	// RateLimit is how many attempts per second each process may start for this
+	// webhook, counting first attempts, retries and resends; 0 means no limit.
+	// Attempts are spaced evenly: within any t seconds at most RateLimit × t
+	// attempts start, plus one, or plus one percent of RateLimit if that is
+	// more than one. Deliveries above the limit wait in the Store and do not
+	// delay other webhooks. N processes may send N times as much.
 	RateLimit float64
 
-	// DisabledReason says why it is inactive, empty while it is active: what
-	// the caller of DisableWebhook gave, or one of the sentences of this package.
+	// DisabledReason says why the webhook is inactive: the reason given to
+	// DisableWebhook, or a sentence of this package. Empty while it is active.
 	DisabledReason string
 	DisabledAt     time.Time // zero while it is active
 
 	CreatedAt time.Time
 	UpdatedAt time.Time // of the last change of a setting
-	// Version counts the changes of its settings, from 1. An edit says which
-	// version it was made from, so that two editors do not overwrite each other.
+	// Version counts the changes of its settings, from 1. An edit names the
+	// version it was made from, so that two editors do not overwrite each
+	// other.
 	Version int64
 
 	// Unreadable says why its header values or secrets cannot be decrypted (see
-	// [Keyring]), and is empty when they can. Nothing is sent to such a webhook:
-	// its deliveries wait, uncounted, until they can be read again or are
-	// replaced. Headers are nil when it is one of them. Filled in by the
-	// Dispatcher, never stored; lists, which have no secrets, know of headers only.
+	// [Keyring]), and is empty if they can. Deliveries to such a webhook wait,
+	// without attempts, until the values can be decrypted again or are
+	// replaced. Headers is nil if a header value cannot be decrypted. The
+	// Dispatcher sets Unreadable; a Store does not keep it. In lists, which
+	// have no secrets, it covers only headers.
 	Unreadable string
 
-	// Health, kept by the Store as attempts are recorded; those that failed on the
-	// sender's side (see [ErrorClass.OurFault]) are not among them.
-	LastTriggeredAt time.Time // start of the latest attempt; zero when there was none
+	// Health, which the Store updates as attempts are recorded. Attempts that
+	// failed on the sender's side (see [ErrorClass.OurFault]) do not count.
+	LastTriggeredAt time.Time // start of the latest attempt; zero before the first
 	LastSuccessAt   time.Time // start of the latest attempt that was answered 2xx
-	FailingSince    time.Time // start of the first failed attempt since the last success; zero while all is well
+	FailingSince    time.Time // start of the first failed attempt since the last success; zero while not failing
 }
 
 // LogValue names the webhook by ID, name and host. It leaves out headers, path
@@ -97,17 +101,17 @@ func (w Webhook) LogValue() slog.Value {
 	)
 }
 
-// WebhookSpec is what a new webhook is created from. Name, URL and Events are
-// required; everything else has a default. Pointers tell zero from not given:
-// MaxRetries: new(0) asks for no retry.
+// WebhookSpec holds the settings of a new webhook. Name, URL and Events are
+// required; every other field has a default. Pointers distinguish zero from
+// unset: MaxRetries: new(0) asks for no retry.
 type WebhookSpec struct {
 	Name        string   // required, 1–128 bytes
 	URL         string   // required; https, or http where Config.AllowHTTP is set
 	Events      []string // required, 1–100 event types or patterns
 	Description string   // up to 1024 bytes
-	// Headers are up to 20 custom headers, names of up to 128 bytes and values of
-	// up to 4096, 8 KiB in all. Those that HTTP and this library set
-	// are reserved: Host, Content-*, User-Agent, Accept-Encoding, connection and
+	// Headers are up to 20 custom headers, names of up to 128 bytes and values
+	// of up to 4096, 8 KiB in all. Names that HTTP and this library set are
+	// reserved: Host, Content-*, User-Agent, Accept-Encoding, connection and
 	// framing headers, Proxy-*, X-Forwarded-*, X-Webhook-*, Webhook-*.
 	Headers    map[string]string
 	Active     *bool          // nil: true
@@ -115,18 +119,19 @@ type WebhookSpec struct {
 	Timeout    *time.Duration // nil: 30 s; 1–300 s
 	MaxRetries *int           // nil: 3; 0–10
 	RateLimit  float64        // attempts per second from each process; 0: no limit; 0.01–10,000
-	// Secret imports an existing secret, such as that of another sender a
-	// customer moves away from: 24–512 printable ASCII characters without
-	// spaces. What begins with whsec_ goes on in standard base64 of 24 bytes or
-	// more, and signs webhook-signature with these, as Standard Webhooks
-	// libraries expect; anything else signs with its text. Empty generates one,
-	// which is what a new customer wants.
+	// Secret imports an existing secret, such as one from a customer's previous
+	// sender: 24–512 printable ASCII characters without spaces. After the
+	// prefix whsec_ it must be standard base64 of 24 bytes or more; these bytes
+	// sign webhook-signature, as Standard Webhooks libraries expect. A secret
+	// without the prefix signs with its text. Empty generates a new secret,
+	// which is right for new customers.
 	Secret string
 }
 
 // WebhookUpdate changes settings of a webhook; nil fields stay as they are.
-// Limits and units are those of [WebhookSpec]. All of it is one write: the webhook
-// has every change or none. The secret is changed by [Dispatcher.RotateSecret].
+// Limits and units are those of [WebhookSpec]. All changes are one write, which
+// either succeeds or fails as a whole. The secret is changed by
+// [Dispatcher.RotateSecret].
 type WebhookUpdate struct {
 	Name        *string
 	URL         *string
@@ -136,10 +141,10 @@ type WebhookUpdate struct {
 	VerifyTLS   *bool
 	Timeout     *time.Duration
 	MaxRetries  *int
-	RateLimit   *float64 // new(0.0) lifts it
-	// Active enables or disables, as [Dispatcher.EnableWebhook] and
-	// [Dispatcher.DisableWebhook] do for whatever version there is. A webhook that is
-	// so already stays as it is.
+	RateLimit   *float64 // new(0.0) removes the limit
+	// Active enables or disables the webhook. [Dispatcher.EnableWebhook] and
+	// [Dispatcher.DisableWebhook] do so without a check of the version. A
+	// webhook that is in this state already stays as it is.
 	Active *bool
 	// DisabledReason is the reason when Active disables the webhook. Empty means
 	// "disabled by hand"; at most 1024 bytes.

@@ -4,7 +4,7 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-const saysAlias = "a Store neither keeps nor hands out memory that a later change by the other side could reach"
+const saysAlias = "a Store never keeps or returns memory that a later change by the other side could reach"
 
 // scribble changes all memory that a webhook refers to.
 func scribble(w *webhook.WebhookRecord) {

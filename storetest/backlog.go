@@ -7,9 +7,9 @@ import (
 )
 
 const (
-	saysBacklog  = "Backlog counts what the queue holds, over all tenants and all processes that share the Store."
-	saysOneOf    = "The first four counts are of pending deliveries, each of which is in exactly one of them."
-	saysOldest   = "OldestDue is how long the earliest of Due has been due, by the Store's clock; 0 when there is none."
+	saysBacklog  = "Backlog counts the deliveries in the queue, over all tenants and all processes that share the Store."
+	saysOneOf    = "Every pending delivery is in exactly one of the first four counts."
+	saysOldest   = "OldestDue is how long the earliest of Due has been due, by the Store's clock; 0 when Due is 0."
 	saysCounting = "a count that reaches it stops there, and Backlog.AtLeast is set"
 )
 
@@ -120,7 +120,7 @@ var backlogChecks = []check{
 			r.brokenf("backlog up to 4 is %+v", b)
 		}
 	}},
-	{"ChangesNothing", "It changes nothing", func(r *run) {
+	{"ChangesNothing", "It does not change them", func(r *run) {
 		r.create(t1, "wh_1", nil)
 		r.emit(t1, "e1")
 		r.claimOne()

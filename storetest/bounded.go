@@ -9,7 +9,7 @@ import (
 // boundedCapacity is how many pending deliveries a Store of RunBounded takes.
 const boundedCapacity = 10
 
-const saysFull = "A bounded Store that is full returns an error wrapping ErrBacklogFull and stores none of the events."
+const saysFull = "A bounded Store that is full returns an error wrapping ErrBacklogFull and does not store any of the events."
 
 var boundedChecks = []check{
 	{"FullStoresNone", saysFull, func(r *run) {
@@ -32,7 +32,7 @@ var boundedChecks = []check{
 		r.same("e0 is gone", true, r.gone("e0"))
 		r.claimNone("nothing was stored")
 	}},
-	{"RoomComesBack", "a bounded Store takes no more deliveries until some have been made. Nothing was stored; publish again later.", func(r *run) {
+	{"RoomComesBack", "a bounded Store takes no more deliveries until some have ended. No event was stored; publish again later.", func(r *run) {
 		r.create(t1, "wh_1", nil)
 		r.publish(r.requests(t1, "e", "a.b", boundedCapacity)...)
 		_, err := r.store.Publish(r.Context(), r.now, r.requests(t1, "more", "a.b", 1))

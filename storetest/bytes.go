@@ -48,7 +48,7 @@ var bytesChecks = []check{
 			r.same("result of publishing it again", webhook.PublishResult{Duplicate: true}, r.publish(reqs[i])[0])
 		}
 	}},
-	{"TraceIsKept", "Trace says which trace the event belongs to", func(r *run) {
+	{"TraceIsKept", "Trace is the trace to which the event belongs", func(r *run) {
 		r.create(t1, "wh_1", nil)
 		traces := []string{"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "", strings.Repeat("t", 128), ""}
 		var reqs []webhook.PublishRequest

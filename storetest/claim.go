@@ -11,15 +11,15 @@ import (
 const (
 	saysClaim   = "Claim leases pending deliveries that are due and not leased, or whose lease has expired, to the caller for req.Lease and returns them."
 	saysTwice   = "Two calls never return the same delivery while its lease holds."
-	saysInOrder = "takes at most as many per webhook as the request allows, in the order in which they became due"
-	saysLimits  = "Limits replaces PerWebhook for the webhooks named; 0 passes one over."
-	saysPass    = "PassTenants are passed over with all their webhooks."
-	saysRest    = "Rest names webhooks that this claim and later ones pass over until so long from Now; 0 ends that, and so does a change of the webhook."
-	saysNextDue = "NextDue is when the earliest delivery that this claim did not consider due becomes so (or a lease expires); zero when nothing waits, or when the Store cannot say cheaply."
+	saysInOrder = "takes at most as many deliveries as the request allows, in the order in which they became due"
+	saysLimits  = "Limits replaces PerWebhook for the webhooks named; 0 skips the webhook."
+	saysPass    = "PassTenants are skipped with all their webhooks."
+	saysRest    = "Rest names webhooks that this claim and later claims skip, for the given time from Now; 0 ends that, and so does a change of the webhook."
+	saysNextDue = "NextDue is when the earliest delivery that was not due at this claim becomes due, or its lease expires; zero when no delivery waits, or when the Store cannot tell cheaply."
 )
 
 var claimChecks = []check{
-	{"ReturnsWhatAnAttemptNeeds", "ClaimedDelivery is a delivery under a lease with all that an attempt needs.", func(r *run) {
+	{"ReturnsWhatAnAttemptNeeds", "ClaimedDelivery is a leased delivery with the event and the webhook that an attempt needs.", func(r *run) {
 		w := r.create(t1, "wh_1", nil)
 		req := r.request(t1, "e1", "a.b")
 		r.publish(req)
@@ -44,7 +44,7 @@ var claimChecks = []check{
 		r.same("webhook of the delivery", r.get(t1, "wh_1"), *ds[0].Webhook)
 		r.same("its URL", "https://example.com/new", ds[0].Webhook.URL)
 	}},
-	{"DeletedWebhookIsNil", "those that are pending are still claimed when due, with a nil Webhook, so that the Dispatcher cancels them", func(r *run) {
+	{"DeletedWebhookIsNil", "pending deliveries are still claimed when due, with a nil Webhook, so that the Dispatcher cancels them", func(r *run) {
 		r.create(t1, "wh_1", nil)
 		r.emit(t1, "e1")
 		r.remove(t1, "wh_1")
@@ -328,7 +328,7 @@ func noDoubleClaim(r *run) {
 
 const saysTenants = "However many webhooks of other tenants have due deliveries, every tenant is served within as many calls as it takes to serve one webhook of each tenant, and one call more."
 
-const saysWalk = "Whatever is waiting for one webhook, every webhook with due deliveries is served within as many calls as it takes to walk once round all of them."
+const saysWalk = "However many deliveries wait for one webhook, every webhook with due deliveries is served within as many calls as it takes to serve all of them once."
 
 var fairnessChecks = []check{
 	{"BacklogDoesNotDelayOthers", saysWalk, func(r *run) {
@@ -395,7 +395,7 @@ var fairnessChecks = []check{
 			}
 		}
 	}},
-	{"CallsGoOnInTurn", "each call going on where the one before it ended", func(r *run) {
+	{"CallsGoOnInTurn", "Each call goes on where the previous call ended.", func(r *run) {
 		const hooks = 8
 		for i := range hooks {
 			r.create(t1, "wh_"+itoa(i), nil)

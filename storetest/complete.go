@@ -9,11 +9,11 @@ import (
 
 const (
 	saysComplete = "in one atomic step it appends each attempt to the log, moves the delivery to its next state and ends the lease"
-	saysLate     = "A result whose Token is not the one that holds the delivery changes no state: its attempt is logged with Late set and the outcome is OutcomeLate."
-	saysBefore   = "A result that has been recorded before (same delivery and token) is acknowledged with OutcomeApplied and changes nothing, which makes Complete idempotent"
-	saysToken    = "also when the delivery was resent and claimed since: its counters may be what they were, and only the token tells which claim a result is of."
+	saysLate     = "A result whose Token does not hold the delivery changes no state: its attempt is logged with Late set and the outcome is OutcomeLate."
+	saysBefore   = "A result that has been recorded before (same delivery and token) is acknowledged with OutcomeApplied and has no further effect, which makes Complete idempotent"
+	saysToken    = "also when the delivery was resent and claimed since: its counters may have the same values again, so only the token identifies the claim of a result."
 	saysGone     = "When the delivery no longer exists the outcome is OutcomeGone."
-	saysHolds    = "A lease that has expired but that nobody has claimed since still holds."
+	saysHolds    = "An expired lease still holds if the delivery has not been claimed since."
 	saysOnlyLog  = "the lease was lost: only the log was written"
 )
 
@@ -73,7 +73,7 @@ var completeChecks = []check{
 			d.NextAttemptAt, d.FinishedAt = time.Time{}, r.now
 		})
 	}},
-	{"LastClassIsOfTheLastAttempt", "class of the last recorded attempt; empty when none or it succeeded", func(r *run) {
+	{"LastClassIsOfTheLastAttempt", "class of the last recorded attempt; empty before the first, or if it succeeded", func(r *run) {
 		d, l := r.claimed()
 		r.finish(r.retry(d, l.Token, 0))
 		d, l = r.claimOne()
@@ -94,7 +94,7 @@ var completeChecks = []check{
 			r.brokenf("%d attempts logged, want none", n)
 		}
 	}},
-	{"WithoutAttemptCountsNothing", "every attempt recorded and every one lost in a crash", func(r *run) {
+	{"WithoutAttemptCountsNothing", "every recorded attempt and every attempt lost in a crash", func(r *run) {
 		d, l := r.claimed()
 		r.finish(r.retry(d, l.Token, 0))
 		r.claimOne()

@@ -53,16 +53,16 @@ func TestChecksQuoteTheContract(t *testing.T) {
 // unchecked are the parts of the contract that no Store can be examined for
 // from outside, or not in a test of this kind.
 var unchecked = []string{
-	"The cost of a call depends on what it returns",       // measured by the benchmarks of each Store
-	"A call looks at no more deliveries than q.Scan says", // counted by the tests of each Store, beside a million
-	"Claim is not idempotent, but after an error",         // takes a connection that breaks: the Stores' own tests
-	"Never secrets.",               // the type returned has none
-	"stores w, whose Version is 1", // ComesBackAsCreated, with other words
+	"The cost of a call depends on the deliveries", // measured by the benchmarks of each Store
+	"A call reads at most q.Scan deliveries",       // counted by the tests of each Store, beside a million
+	"Claim is not idempotent, but after an error",  // takes a connection that breaks: the Stores' own tests
+	"It never returns secrets",                     // the type returned has none
+	"stores w, whose Version is 1",                 // ComesBackAsCreated, with other words
 	// Introductions and consequences of sentences that are checked.
 	"A cursor stays valid while webhooks are created and deleted", "It makes Publish idempotent",
-	"not on the backlog of webhooks it passes", "It walks the tenants that have such deliveries in turn", "Complete records what came of claimed deliveries", "Release gives leases back unused",
+	"It does not depend on the backlog", "how many deliveries wait for the webhooks that it passes", "It serves the tenants that have such deliveries in turn", "Complete records the results of claimed deliveries", "Release gives leases back unused",
 	"GetEvent returns one event, or ErrNotFound", "GetDelivery returns one delivery, or ErrNotFound",
-	"WebhookWalker is an ability that a", "The stores of this module have it", "QueueStore takes events in", "LogStore answers questions",
+	"WebhookWalker is an optional interface", "needs it to reach the webhooks of all tenants", "The stores of this module implement it", "QueueStore is the queue", "LogStore reads the log",
 }
 
 // TestEveryMethodIsChecked finds methods whose comment has a sentence that no

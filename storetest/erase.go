@@ -10,15 +10,15 @@ import (
 )
 
 const (
-	saysErases = "EraseTenant deletes everything of one tenant: its webhooks first, with their secrets, so that nothing new is delivered; " +
-		"then deliveries in every state with their attempts, and events; then statistics and what was left of deleted webhooks."
+	saysErases = "EraseTenant deletes all data of one tenant: its webhooks first, with their secrets, so that no further event is delivered; " +
+		"then deliveries in every state with their attempts, and events; then statistics and the remains of deleted webhooks."
 	saysErasesEvent = "EraseEvent deletes one event with its deliveries in every state and their attempts, or returns ErrNotFound. Statistics, which only count, stay."
-	saysSteps       = "a step deletes at most limit rows of each kind in one atomic, short piece, beside all other calls, and says in More whether another has to follow."
+	saysSteps       = "a step deletes at most limit rows of each kind in one short atomic write, beside all other calls, and says in More whether another step has to follow."
 	saysErasesOld   = "EraseOld deletes, of all tenants, the events that req selects by their type and that were published before req.Before, " +
 		"with their deliveries and attempts, if every delivery was finished before req.Before: never an event with a pending delivery. " +
 		"It goes through events in the order of their publication from req.After on, and looks at a bounded number of them in a step."
-	saysPassesOver = "What it passes over, as a delivery is not finished yet, only a walk from the start finds again."
-	saysGoneLater  = "A claim, a result or an extension that comes later finds the delivery gone, as after a pruning."
+	saysPassesOver = "An event that it skips, because a delivery is not finished yet, is found again only by a walk from the start."
+	saysGoneLater  = "A later claim, result or extension finds the delivery gone, as after pruning."
 )
 
 // eraser returns the Store as an EraseStore; ok is false if it does not
@@ -245,7 +245,7 @@ var eraseChecks = []check{
 		}
 		r.same("attempts", 1, len(r.attempts(d.ID)))
 	}},
-	{"OthersStay", "Nothing crosses a tenant", func(r *run) {
+	{"OthersStay", "Tenants are isolated", func(r *run) {
 		s, ok := r.eraser()
 		if !ok {
 			return

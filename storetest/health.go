@@ -6,7 +6,7 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-const saysHealth = "brings the health of the webhooks and their hourly statistics up to date"
+const saysHealth = "updates the health of the webhooks and their hourly statistics"
 
 // health is the part of a webhook that the Store keeps up to date by itself.
 type health struct{ LastTriggeredAt, LastSuccessAt, FailingSince time.Time }
@@ -30,7 +30,7 @@ func (r *run) tries(status int) time.Time {
 }
 
 var healthChecks = []check{
-	{"NoneAtFirst", "start of the latest attempt; zero when there was none", func(r *run) {
+	{"NoneAtFirst", "start of the latest attempt; zero before the first", func(r *run) {
 		d, l := r.claimed()
 		r.same("health before any attempt", health{}, r.health("wh_1"))
 		r.finish(cancel(d.ID, l.Token))
@@ -44,7 +44,7 @@ var healthChecks = []check{
 		r.same("health", health{LastTriggeredAt: at, LastSuccessAt: at}, r.health("wh_1"))
 		r.same("health of another webhook", health{}, r.health("wh_2"))
 	}},
-	{"FailingSinceTheFirstFailure", "start of the first failed attempt since the last success; zero while all is well", func(r *run) {
+	{"FailingSinceTheFirstFailure", "start of the first failed attempt since the last success; zero while not failing", func(r *run) {
 		r.create(t1, "wh_1", nil)
 		r.emit(t1, "e1")
 		ok := r.tries(200)
@@ -81,7 +81,7 @@ var healthChecks = []check{
 		r.same("health of wh_1", health{one[2], one[1], one[2]}, r.health("wh_1"))
 		r.same("health of wh_2", health{two[1], two[1], time.Time{}}, r.health("wh_2"))
 	}},
-	{"LatestStartWins", "start of the latest attempt; zero when there was none", func(r *run) {
+	{"LatestStartWins", "start of the latest attempt; zero before the first", func(r *run) {
 		r.create(t1, "wh_1", nil)
 		r.publish(r.requests(t1, "e", "a.b", 3)...)
 		ds, tok := r.claimN(3)
@@ -95,7 +95,7 @@ var healthChecks = []check{
 		r.complete(results[0], results[2])
 		r.same("health", health{r.now, r.now, time.Time{}}, r.health("wh_1"))
 	}},
-	{"OldFailureIsNoNews", "a failure that started before the last success is no news", func(r *run) {
+	{"OldFailureIsNoNews", "a failure that started before the latest success does not change the webhook's health", func(r *run) {
 		r.create(t1, "wh_1", nil)
 		r.publish(r.requests(t1, "e", "a.b", 2)...)
 		ds, tok := r.claimN(2)
@@ -106,7 +106,7 @@ var healthChecks = []check{
 		r.finish(slow)
 		r.same("health", health{at, at, time.Time{}}, r.health("wh_1"))
 	}},
-	{"UpdateLeavesItAlone", "CreatedAt and the health fields of w are ignored: the stored ones stay", func(r *run) {
+	{"UpdateLeavesItAlone", "CreatedAt and the health fields of w are ignored: the stored values stay", func(r *run) {
 		r.create(t1, "wh_1", nil)
 		r.emit(t1, "e1")
 		ok, bad := r.tries(200), r.tries(500)
@@ -118,7 +118,7 @@ var healthChecks = []check{
 		r.edit(t1, "wh_1", func(w *webhook.WebhookRecord) { w.Active, w.DisabledAt = false, r.now })
 		r.same("health after disabling", health{bad, ok, bad}, r.health("wh_1"))
 	}},
-	{"EnablingClearsFailingSince", "the stored ones stay, except that FailingSince becomes zero when an inactive webhook becomes active", func(r *run) {
+	{"EnablingClearsFailingSince", "the stored values stay, except that FailingSince becomes zero when an inactive webhook becomes active", func(r *run) {
 		r.create(t1, "wh_1", nil)
 		r.emit(t1, "e1")
 		ok, bad := r.tries(200), r.tries(500)

@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	saysDuplicate = "its result says Duplicate when type and data are equal to the stored ones and Conflict when not"
-	saysRacers    = "That also holds within one call and among callers that race."
+	saysDuplicate = "its result says Duplicate if type and data equal the stored event's, and Conflict otherwise"
+	saysRacers    = "This also holds within one call and among concurrent callers."
 )
 
 func itoa(n int) string { return strconv.Itoa(n) }
@@ -139,7 +139,7 @@ var idempotenceChecks = []check{
 			r.brokenf("%d deliveries stored and %d reported, want 20", n, made)
 		}
 	}},
-	{"TenantsAreIndependent", "Nothing crosses a tenant", func(r *run) {
+	{"TenantsAreIndependent", "Tenants are isolated", func(r *run) {
 		r.create(t1, "wh_1", nil)
 		r.create(t2, "wh_2", nil)
 		got := r.publish(r.request(t1, "e1", "a.b"), withData(r.request(t2, "e1", "a.b"), `{"t":2}`))

@@ -7,11 +7,11 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-const saysTenant = "what belongs to another tenant is answered exactly as what does not exist, with an error that wraps [ErrNotFound]"
+const saysTenant = "a request for another tenant's webhook, event or delivery is answered exactly like a request for an unknown ID, with an error that wraps [ErrNotFound]"
 
 var tenantChecks = []check{
 	{"ForeignIsLikeMissing", saysTenant, foreignIsLikeMissing},
-	{"PublishStaysWithin", "Nothing crosses a tenant", func(r *run) {
+	{"PublishStaysWithin", "Tenants are isolated", func(r *run) {
 		r.create(t1, "wh_1", nil)
 		r.create(t2, "wh_2", nil)
 		r.same("results", []webhook.PublishResult{{Deliveries: 1}, {Deliveries: 1}, {}},
@@ -37,7 +37,7 @@ var tenantChecks = []check{
 			}
 		}
 	}},
-	{"ListsAndStatistics", "Nothing crosses a tenant", func(r *run) {
+	{"ListsAndStatistics", "Tenants are isolated", func(r *run) {
 		for _, tenant := range []string{t1, t2} {
 			for _, id := range []string{"a_", "b_", "c_"} {
 				r.create(tenant, "wh_"+id+tenant, nil)

@@ -9,11 +9,11 @@ import (
 
 const (
 	saysReclaim  = "Reclaiming an expired lease adds one to Crashes and one to Attempts of the delivery, as its attempt may have been sent."
-	saysExtend   = "Extend moves the expiry of the leases to d from now and returns the delivery IDs of those it could not extend, as another claim holds them or none does."
+	saysExtend   = "Extend moves the expiry of the leases to d from now and returns the delivery IDs of the leases that it could not extend, because the delivery is held by another claim or by no claim."
 	saysRelease  = "the deliveries are due again after delay, with Attempts, Tries and Crashes unchanged"
 	saysNotHeld  = "Leases that are not held (any more) are ignored."
-	saysByToken  = "A Lease with an empty DeliveryID stands for everything claimed with its token."
-	saysExpired  = "An expired lease that nobody has claimed since can be extended."
+	saysByToken  = "A Lease with an empty DeliveryID stands for every delivery claimed with its token."
+	saysExpired  = "An expired lease can be extended if its delivery has not been claimed since."
 	saysRepeated = "Idempotent."
 )
 

@@ -12,10 +12,10 @@ const (
 	saysNewest = "newest first (by creation time, then ID, both descending)"
 	saysCursor = "every webhook that existed throughout the walk is returned exactly once"
 	saysShort  = "a page may come back short, or even empty, with Next set, and the caller goes on with the cursor."
-	saysLooked = "It then says in Reached how far back it looked."
-	saysLeft   = "What a page left out because it looked no further is on a later one."
+	saysLooked = "Reached then says how far back the call has read."
+	saysLeft   = "Matching deliveries beyond that point are on later pages."
 	saysWhole  = "every page but the last is full, however many webhooks the tenant has."
-	saysIssued = "A cursor that this Store did not issue is an error wrapping ErrCursor."
+	saysIssued = "For a cursor that this Store did not issue it returns an error wrapping ErrCursor."
 )
 
 // garbage holds cursors that no Store issues.
@@ -395,7 +395,7 @@ var listDeliveryChecks = []check{
 			}
 		}
 	}},
-	{"None", "empty on the last one", func(r *run) {
+	{"None", "empty on the last page", func(r *run) {
 		p, err := r.store.ListDeliveries(r.Context(), webhook.DeliveryQuery{Tenant: t1})
 		r.must("ListDeliveries", err)
 		if len(p.Items) != 0 || p.Next != "" {

@@ -8,7 +8,7 @@ import (
 
 const (
 	saysOurFault = "An attempt whose class is the sender's own fault (ErrorClass.OurFault) is logged and leaves health and statistics as they are."
-	saysUnsent   = "One of ClassUnsent leaves Tries as it is, too."
+	saysUnsent   = "An attempt of ClassUnsent leaves Tries as it is, too."
 )
 
 // ours records one attempt that failed on the sender's side.

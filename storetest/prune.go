@@ -7,9 +7,9 @@ import (
 )
 
 const (
-	saysPrune = "Prune deletes deliveries that were finished before the given time with their attempts, and events older than it that have no delivery left (and statistics older than it)"
+	saysPrune = "Prune deletes deliveries that were finished before the given time, with their attempts, events older than that time that have no delivery left, and statistics older than that time."
 	saysDone  = "fewer than limit means that it is done"
-	saysNever = "Never a pending delivery, never an event with one."
+	saysNever = "Prune never deletes a pending delivery or an event with a pending delivery."
 )
 
 // prune calls Prune until it is done and returns how many events it deleted.
@@ -115,7 +115,7 @@ var pruneChecks = []check{
 		r.same("old is gone", true, r.gone("old"))
 		r.same("new is gone", false, r.gone("new"))
 	}},
-	{"AgeIsThatOfThePublish", "an event's age is that of the Publish that stored it", func(r *run) {
+	{"AgeIsThatOfThePublish", "An event's age counts from the Publish that stored it.", func(r *run) {
 		req := r.request(t1, "e1", "a.b")
 		req.Event.Time = r.now.Add(-8760 * time.Hour)
 		r.publish(req)

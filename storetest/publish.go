@@ -13,7 +13,7 @@ import (
 
 const saysPublish = "Publish stores every event with one pending delivery, due now, for each webhook of its tenant that is active and selects its type"
 
-const saysTarget = "WebhookID restricts the event to this one webhook, whatever it selects, if it is active."
+const saysTarget = "WebhookID restricts the event to this webhook, if it is active, whatever event types it selects."
 
 var publishChecks = []check{
 	{"StoresTheEvent", saysPublish, func(r *run) {
@@ -85,7 +85,7 @@ var publishChecks = []check{
 			r.brokenf("%d deliveries to inactive webhooks, want 0", n)
 		}
 	}},
-	{"EditsCountAtOnce", "What is published after it returned is matched by the new settings.", func(r *run) {
+	{"EditsCountAtOnce", "Events published after it has returned are matched by the new settings.", func(r *run) {
 		r.create(t1, "wh_1", selecting("a.b"))
 		count := func(id, eventType string, want int) {
 			r.Helper()

@@ -9,11 +9,11 @@ import (
 )
 
 const (
-	saysReplay  = "Replay does for one bounded step of many deliveries what Resend does for one, and creates the deliveries that were never made"
+	saysReplay  = "Replay resends many deliveries, as Resend does one, in one bounded step, and creates missing deliveries"
 	saysStates  = "States selects existing deliveries by state; each is made pending again."
-	saysMissing = "Missing also creates deliveries for events that the webhook selects and that have no delivery to it, as it was inactive or did not exist yet."
+	saysMissing = "Missing also creates deliveries for events that the webhook selects and that have no delivery to it, because it was inactive or did not exist yet."
 	saysStep    = "ReplayRequest asks for one step of a replay: at most Limit deliveries, from Cursor on."
-	saysPending = "Deliveries that are pending already are left alone."
+	saysPending = "Deliveries that are pending already stay as they are."
 )
 
 // replay runs all steps of a replay to wh_1 and returns how many deliveries it
@@ -187,7 +187,7 @@ var replayChecks = []check{
 		r.replay(webhook.ReplayRequest{States: final, Since: r.now, Until: r.now.Add(time.Second)})
 		r.same("events replayed of those stored since", "future past", r.due())
 	}},
-	{"NotWhatWasForAnother", "Events that were published to another webhook alone (PublishRequest.WebhookID) are not among them.", func(r *run) {
+	{"NotWhatWasForAnother", "Events that were published to another webhook only (PublishRequest.WebhookID) are left out.", func(r *run) {
 		r.create(t1, "wh_1", nil)
 		r.create(t1, "wh_2", nil)
 		r.publish(target(r.request(t1, "e1", "a.b"), "wh_2"), target(r.request(t1, "e2", "a.b"), "wh_missing"))
@@ -253,7 +253,7 @@ var replayChecks = []check{
 		}
 		r.same("events due", "c1 f1 m0 m1 s1 s2", r.due())
 	}},
-	{"DryRun", "DryRun changes nothing and counts what would have been done.", func(r *run) {
+	{"DryRun", "DryRun counts the deliveries of the step without making a change.", func(r *run) {
 		r.history()
 		r.edit(t1, "wh_1", func(w *webhook.WebhookRecord) { w.Active = false })
 		r.publish(r.requests(t1, "m", "a.b", 3)...)
@@ -277,7 +277,7 @@ var replayChecks = []check{
 		resent, _ := r.replay(webhook.ReplayRequest{States: final, Limit: 3})
 		r.same("resent in steps of 3", 10, resent)
 	}},
-	{"EndsThoughDeliveriesFailAgain", "Repeat it with the returned cursor until that is empty.", func(r *run) {
+	{"EndsThoughDeliveriesFailAgain", "Repeat it with the returned cursor until the cursor is empty.", func(r *run) {
 		r.create(t1, "wh_1", nil)
 		r.publish(r.requests(t1, "e", "a.b", 10)...)
 		fail := func() {

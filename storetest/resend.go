@@ -6,7 +6,7 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-const saysResend = "Resend makes one delivery pending and due now, whatever its state, with Tries, Crashes and Reason reset, and returns it as it is then."
+const saysResend = "Resend makes one delivery pending and due now, whatever its state, with Tries, Crashes and Reason reset, and returns the changed delivery."
 
 // resend resends a delivery of tenant t1.
 func (r *run) resend(id string) webhook.Delivery {
@@ -116,7 +116,7 @@ var resendChecks = []check{
 		r.finish(r.success(d, l.Token))
 		r.same("counters after one more attempt", counters{Attempts: 2, Tries: 1}, countersOf(r.delivery(d.ID)))
 	}},
-	{"Missing", "ErrNotFound when it does not exist.", func(r *run) {
+	{"Missing", "ErrNotFound when the delivery does not exist.", func(r *run) {
 		_, err := r.store.Resend(r.Context(), r.now, t1, "missing")
 		r.wantErr("Resend", err, webhook.ErrNotFound)
 	}},

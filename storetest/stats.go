@@ -8,7 +8,7 @@ import (
 
 const (
 	saysStats      = "Stats returns counts per webhook and hour, ordered by webhook ID, then hour ascending."
-	saysStatsPages = "The answer has the first q.Limit buckets behind q.After; fewer than that means that there are no more."
+	saysStatsPages = "The answer has the first q.Limit buckets after q.After; fewer buckets mean that there are no more."
 )
 
 // stats reads statistics.

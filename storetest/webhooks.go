@@ -10,11 +10,11 @@ import (
 
 const (
 	saysCreate  = "It returns an error wrapping ErrExists when the ID is taken (in any tenant)"
-	saysTooMany = "one wrapping ErrTooManyWebhooks when limit is above 0 and the tenant has that many"
-	saysExactly = "Creations that race, in whichever processes, do not pass the limit."
+	saysTooMany = "one wrapping ErrTooManyWebhooks when limit is above 0 and the tenant has that many webhooks"
+	saysExactly = "Concurrent creations, also in several processes, do not exceed the limit."
 	saysUpdate  = "UpdateWebhook replaces settings and secrets if the stored Version is w.Version, and stores Version+1"
-	saysVersion = "otherwise it changes nothing and returns an error wrapping ErrConflict, or ErrNotFound when the webhook does not exist"
-	saysIgnored = "CreatedAt and the health fields of w are ignored: the stored ones stay"
+	saysVersion = "otherwise it makes no change and returns an error wrapping ErrConflict, or ErrNotFound when the webhook does not exist"
+	saysIgnored = "CreatedAt and the health fields of w are ignored: the stored values stay"
 )
 
 var webhookChecks = []check{
@@ -50,7 +50,7 @@ var webhookChecks = []check{
 			r.same("RateLimit in a list", r.get(t1, p.Items[i].ID).RateLimit, p.Items[i].RateLimit)
 		}
 	}},
-	{"SecretsComeBackInOrder", "Secrets, the current one first, then those that still sign while receivers change over.", func(r *run) {
+	{"SecretsComeBackInOrder", "Secrets holds the current secret first, then older secrets that still sign during a rotation.", func(r *run) {
 		secrets := []webhook.SecretRecord{
 			{Value: "whsec_Mw==", CreatedAt: r.now},
 			{Value: "cipher text: \u2028 \U0001F512 'quoted' \\", CreatedAt: r.now.Add(-time.Hour), ExpiresAt: r.now.Add(23*time.Hour + time.Microsecond)},
