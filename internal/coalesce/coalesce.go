@@ -19,23 +19,23 @@ type Config[Req any] struct {
 	Parallel  int           // batches at once; at least 1
 	Weight    func(Req) int // nil: every request weighs 1
 	// Slow is how long a batch may take before it no longer counts as one of
-	// Parallel, so that what came after it need not wait for it. That holds for
-	// Spare batches at a time. 0: never.
+	// Parallel, so that later requests need not wait for it. That applies to Spare
+	// batches at a time. 0: a batch always counts.
 	Slow  time.Duration
 	Spare int
-	// Timeout ends a batch, whatever deadlines its members have: the outcome is
-	// unknown then. 0: never.
+	// Timeout ends a batch, whatever deadlines its members have; its outcome is
+	// then unknown. 0: no timeout.
 	Timeout time.Duration
-	// Divide says how to go on after an error of a batch of several that leaves no
-	// doubt that nothing of it was stored: it returns the positions to be tried
-	// again, in batches each smaller than this one. Members that it leaves out get
-	// the error, which then wraps [ErrApart]. Where it returns nil, or is nil, all
-	// members get the error as it is.
+	// Divide returns how to go on after the error of a batch of several requests:
+	// the positions to be tried again, in batches that are each smaller than this
+	// one. It must return nil unless the error guarantees that no request was
+	// stored. Members that are in no part get the error, wrapped in [ErrApart]. If
+	// Divide returns nil, or is nil, all members get the error as it is.
 	Divide func(err error, reqs []Req) [][]int
 }
 
 // ErrApart is wrapped by the error of a member that was left out of further
-// batches: nothing of it was stored, and it is to be tried by itself.
+// batches: its request was not stored, and must be tried by itself.
 var ErrApart = errors.New("to be stored by itself")
 
 // Parts divides a batch of n into parts of size at most.
@@ -55,12 +55,12 @@ func Parts(n, size int) [][]int {
 type Run[Req, Res any] func(ctx context.Context, reqs []Req) ([]Res, error)
 
 // Group joins the calls of Do into batches. A call that finds the Group idle is
-// served at once, alone: there is no waiting for company. What arrives while as
-// many batches as allowed are under way forms the next ones.
+// served at once, alone, without waiting for others. Calls that arrive while as
+// many batches as allowed are being served form the next batches.
 //
-// Batches run on goroutines of their own, at most Parallel and Spare, which end
-// when the queue is empty: a caller may then give up before its batch has been
-// served.
+// Batches run on their own goroutines, at most Parallel and Spare, so that a caller
+// may give up before its batch has been served. The goroutines end when the queue
+// is empty.
 type Group[Req, Res any] struct {
 	cfg Config[Req]
 	run Run[Req, Res]
@@ -68,7 +68,7 @@ type Group[Req, Res any] struct {
 	mu      sync.Mutex
 	queue   []*member[Req, Res]
 	running int // workers whose batch is not slow
-	slow    int // workers whose batch is
+	slow    int // workers whose batch is slow
 }
 
 // member is one call of Do.
@@ -77,7 +77,7 @@ type member[Req, Res any] struct {
 	req     Req
 	res     Res
 	err     error
-	started bool          // it is part of a batch; guarded by Group.mu
+	started bool          // the member is part of a batch; guarded by Group.mu
 	done    chan struct{} // closed when res and err are set
 }
 
@@ -88,10 +88,10 @@ func New[Req, Res any](cfg Config[Req], run Run[Req, Res]) *Group[Req, Res] {
 	return &Group[Req, Res]{cfg: cfg, run: run}
 }
 
-// Do serves req as part of a batch and returns when the batch has been served,
-// or when ctx is done. In the latter case the error wraps ctx.Err(); the
-// request has been left out if its batch had not begun, and otherwise its
-// outcome is unknown. A batch is aborted only when every member has given up.
+// Do serves req as part of a batch and returns when the batch has been served or
+// ctx is done. In the latter case the error wraps ctx.Err(). If the batch had not
+// begun, the request has been left out; otherwise its outcome is unknown. A batch
+// is aborted only when all of its members have given up.
 func (g *Group[Req, Res]) Do(ctx context.Context, req Req) (Res, error) {
 	var none Res
 	if err := ctx.Err(); err != nil {
@@ -122,14 +122,14 @@ func (g *Group[Req, Res]) Do(ctx context.Context, req Req) (Res, error) {
 		return none, ctx.Err()
 	}
 	select {
-	case <-m.done: // it was just in time
+	case <-m.done: // served just in time
 		return m.res, m.err
 	default:
 		return none, fmt.Errorf("%w while it was being stored: the outcome is unknown, repeat it", ctx.Err())
 	}
 }
 
-// drop takes a member that gave up out of the queue.
+// drop removes a member that gave up from the queue.
 func (g *Group[Req, Res]) drop(m *member[Req, Res]) {
 	for i, q := range g.queue {
 		if q == m {
@@ -142,8 +142,8 @@ func (g *Group[Req, Res]) drop(m *member[Req, Res]) {
 // work serves batches until the queue is empty.
 func (g *Group[Req, Res]) work() {
 	for {
-		// Whoever can run now and calls Do, as those do that the last batch has
-		// served, comes along. When nobody can, this costs nothing.
+		// Goroutines that can run now and call Do, as those just served often do,
+		// get into the next batch. If there are none, this has no cost.
 		runtime.Gosched()
 		batch := g.take()
 		if batch == nil {
@@ -157,8 +157,8 @@ func (g *Group[Req, Res]) work() {
 	}
 }
 
-// serveWatched serves a batch, lets another worker take this one's place when
-// that takes long, and reports whether this one has a place still.
+// serveWatched serves a batch. If that takes long, another worker takes this
+// worker's place. It reports whether this worker still has a place.
 func (g *Group[Req, Res]) serveWatched(batch []*member[Req, Res]) bool {
 	done, slow := false, false // guarded by mu
 	watch := time.AfterFunc(g.cfg.Slow, func() {
@@ -191,7 +191,7 @@ func (g *Group[Req, Res]) serveWatched(batch []*member[Req, Res]) bool {
 	return true
 }
 
-// take cuts the next batch off the queue; nil ends the worker.
+// take removes the next batch from the queue; nil ends the worker.
 func (g *Group[Req, Res]) take() []*member[Req, Res] {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -216,7 +216,7 @@ func (g *Group[Req, Res]) take() []*member[Req, Res] {
 	return batch
 }
 
-// serve runs one batch and gives every member its result.
+// serve runs one batch and gives its members their results.
 func (g *Group[Req, Res]) serve(batch []*member[Req, Res]) {
 	reqs := make([]Req, len(batch))
 	for i, m := range batch {
@@ -235,8 +235,8 @@ func (g *Group[Req, Res]) serve(batch []*member[Req, Res]) {
 	}
 }
 
-// serveParts serves the parts of a batch one after the other, and gives members
-// of none of them the error.
+// serveParts serves the parts of a batch one after the other. Members that are in
+// no part get the error apart.
 func (g *Group[Req, Res]) serveParts(batch []*member[Req, Res], parts [][]int, apart error) {
 	again := make([]bool, len(batch))
 	for _, part := range parts {
@@ -259,7 +259,7 @@ func (g *Group[Req, Res]) serveParts(batch []*member[Req, Res], parts [][]int, a
 	}
 }
 
-// try runs the members once.
+// try runs a batch once.
 func (g *Group[Req, Res]) try(batch []*member[Req, Res], reqs []Req) error {
 	ctx, stop := together(batch)
 	defer stop()
@@ -284,14 +284,15 @@ func (g *Group[Req, Res]) try(batch []*member[Req, Res], reqs []Req) error {
 	return nil
 }
 
-// errTimeout is why a batch ended that took longer than Config.Timeout.
+// errTimeout is the cause of the end of a batch that took longer than
+// Config.Timeout.
 var errTimeout = fmt.Errorf("it passed the time limit (%w)", context.DeadlineExceeded)
 
-// ErrPanic is wrapped by the error that members get when serving them panicked.
+// ErrPanic is wrapped by the error of members whose batch panicked.
 var ErrPanic = errors.New("panic")
 
-// contained turns a panic into an error: it would otherwise end the process on
-// a goroutine that no caller can guard.
+// contained turns a panic into an error. On this goroutine a panic would end the
+// process, since no caller could recover it.
 func (g *Group[Req, Res]) contained(ctx context.Context, reqs []Req) (res []Res, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -301,8 +302,8 @@ func (g *Group[Req, Res]) contained(ctx context.Context, reqs []Req) (res []Res,
 	return g.run(ctx, reqs)
 }
 
-// together returns a context with the values of the first member's, which is
-// done when all members' are.
+// together returns a context with the values of the first member's context. It is
+// done when the contexts of all members are.
 func together[Req, Res any](batch []*member[Req, Res]) (context.Context, context.CancelFunc) {
 	if len(batch) == 1 {
 		return context.WithCancel(batch[0].ctx)

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// recorder serves batches, a second each, and notes them.
+// recorder serves batches, a second each, and records them.
 type recorder struct {
 	mu      sync.Mutex
 	batches [][]int
@@ -94,7 +94,7 @@ func TestWeightBoundsABatch(t *testing.T) {
 	})
 }
 
-func TestParallelBatches(t *testing.T) {
+func TestParallelBatchesRunAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &recorder{}
 		g := New(Config[int]{MaxItems: 1, Parallel: 3}, r.run)
@@ -131,8 +131,8 @@ func TestPoisonFailsAlone(t *testing.T) {
 	})
 }
 
-// failures makes calls, the first of which is alone in its batch, and returns
-// how many failed.
+// failures makes calls, the first of which is alone in its batch, and returns how
+// many failed.
 func failures(t *testing.T, g *Group[int, int], reqs ...int) (failed int) {
 	var all sync.WaitGroup
 	var mu sync.Mutex
@@ -217,7 +217,7 @@ func TestBatchEndsWhenAllHaveGivenUp(t *testing.T) {
 		}
 		synctest.Wait()
 		if r.ctxErrs != 1 {
-			t.Errorf("the batch went on for nobody")
+			t.Errorf("the batch went on without a caller")
 		}
 		if _, err := g.Do(ctx, 2); !errors.Is(err, context.DeadlineExceeded) || len(r.batches) != 1 {
 			t.Errorf("a call whose context is done: got %v in batches %v", err, r.batches)
@@ -238,8 +238,8 @@ func TestPanicBecomesAnError(t *testing.T) {
 	}
 }
 
-// A batch that fails is divided as Divide says; what it leaves out is told so.
-func TestDividedBatches(t *testing.T) {
+// A failed batch is divided as Divide says; members it leaves out get ErrApart.
+func TestFailedBatchIsDivided(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &recorder{}
 		g := New(Config[int]{MaxItems: 16, Parallel: 1, Divide: func(_ error, reqs []int) [][]int {
@@ -275,7 +275,7 @@ func TestDividedBatches(t *testing.T) {
 	})
 }
 
-// Batches that take long leave their places to others, as many as may.
+// Slow batches leave their places to others, at most Spare at a time.
 func TestSlowBatchesLeaveTheirPlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stuck := make(chan struct{})
@@ -306,7 +306,7 @@ func TestSlowBatchesLeaveTheirPlace(t *testing.T) {
 			t.Errorf("ten others took %v beside two that hang, want a second", took)
 		}
 		do(-3)
-		do(-4) // these two keep their places: two have left theirs already
+		do(-4) // these two keep their places: two others have left theirs
 		synctest.Wait()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
@@ -325,7 +325,7 @@ func TestSlowBatchesLeaveTheirPlace(t *testing.T) {
 	})
 }
 
-// A batch has a time limit of its own, whatever its members have.
+// A batch has its own time limit, whatever deadlines its members have.
 func TestBatchesHaveATimeLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := New(Config[int]{MaxItems: 4, Parallel: 1, Timeout: time.Minute}, func(ctx context.Context, _ []int) ([]int, error) {

@@ -2,9 +2,9 @@ package ecmajson
 
 import "bytes"
 
-// The methods below read one construct at src[i] and return the position after
-// it, or what fail returns. None of them is entered with more than maxDepth
-// arrays and objects open.
+// The methods below read one construct at src[i] and return the position after it,
+// or the result of fail. They are called with at most maxDepth arrays and objects
+// open.
 
 // document reads all of src and flushes it.
 func (e *encoder) document(object bool) bool {
@@ -34,7 +34,7 @@ func (e *encoder) document(object bool) bool {
 	return true
 }
 
-// typeAt names the type of the value that starts with c.
+// typeAt returns the type of the value that starts with c.
 func typeAt(c byte) string {
 	switch {
 	case c == '[':
@@ -83,7 +83,7 @@ func (e *encoder) value(i, depth int) int {
 	default:
 		return e.unexpected(i, "a value")
 	}
-	// Checked for every scalar, so that what is written stays near the limit.
+	// Checked for every scalar, so that the output stays near the limit.
 	if e.pos(j) > e.limit && j >= 0 {
 		return e.tooLarge(i)
 	}
@@ -121,7 +121,7 @@ func (e *encoder) array(i, depth int) int {
 	}
 }
 
-// space leaves white space out of the output.
+// space removes white space from the output.
 func (e *encoder) space(i int) int {
 	if i < len(e.src) && e.src[i] <= ' ' {
 		return e.manySpaces(i)
@@ -129,7 +129,7 @@ func (e *encoder) space(i int) int {
 	return i
 }
 
-// Kept apart so that space, which seldom has anything to do, is inlined.
+// Separate, so that space, which seldom has white space to remove, is inlined.
 //
 //go:noinline
 func (e *encoder) manySpaces(i int) int {

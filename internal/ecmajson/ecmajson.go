@@ -2,12 +2,12 @@
 // JSON.stringify(JSON.parse(text)) yields in a JavaScript engine, or refuses it
 // with an error that names the place.
 //
-// A receiver that parses a body and computes a signature over the body
-// stringified again sees the bytes that were signed only if the body was in this
-// form to begin with. The form is that of ECMA-262, JSON.stringify without
-// replacer and indentation:
+// Some receivers parse a body and compute the signature over the body stringified
+// again. They get the signed bytes only if the body was in this form from the
+// start. The form is that of ECMA-262, JSON.stringify without replacer and
+// indentation:
 //
-//   - no white space, no byte order mark, nothing after the document;
+//   - no white space, no byte order mark, no text after the document;
 //   - strings with the escapes JSON.stringify picks and no other: U+2028, U+2029,
 //     DEL, "/" and "<" are raw, lone surrogates are \udxxx in lower case, bytes
 //     that are not UTF-8 are U+FFFD;
@@ -16,15 +16,16 @@
 //     value it was given;
 //   - numbers as Number::toString spells them.
 //
-// Two things are refused although a JavaScript engine takes them. A number that
-// changes its value when JavaScript reads it is an error, never rounded (see
-// [ErrNumber] for what counts as a change). The key "__proto__", and the key
-// "prototype" within "constructor", are errors, because some receivers refuse
-// every body that holds them (see [ErrKey]).
+// Two things are refused although a JavaScript engine accepts them. A number that
+// changes its value when JavaScript reads it is an error, never rounded
+// ([ErrNumber] defines such a change). The key "__proto__", and the key "prototype"
+// within "constructor", are errors, because some receivers refuse every body that
+// holds them (see [ErrKey]).
 //
-// All functions are safe for concurrent use, keep nothing of their arguments and
-// take time linear in the input, except that an object whose keys have to move is
-// sorted and copied once more, at each level of nesting where that happens.
+// All functions are safe for concurrent use, keep no reference to their arguments
+// and take time linear in the input, with one exception: an object whose keys have
+// to move is sorted and copied once more, at each level of nesting where that
+// happens.
 package ecmajson
 
 import (
@@ -32,15 +33,15 @@ import (
 	"sync"
 )
 
-// DefaultMaxDepth is the nesting that is accepted when Limits.MaxDepth is zero.
-// JavaScript engines parse deeper documents than they can stringify; this is far
-// below what any of them stringifies.
+// DefaultMaxDepth is the nesting that is accepted if Limits.MaxDepth is zero.
+// JavaScript engines parse deeper documents than they can stringify; all of them
+// can stringify far deeper ones than this.
 const DefaultMaxDepth = 256
 
 // maxMaxDepth keeps the recursion well within the stack of a goroutine.
 const maxMaxDepth = 10_000
 
-// Limits bounds what Append accepts. The zero value is ready to use.
+// Limits bounds the documents that Append accepts. The zero value is ready to use.
 type Limits struct {
 	// MaxDepth is the number of arrays and objects that may be open at once: 1
 	// admits [] and {} but not [[]]. Zero or less means DefaultMaxDepth, more
@@ -48,9 +49,9 @@ type Limits struct {
 	// somewhere between 2000 and 5000.
 	MaxDepth int
 
-	// MaxBytes is the largest output in bytes, not counting what dst held
-	// before. A value that a later duplicate of its key replaces counts until
-	// its object ends. Zero or less means no limit.
+	// MaxBytes is the largest output in bytes, without the previous content of dst.
+	// A value that a later duplicate of its key replaces counts until its object
+	// ends. Zero or less means no limit.
 	MaxBytes int
 }
 
@@ -91,10 +92,10 @@ func appendDocument(dst, src []byte, lim Limits, object bool) ([]byte, error) {
 	return e.dst, nil
 }
 
-// encoder is the state of one Append. The output is dst followed by
-// src[start:i], where i is the position up to which src has been read: bytes
-// that are canonical already are not copied until one that is not comes up, so
-// that a canonical document is copied once, whole.
+// encoder is the state of one Append. The output is dst followed by src[start:i],
+// where i is the position up to which src has been read. Canonical bytes are copied
+// only when a byte that is not canonical follows, so that a canonical document is
+// copied once, as a whole.
 type encoder struct {
 	src, dst []byte
 	start    int
@@ -105,7 +106,7 @@ type encoder struct {
 	members []member // of the open objects, innermost last
 	table   []int    // hash table for the duplicates of one object
 	scratch []byte   // one object in its new order
-	digits  decimal  // of one number
+	digits  decimal  // the decimal of one number
 
 	constructorAt int // where in src the value of the last key "constructor" is, or -1
 
@@ -115,8 +116,8 @@ type encoder struct {
 
 var encoders = sync.Pool{New: func() any { return new(encoder) }}
 
-// release returns e to the pool, without the caller's memory and without what an
-// unusually large document has made it allocate.
+// release returns e to the pool, without references to the caller's memory and
+// without buffers that grew large for an unusual document.
 func (e *encoder) release() {
 	e.src, e.dst = nil, nil
 	e.fault, e.path = Error{}, nil
@@ -133,12 +134,12 @@ func (e *encoder) release() {
 	encoders.Put(e)
 }
 
-// pos is the length of the output when src has been read up to i. A flush does
+// pos returns the length of the output when src has been read up to i. A flush does
 // not change it.
 func (e *encoder) pos(i int) int { return len(e.dst) + i - e.start }
 
-// output returns the bytes of the output between two positions. They must have
-// been flushed all or none.
+// output returns the bytes of the output between two positions. Either all or none
+// of them must have been flushed.
 func (e *encoder) output(from, to int) []byte {
 	if from < len(e.dst) {
 		return e.dst[from:to]
@@ -147,7 +148,7 @@ func (e *encoder) output(from, to int) []byte {
 	return e.src[from+d : to+d]
 }
 
-// flush copies what is pending before src[i] to dst.
+// flush copies the pending bytes before src[i] to dst.
 func (e *encoder) flush(i int) {
 	e.dst = append(e.dst, e.src[e.start:i]...)
 	e.start = i

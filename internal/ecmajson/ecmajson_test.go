@@ -92,7 +92,7 @@ func TestErrorNamesThePlace(t *testing.T) {
 	}
 }
 
-func TestAppendObject(t *testing.T) {
+func TestAppendObjectRefusesOtherTypes(t *testing.T) {
 	got, err := AppendObject(nil, []byte(` {"b":1, "0":[]}`), Limits{})
 	if err != nil || string(got) != `{"0":[],"b":1}` {
 		t.Errorf("got %q, %v", got, err)
@@ -112,7 +112,7 @@ func TestAppendObject(t *testing.T) {
 	}
 }
 
-func TestMaxDepth(t *testing.T) {
+func TestMaxDepthBoundsNesting(t *testing.T) {
 	for _, c := range []struct {
 		max int
 		src string
@@ -128,13 +128,13 @@ func TestMaxDepth(t *testing.T) {
 			t.Errorf("%.60q with MaxDepth %d: %v", c.src, c.max, err)
 		}
 	}
-	// The limit holds before the text is known to be complete.
+	// The limit applies before the text is known to be complete.
 	if _, err := Append(nil, bytes.Repeat([]byte("["), 10<<20), Limits{}); !errors.Is(err, ErrDepth) {
 		t.Errorf("endless nesting: %v", err)
 	}
 }
 
-func TestMaxBytes(t *testing.T) {
+func TestMaxBytesBoundsTheOutput(t *testing.T) {
 	for _, src := range []string{`{"a":[1,2,"xyz"]}`, ` 123 `, `"\u0041"`, `[[],[],{}]`, `{"a":"bb","a":1}`, "\"\xff\xff\""} {
 		full, err := Append(nil, []byte(src), Limits{})
 		if err != nil {
@@ -159,7 +159,7 @@ func TestMaxBytes(t *testing.T) {
 	}
 }
 
-func TestAppendFloat(t *testing.T) {
+func TestAppendFloatSpellsAsJavaScript(t *testing.T) {
 	for f, want := range map[float64]string{
 		0: "0", math.Copysign(0, -1): "0", 1: "1", -1.5: "-1.5", 1e20: "100000000000000000000", 1e21: "1e+21",
 		-1e21: "-1e+21", 1e-6: "0.000001", 1e-7: "1e-7", 1.5e-9: "1.5e-9", 1e-10: "1e-10", 1e100: "1e+100", 5e-324: "5e-324",
@@ -206,7 +206,7 @@ func TestFloatsInEverySpelling(t *testing.T) {
 	}
 }
 
-func TestAppendString(t *testing.T) {
+func TestAppendStringWritesAsJavaScript(t *testing.T) {
 	for s, want := range map[string]string{
 		"": `""`, "a": `"a"`, "\"\\/": `"\"\\/"`, "\b\f\n\r\t\x00\v\x1f\x7f": `"\b\f\n\r\t\u0000\u000b\u001f` + "\x7f\"",
 		"<>&\u2028\u2029": "\"<>&\u2028\u2029\"", "é😀": `"é😀"`, "a\xffb": "\"a\uFFFDb\"", "\xe2\x82": "\"\uFFFD\"",
@@ -225,8 +225,8 @@ func TestAppendString(t *testing.T) {
 				raw[i] = "\xe2\x82\xac\xf0\x9f\x98\x80\xed\xa0\xc2\xe0\xf4"[g.IntN(12)]
 			}
 		}
-		// A string written here is canonical, and reading the same bytes out of a
-		// document replaces the same sequences.
+		// A string written by AppendString is canonical; reading the same bytes out
+		// of a document replaces the same sequences.
 		out := AppendString(nil, string(raw))
 		again, err := Append(nil, out, Limits{})
 		if err != nil || !bytes.Equal(again, out) || !utf8.Valid(out) {
@@ -239,8 +239,8 @@ func TestAppendString(t *testing.T) {
 	}
 }
 
-// A duplicate, a reordering and a bad byte at every depth and place must not
-// disturb what was written before, in dst and in earlier calls.
+// A duplicate, a reordering and a bad byte at every depth and place must not change
+// dst or the output of earlier calls.
 func TestAppendIsConcurrentAndKeepsDst(t *testing.T) {
 	var wg sync.WaitGroup
 	for seed := range uint64(4) {
@@ -273,7 +273,7 @@ func TestCanonicalDocumentAllocatesOnlyDst(t *testing.T) {
 		dst  []byte
 		most float64
 	}{{nil, 1}, {roomy, 0}} {
-		least := math.Inf(1) // the race detector makes pools forget now and then
+		least := math.Inf(1) // the race detector makes pools drop items now and then
 		for range 50 {
 			least = min(least, testing.AllocsPerRun(1, func() {
 				if _, err := Append(c.dst, src, Limits{}); err != nil {
@@ -287,9 +287,9 @@ func TestCanonicalDocumentAllocatesOnlyDst(t *testing.T) {
 	}
 }
 
-// Documents made to be slow take no longer, byte for byte, than the bound below:
-// fifty times what is measured, as the machine may be busy and the race detector
-// on, and still less than what anything quadratic takes.
+// Hostile documents take no longer per byte than the bound below: fifty times the
+// measured time, as the machine may be busy and the race detector on, but still
+// less than any quadratic algorithm takes.
 func TestHostileDocumentsTakeLinearTime(t *testing.T) {
 	const size = 1 << 19
 	repeat := func(unit string) string { return strings.Repeat(unit, size/len(unit)) }

@@ -8,20 +8,20 @@ import (
 	"unicode/utf8"
 )
 
-// What an *Error wraps, for errors.Is.
+// The kinds of *Error, for errors.Is.
 var (
 	// ErrSyntax: src is not a JSON text as RFC 8259 defines it, or starts with a
 	// byte order mark.
 	ErrSyntax = errors.New("not valid JSON")
 
-	// ErrNumber: a number has a value that JavaScript cannot hold, so a receiver
-	// would see another one. Such are numbers beyond the range of a double or so
-	// small that they become 0, integers and numbers of 2^53 and more whose
-	// decimal value differs from what JavaScript prints for them, and fractions
-	// with more than 17 significant digits unless all of them are those of the
-	// double. A fraction of at most 17 digits is a double as other languages
-	// print it, and is normalised. (Among the subnormal numbers, below 2.3e-308,
-	// a double has fewer digits, and the literal must be the double rounded to as
+	// ErrNumber: a number has a value that JavaScript cannot hold, so that a
+	// receiver would see another value. Such numbers are: numbers beyond the range
+	// of a double, or so small that they become 0; integers and numbers of 2^53 and
+	// more whose decimal value differs from the one JavaScript prints for them; and
+	// fractions with more than 17 significant digits, unless all digits are those
+	// of the double. A fraction of at most 17 digits is a double as other languages
+	// print it, and is normalised. (Among the subnormal numbers, below 2.3e-308, a
+	// double has fewer digits, and the literal must be the double rounded to as
 	// many digits as it has.) Send the number as a string.
 	ErrNumber = errors.New("a number that JavaScript cannot hold")
 
@@ -32,16 +32,16 @@ var (
 	ErrSize = errors.New("too large")
 
 	// ErrKey: an object has the key "__proto__", or the object under a key
-	// "constructor" has the key "prototype", however they are escaped. Parsers
-	// that guard against prototype pollution (that of Fastify, by default)
-	// refuse the whole body, on every attempt.
+	// "constructor" has the key "prototype", however they are escaped. Parsers with
+	// a guard against prototype pollution (that of Fastify, by default) refuse the
+	// whole body, on every attempt.
 	ErrKey = errors.New("a key that receivers refuse")
 
 	// ErrNotObject: AppendObject was given another type of document.
 	ErrNotObject = errors.New("not a JSON object")
 )
 
-// Error says what is wrong with a document, and where.
+// Error is the first fault of a document, with its place.
 type Error struct {
 	// Path leads to the value at fault from the top, "$": $.a[3]["odd key"].
 	// Long keys and the middle of long paths are shortened to "…".
@@ -50,7 +50,7 @@ type Error struct {
 	// Offset is the position in src, in bytes from 0.
 	Offset int
 
-	// Reason says what is wrong and what to do about it.
+	// Reason says how the document is wrong, and gives advice.
 	Reason string
 
 	kind error
@@ -65,13 +65,13 @@ func (e *Error) Error() string {
 // ErrKey or ErrNotObject.
 func (e *Error) Unwrap() error { return e.kind }
 
-// fail records the error and returns the position that stands for failure.
+// fail records the error and returns the position that means failure.
 func (e *encoder) fail(kind error, offset int, format string, args ...any) int {
 	e.fault = Error{Offset: offset, Reason: fmt.Sprintf(format, args...), kind: kind}
 	return -1
 }
 
-// unexpected fails at src[i], where something else was wanted.
+// unexpected fails at src[i], where something else was expected.
 func (e *encoder) unexpected(i int, wanted string) int {
 	if i >= len(e.src) {
 		return e.fail(ErrSyntax, len(e.src), "not valid JSON: it ends where %s should be", wanted)
@@ -99,8 +99,8 @@ func (e *encoder) failure() *Error {
 	return &f
 }
 
-// inElement and inMember are called while a failure is passed up, innermost
-// first, so that a document without one keeps no record of its path.
+// inElement and inMember are called while a failure is returned, innermost first,
+// so that a document without a failure keeps no record of its path.
 func (e *encoder) inElement(n int) int {
 	e.path = append(e.path, "["+strconv.Itoa(n)+"]")
 	return -1

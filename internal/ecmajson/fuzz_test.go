@@ -54,9 +54,9 @@ func FuzzAppend(f *testing.F) {
 		if err != nil || !bytes.Equal(again, out) {
 			t.Fatalf("output %q becomes %q, %v", out, again, err)
 		}
-		// encoding/json makes U+FFFD of a lone surrogate, counts the replacements of
-		// invalid UTF-8 in another way, and reads no exponent beyond 10000, which
-		// as many zeros can bring back into range.
+		// encoding/json turns a lone surrogate into U+FFFD, counts the replacements
+		// of invalid UTF-8 differently, and does not read exponents beyond 10000,
+		// which as many zeros can bring back into range.
 		if lower := bytes.ToLower(src); len(src) > 8000 || !utf8.Valid(src) || bytes.Contains(lower, []byte(`\ud`)) {
 			return
 		}
@@ -93,8 +93,8 @@ func FuzzAppendString(f *testing.F) {
 	})
 }
 
-// FuzzNode has Node judge what the other targets compare with encoding/json and
-// with this package's own idea of the rules.
+// FuzzNode compares with Node, as the other targets do with encoding/json and with
+// this package's own rules.
 func FuzzNode(f *testing.F) {
 	for _, rows := range [][]row{tableVA, stringRows, objectRows, numberRows, syntaxRows} {
 		for _, r := range rows {

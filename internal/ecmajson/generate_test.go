@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// generator writes random JSON texts that are as unlike what JSON.stringify
-// writes as the grammar allows, and sometimes a little beyond the grammar.
+// generator writes random JSON texts that differ from the output of JSON.stringify
+// as much as the grammar allows, and sometimes a little beyond the grammar.
 type generator struct {
 	*rand.Rand
 	out  []byte
@@ -20,8 +20,8 @@ func newGenerator(seed uint64) *generator {
 	return &generator{Rand: rand.New(rand.NewPCG(seed, 0x5eed))}
 }
 
-// document returns the next text. Most are valid; of those a part holds something
-// that is refused by rule.
+// document returns the next text. Most are valid; some of these hold a value that a
+// rule refuses.
 func (g *generator) document() []byte {
 	g.out, g.keys = nil, g.keys[:0]
 	switch g.IntN(40) {
@@ -217,8 +217,8 @@ func (g *generator) digits(n int) {
 	}
 }
 
-// number writes numbers of every shape; about one document in four comes to hold
-// one that has to be refused.
+// number writes numbers of every shape; about one document in four gets a number
+// that must be refused.
 func (g *generator) number() {
 	if g.IntN(4) == 0 {
 		g.add("-")

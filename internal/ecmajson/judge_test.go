@@ -9,9 +9,9 @@ import (
 	"strings"
 )
 
-// judge says which rule, if any, the JSON text src is to be refused by: the kind
-// of the first error in the order of the text. It shares no code with Append and
-// takes the rules literally, with rational numbers. src must be valid JSON.
+// judge returns the rule, if any, by which the JSON text src must be refused: the
+// kind of the first error in the order of the text. It shares no code with Append
+// and takes the rules literally, with rational numbers. src must be valid JSON.
 func judge(src []byte, maxDepth int) error {
 	dec := json.NewDecoder(bytes.NewReader(src))
 	dec.UseNumber()
@@ -23,7 +23,7 @@ func judge(src []byte, maxDepth int) error {
 	for {
 		tok, err := dec.Token()
 		if err != nil {
-			return nil // the end: the text is valid
+			return nil // end of the valid text
 		}
 		if d, ok := tok.(json.Delim); ok && (d == '}' || d == ']') {
 			open = open[:len(open)-1]

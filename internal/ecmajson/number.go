@@ -34,8 +34,8 @@ func appendFinite(dst []byte, f float64) []byte {
 	return dst
 }
 
-// literal is a number as src spells it. The offsets are those of the first and
-// past the last digit of the integer and of the fraction, which may be empty.
+// literal is a number as src spells it. The offsets are the start and end of the
+// digits of the integer and of the fraction, which may be empty.
 type literal struct {
 	off, end         int
 	intOff, intEnd   int
@@ -43,16 +43,16 @@ type literal struct {
 	exponent         int64
 }
 
-// sureDigits is how many significant digits a decimal may have and still be, for
-// certain, the shortest decimal of the double nearest to it, unless that is
+// sureDigits is how many significant digits a decimal may have and still certainly
+// be the shortest decimal of the double nearest to it, unless that double is
 // subnormal.
 const sureDigits = 15
 
 // safeInteger is 2^53, up to which every integer is a double.
 const safeInteger = "9007199254740992"
 
-// number reads the number at src[i]. The usual literals are known to be in
-// JavaScript's spelling from their form alone.
+// number reads the number at src[i]. The form of common literals alone shows that
+// they are in JavaScript's spelling.
 func (e *encoder) number(i int) int {
 	src := e.src
 	n := literal{off: i, intOff: i}
@@ -135,7 +135,7 @@ func (e *encoder) exponent(n *literal) bool {
 	return true
 }
 
-// uncommonNumber normalises a literal or refuses it.
+// uncommonNumber normalises or refuses a literal.
 func (e *encoder) uncommonNumber(n *literal) int {
 	var buf [32]byte
 	text := e.src[n.off:n.end]
@@ -152,7 +152,7 @@ func (e *encoder) uncommonNumber(n *literal) int {
 	if !short {
 		f = d.float()
 	}
-	if d.n > 0 { // else zero, whatever the sign and the exponent
+	if d.n > 0 { // else zero, with any sign and exponent
 		if reason := d.refuse(f); reason != "" {
 			return e.fail(ErrNumber, n.off, "the number %s %s: send it as a string", excerpt(text), reason)
 		}
@@ -174,15 +174,16 @@ func excerpt(text []byte) string {
 	return string(text[:most]) + "…"
 }
 
-// maxDigits is more significant digits than any double, or the middle of two
-// neighbours, has: those behind can break a tie and matter in no other way.
+// maxDigits is larger than the number of significant digits of any double, and of
+// the middle of any two neighbours. Digits beyond can break a tie and have no other
+// effect.
 const maxDigits = 800
 
 // decimal is the absolute value of a literal: 0.d1d2d3… × 10^point, d1 and the
 // last digit not zero, or zero if n is 0.
 type decimal struct {
-	digits [maxDigits]byte // the first of them
-	n      int             // how many there are; may exceed maxDigits
+	digits [maxDigits]byte // the first maxDigits digits
+	n      int             // the number of digits; may exceed maxDigits
 	point  int64
 }
 
@@ -236,12 +237,12 @@ func (d *decimal) float() float64 {
 	return f
 }
 
-// refuse says why f, the double nearest to d, may not stand for d, which is not
+// refuse returns why f, the double nearest to d, may not replace d, which is not
 // zero. It returns "" if it may.
 func (d *decimal) refuse(f float64) string {
 	const (
 		doubleDigits   = 17  // enough to tell any two doubles apart
-		exactDigits    = 767 // of the double that has most
+		exactDigits    = 767 // of the double with the most digits
 		smallestNormal = 0x1p-1022
 	)
 	switch {
@@ -265,8 +266,8 @@ func (d *decimal) refuse(f float64) string {
 	return "has more digits than a JavaScript number holds"
 }
 
-// prints reports whether f, printed with so many digits after the first (-1: with
-// as many as it needs), is d.
+// prints reports whether f, printed with precision digits after the first (-1: as
+// many as needed), equals d.
 func (d *decimal) prints(f float64, precision int) bool {
 	var buf [64]byte
 	text := strconv.AppendFloat(buf[:0], f, 'e', precision, 64)

@@ -14,7 +14,8 @@ type member struct {
 	hash             uint64
 }
 
-// dropped marks a member that an earlier one with the same key has taken over.
+// dropped marks a member whose value was moved to an earlier member with the same
+// key.
 const dropped = -1
 
 func (e *encoder) object(i, depth int) int {
@@ -24,8 +25,8 @@ func (e *encoder) object(i, depth int) int {
 		return i + 1
 	}
 	base := len(e.members)
-	// While inOrder, all keys so far have been array indices, ascending, and then
-	// others; least is what the next index has to exceed.
+	// inOrder means that all keys so far are ascending array indices, followed by
+	// other keys. The next index must exceed least.
 	inOrder, least, others := true, int64(-1), false
 	for {
 		if i >= len(e.src) || e.src[i] != '"' {
@@ -100,8 +101,8 @@ func (e *encoder) polluting(m member, keyAt int, which string) int {
 	return e.inMember(m)
 }
 
-// arrayIndex returns the value of a key that JavaScript treats as an array index,
-// and orders by: a canonical decimal number below 2^32-1. For others it returns
+// arrayIndex returns the value of a key that JavaScript treats as an array index
+// and sorts by: a canonical decimal number below 2^32-1. For other keys it returns
 // -1.
 func arrayIndex(name []byte) int64 {
 	if len(name) == 0 || len(name) > 10 || name[0] > '9' || name[0] == '0' && len(name) > 1 {
@@ -151,8 +152,8 @@ func (e *encoder) settle(i int, members []member, inOrder bool) {
 }
 
 // mergeDuplicates moves the value of each repeated key to the place where the key
-// came first, and marks the repetition as dropped. It reports whether there was
-// none. Keys are compared as they are in the output, where equal JavaScript
+// came first, and marks the repetition as dropped. It reports whether no key was
+// repeated. Keys are compared as they are in the output, where equal JavaScript
 // strings have equal bytes.
 func (e *encoder) mergeDuplicates(members []member) bool {
 	const few = 12 // comparing every pair of so many is quicker than hashing
@@ -173,8 +174,8 @@ func (e *encoder) mergeDuplicates(members []member) bool {
 	return unique
 }
 
-// seed makes the hash of a key unpredictable, so that nobody can send an object
-// whose keys collide.
+// seed makes the hash of a key unpredictable, so that a sender cannot choose keys
+// that collide.
 var seed = maphash.MakeSeed()
 
 func (e *encoder) mergeManyDuplicates(members []member) bool {

@@ -16,7 +16,7 @@ import (
 	"testing"
 )
 
-// What Node makes of a text.
+// Node's verdicts about a text.
 const (
 	fine = iota
 	parseThrew
@@ -86,8 +86,7 @@ func (o *oracle) ask(t testing.TB, docs [][]byte) []answer {
 	return answers
 }
 
-// verdicts counts what happened to the documents, to show that none of the cases
-// has become empty.
+// verdicts counts the documents by verdict, to show that every case occurs.
 type verdicts struct{ accepted, changed, invalid, number, key, depth int }
 
 // compare checks documents against Node and against judge.
@@ -174,10 +173,10 @@ func TestV2_NodeAgrees(t *testing.T) {
 		o.compare(t, docs, &count)
 	}
 	t.Logf("seed %d: %d documents: %+v", seed, total, count)
-	for what, n := range map[string]int{"accepted": count.accepted, "changed": count.changed, "invalid": count.invalid,
+	for verdict, n := range map[string]int{"accepted": count.accepted, "changed": count.changed, "invalid": count.invalid,
 		"refused for a number": count.number, "refused for a key": count.key, "refused for depth": count.depth} {
 		if uint64(n) < total/1000 {
-			t.Errorf("only %d of %d documents were %s: the generator does not reach that", n, total, what)
+			t.Errorf("only %d of %d documents were %s: the generator does not produce such documents", n, total, verdict)
 		}
 	}
 }
@@ -204,9 +203,9 @@ func readCorpus(t testing.TB) [][]byte {
 	return docs
 }
 
-// TestV2_Corpus checks the documents kept as a regression set, which other
+// TestV2_NodeAgreesOnTheCorpus checks the documents kept as a regression set, which other
 // packages send to real receivers.
-func TestV2_Corpus(t *testing.T) {
+func TestV2_NodeAgreesOnTheCorpus(t *testing.T) {
 	if *extendCorpus {
 		writeCorpus(t)
 	}

@@ -207,13 +207,13 @@ var syntaxRows = []row{
 	{name: "vertical tab", src: "\v1", err: ErrSyntax},
 	{name: "no-break space", src: "\u00a01", err: ErrSyntax},
 	{name: "NUL at the end", src: "1\x00", err: ErrSyntax},
-	{name: "BOM and nothing", src: "\xef\xbb\xbf", err: ErrSyntax},
+	{name: "BOM only", src: "\xef\xbb\xbf", err: ErrSyntax},
 	{name: "BOM later", src: "[\xef\xbb\xbf]", err: ErrSyntax},
 	{name: "UTF-16", src: "{\x00}\x00", err: ErrSyntax},
 	{name: "invalid byte outside a string", src: "[\xff]", err: ErrSyntax},
 }
 
-func TestStrings(t *testing.T) { checkRows(t, stringRows) }
-func TestObjects(t *testing.T) { checkRows(t, objectRows) }
-func TestNumbers(t *testing.T) { checkRows(t, numberRows) }
-func TestSyntax(t *testing.T)  { checkRows(t, syntaxRows) }
+func TestStringsHaveJavaScriptsEscapes(t *testing.T)            { checkRows(t, stringRows) }
+func TestObjectsHaveJavaScriptsKeyOrder(t *testing.T)           { checkRows(t, objectRows) }
+func TestNumbersAreSpelledAsInJavaScriptOrRefused(t *testing.T) { checkRows(t, numberRows) }
+func TestInvalidJSONIsRefused(t *testing.T)                     { checkRows(t, syntaxRows) }

@@ -12,12 +12,12 @@ const (
 	lowerHex    = "0123456789abcdef"
 )
 
-// plainBytes returns how many bytes at the low end of x need no attention within a
-// string: ASCII other than controls, quote and backslash.
+// plainBytes returns how many bytes at the low end of x can be copied as they are
+// within a string: ASCII other than controls, quote and backslash.
 func plainBytes(x uint64) int {
 	const ones, tops = 0x0101010101010101, 0x8080808080808080
-	// A top bit comes up for a byte of 0x80 and more, or where a subtraction
-	// borrows. A borrow disturbs only bytes above, so the lowest is right.
+	// A top bit is set for a byte of 0x80 and more, or where a subtraction borrows.
+	// A borrow only affects higher bytes, so the lowest set bit is right.
 	special := (x | (x - ' '*ones) | ((x ^ '"'*ones) - ones) | ((x ^ '\\'*ones) - ones)) & tops
 	return bits.TrailingZeros64(special) / 8
 }
@@ -88,7 +88,7 @@ func (e *encoder) escapedUnit(i int) int {
 		return e.fail(ErrSyntax, i, `not valid JSON: \u without four hexadecimal digits`)
 	}
 	end := i + 6
-	stays := false // the escape is how JSON.stringify writes the character
+	stays := false // JSON.stringify writes the character as this escape
 	if utf16.IsSurrogate(r) {
 		if low, _, ok := e.unit(end); ok && utf16.DecodeRune(r, low) != utf8.RuneError {
 			r, end = utf16.DecodeRune(r, low), end+6
@@ -131,7 +131,7 @@ func (e *encoder) unit(i int) (r rune, lower, ok bool) {
 	return r, lower, true
 }
 
-// shortEscape holds the letters of the controls that have an escape of their own.
+// shortEscape has the letters of the controls that have a short escape.
 var shortEscape = [' ']byte{'\b': 'b', '\f': 'f', '\n': 'n', '\r': 'r', '\t': 't'}
 
 // appendUnit appends one character, or lone surrogate, of a string.
@@ -153,7 +153,7 @@ func appendUnit(dst []byte, r rune) []byte {
 // JavaScript decodes it to one U+FFFD.
 func illFormed[T string | []byte](b T) int {
 	var low, high byte = 0x80, 0xBF // range of the second byte
-	more := 0                       // bytes wanted after the first
+	more := 0                       // number of bytes after the first
 	switch c := b[0]; {
 	case 0xC2 <= c && c <= 0xDF:
 		more = 1
@@ -180,9 +180,9 @@ func illFormed[T string | []byte](b T) int {
 	return n
 }
 
-// AppendString appends s to dst as JSON.stringify writes a string, with its
-// quotes, and returns the extended slice. Bytes that are not UTF-8 become U+FFFD,
-// one for each sequence that JavaScript's TextDecoder replaces by one.
+// AppendString appends s to dst as JSON.stringify writes a string, with its quotes,
+// and returns the extended slice. Bytes that are not UTF-8 become U+FFFD, one for
+// each sequence for which JavaScript's TextDecoder writes one.
 func AppendString(dst []byte, s string) []byte {
 	dst = append(dst, '"')
 	start := 0 // s[start:i] is plain and not copied yet
@@ -214,17 +214,17 @@ func AppendString(dst []byte, s string) []byte {
 	return append(dst, '"')
 }
 
-// plainEight reports whether none of the eight bytes of s has to be looked at:
-// each is ASCII that needs no escape. Most of most strings is, and this is what
-// makes encoding an event cheap.
+// plainEight reports whether all eight bytes of s can be copied: each is ASCII that
+// needs no escape. In most strings most bytes are, which makes encoding an event
+// cheap.
 func plainEight(s string) bool {
 	const ones = 0x0101010101010101
 	_ = s[7]
 	x := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
 		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
-	// A difference has its highest bit set where the byte is below what is taken
-	// off; what a byte that is borrows from the next one changes nothing, as one
-	// is enough.
+	// A difference has its highest bit set where the byte is below the subtrahend.
+	// The borrow may set that bit in the next byte too, which is harmless: one bit
+	// decides.
 	control := x - ' '*ones
 	quote := (x ^ '"'*ones) - ones
 	backslash := (x ^ '\\'*ones) - ones

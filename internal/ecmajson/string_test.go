@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// Eight bytes are looked at together where there are as many: the result must
-// be that of looking at each, whatever byte is where.
+// Eight bytes are checked together while there are as many: the result must be the
+// same as for each byte alone, whatever byte is where.
 func TestAppendStringLooksAtEveryByte(t *testing.T) {
 	t.Parallel()
 	for c := range 256 {
@@ -29,8 +29,8 @@ func TestAppendStringLooksAtEveryByte(t *testing.T) {
 	}
 }
 
-// The reader takes eight bytes at a time too: at every place it must find what is
-// not plain, and must not take anything else for it.
+// The reader checks eight bytes at a time too: at every place it must find bytes
+// that are not plain, and only those.
 func TestAppendLooksAtEveryByte(t *testing.T) {
 	for at := range 17 {
 		for c := range 256 {

@@ -8,7 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// row is one document and what has to become of it: want, or an error of a kind.
+// row is one document and its expected result: want, or an error of a kind.
 type row struct {
 	name string
 	src  string
@@ -16,9 +16,9 @@ type row struct {
 	err  error
 }
 
-// tableVA holds the rows of table V-A of the reliability list: the documents for
-// which what Go writes differs from what JavaScript writes back. (Row 18, values
-// that are no JSON at all, is TestAppendFloat_RefusesWhatJSONLacks.)
+// tableVA holds the rows of table V-A of the reliability list: documents that Go
+// writes in another way than JavaScript writes them back. (Row 18, values that are
+// not JSON at all, is TestAppendFloat_RefusesWhatJSONLacks.)
 var tableVA = []row{
 	{name: "1 HTML", src: `{"h":"<a>&\u003c\u003e\u0026"}`, want: `{"h":"<a>&<>&"}`},
 	{name: "2 line separators escaped", src: `["\u2028\u2029"]`, want: "[\"\u2028\u2029\"]"},
@@ -61,7 +61,7 @@ var tableVA = []row{
 		want: "[\"\\b\\f\\n\\r\\t\\u000b\x7f\ufffe\U0001F600\"]"},
 }
 
-func TestV2_TableVA(t *testing.T) { checkRows(t, tableVA) }
+func TestV2_RowsOfTableVA(t *testing.T) { checkRows(t, tableVA) }
 
 func checkRows(t *testing.T, rows []row) {
 	t.Helper()

@@ -7,9 +7,9 @@ import (
 
 var elapsed atomic.Pointer[func() time.Duration]
 
-// Elapsed is the time that has passed since some moment, whatever the wall clock
-// was set to meanwhile. On Linux the time counts in which the machine slept; the
-// monotonic clock of package time stands still then.
+// Elapsed returns the time that has passed since a fixed moment, independently of
+// the wall clock. On Linux it includes the time in which the machine slept, unlike
+// the monotonic clock of package time.
 func Elapsed() time.Duration {
 	if f := elapsed.Load(); f != nil {
 		return (*f)()
@@ -17,8 +17,8 @@ func Elapsed() time.Duration {
 	return sinceBoot()
 }
 
-// SetElapsed makes f say what Elapsed does in this process, and nil the machine
-// again.
+// SetElapsed makes Elapsed call f in this process; nil restores the machine's
+// clock.
 func SetElapsed(f func() time.Duration) {
 	if f == nil {
 		elapsed.Store(nil)

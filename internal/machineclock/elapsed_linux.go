@@ -6,7 +6,7 @@ import (
 	"unsafe"
 )
 
-// clockBoottime is CLOCK_BOOTTIME, which package syscall has no name for.
+// clockBoottime is CLOCK_BOOTTIME, which package syscall does not define.
 const clockBoottime = 7
 
 // sinceBoot reads the clock that goes on while the machine sleeps.

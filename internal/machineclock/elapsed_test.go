@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Elapsed goes with the time of the machine: as far as the monotonic clock does,
-// which stands around it, and no step back.
+// Elapsed advances with the monotonic clock, which is read before and after, and
+// never goes back.
 func TestElapsedGoesWithTheMonotonicClock(t *testing.T) {
 	outer := time.Now()
 	first := Elapsed()

@@ -1,4 +1,4 @@
-// Package machineclock is the wall clock of the machine, which tests set.
+// Package machineclock is the wall clock of the machine, which tests can set.
 package machineclock
 
 import (
@@ -8,7 +8,7 @@ import (
 
 var set atomic.Pointer[func() time.Time]
 
-// Now is what the machine's clock shows.
+// Now returns the time of the machine's clock.
 func Now() time.Time {
 	if f := set.Load(); f != nil {
 		return (*f)()
@@ -16,7 +16,7 @@ func Now() time.Time {
 	return time.Now()
 }
 
-// Set makes f the clock of this process, and nil time.Now again.
+// Set makes Now call f in this process; nil restores time.Now.
 func Set(f func() time.Time) {
 	if f == nil {
 		set.Store(nil)

@@ -7,8 +7,7 @@ import (
 	"testing"
 )
 
-// row is what the streams of the tests are made of: its place, the stream it is
-// in, and whether it matches.
+// row is a row of a test's streams: its place, its stream, and whether it matches.
 type row struct {
 	at, stream int
 	match      bool
@@ -16,7 +15,7 @@ type row struct {
 
 func order(a, b int) int { return cmp.Compare(b, a) } // the highest first
 
-// model reads streams of rows and counts what it looks at.
+// model reads streams of rows and counts the rows it looks at.
 type model struct {
 	streams map[int64][]row
 	looked  int
@@ -43,9 +42,9 @@ func (m *model) read(streams []*Stream[int], step int) (out []Row[int, row], err
 	return out, nil
 }
 
-// Whatever the streams, the limit and the bound: going on with Next finds each row
-// that matches once, in order, in pages that end, and looks at no more for a page
-// than the bound, or one row of each stream.
+// For random streams, limits and bounds: going on with Next finds each matching row
+// once and in order, ends, and looks at no more rows for a page than the bound, or
+// one row of each stream.
 func TestNewestFindsEachOnceWithinTheBound(t *testing.T) {
 	for seed := range uint64(3000) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
@@ -53,7 +52,7 @@ func TestNewestFindsEachOnceWithinTheBound(t *testing.T) {
 		hooks, rows, rare := 1+rnd.IntN(12), rnd.IntN(400), 1+rnd.IntN(60)
 		var want []row
 		for at := rows; at > 0; at-- {
-			// Some streams have most of it.
+			// Some streams have most of the rows.
 			id := min(rnd.IntN(hooks), rnd.IntN(hooks))
 			r := row{at, id, rnd.IntN(rare) == 0}
 			m.streams[int64(id)] = append(m.streams[int64(id)], r)
@@ -105,8 +104,8 @@ func TestNewestFindsEachOnceWithinTheBound(t *testing.T) {
 	}
 }
 
-// Where all rows match, twenty looks for each row of a page make it full, however
-// many streams there are and however unevenly they are filled.
+// If all rows match, scan = 20*limit suffices for full pages, however many streams
+// there are and however unevenly they are filled.
 func TestNewestFillsEveryPageOfTwentyLooksARow(t *testing.T) {
 	for seed := range uint64(100) {
 		rnd := rand.New(rand.NewPCG(seed, 2))
@@ -140,8 +139,8 @@ func TestNewestFillsEveryPageOfTwentyLooksARow(t *testing.T) {
 	}
 }
 
-// Where one of very many streams has nearly all there is, and nothing matches, a page
-// gets far in that one.
+// If one of very many streams has nearly all rows, and no row matches, a page gets
+// far in that stream.
 func TestNewestGetsFarInABusyStream(t *testing.T) {
 	m := &model{streams: map[int64][]row{}}
 	for at := 100_000; at > 0; at-- {
@@ -157,7 +156,7 @@ func TestNewestGetsFarInABusyStream(t *testing.T) {
 	}
 }
 
-// A page of what is common is full, however unevenly the streams are filled.
+// A page of frequent matches is full, however unevenly the streams are filled.
 func TestNewestFillsPages(t *testing.T) {
 	m := &model{streams: map[int64][]row{}}
 	for at := 20_000; at > 0; at-- {

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Cursor packs numbers and a text into an opaque text that begins with the kind
-// of list it belongs to.
+// Cursor encodes numbers and a text as an opaque text. kind is the kind of list
+// that the cursor belongs to.
 func Cursor(kind byte, text string, nums ...int64) string {
 	b := []byte{kind}
 	for _, n := range nums {
@@ -16,8 +16,8 @@ func Cursor(kind byte, text string, nums ...int64) string {
 	return base64.RawURLEncoding.EncodeToString(append(b, text...))
 }
 
-// ParseCursor is the inverse of Cursor for a list whose cursors hold n numbers;
-// ok is false for what is none of its cursors.
+// ParseCursor is the inverse of Cursor for a list whose cursors hold n numbers; ok
+// is false for any other text.
 func ParseCursor(kind byte, n int, s string) (nums []int64, text string, ok bool) {
 	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
 	if err != nil || strings.ContainsAny(s, "\r\n") || len(b) < 1+8*n || b[0] != kind { // encoding/base64 skips line breaks

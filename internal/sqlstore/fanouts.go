@@ -2,21 +2,21 @@ package sqlstore
 
 import "sync"
 
-// Audience is what events have in common that go to the same webhooks.
+// Audience identifies the events that go to the same webhooks.
 type Audience struct{ Tenant, Type, Only string }
 
-// Fanouts remembers to how many webhooks the events of an audience went, so that
-// an event to many shares no transaction with events to few. The zero value is
-// ready. It keeps the last several thousand audiences.
+// Fanouts remembers how many webhooks the events of an audience went to, so that an
+// event to many webhooks shares no transaction with events to few. The zero value
+// is ready. It keeps the last several thousand audiences.
 type Fanouts struct {
 	mu       sync.Mutex
 	new, old map[Audience]int
 }
 
-// fanoutsKept is half of how many audiences are remembered.
+// fanoutsKept is half the number of audiences that are remembered.
 const fanoutsKept = 4096
 
-// Note remembers that an event of a went to n webhooks.
+// Note records that an event of a went to n webhooks.
 func (f *Fanouts) Note(a Audience, n int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -29,7 +29,7 @@ func (f *Fanouts) Note(a Audience, n int) {
 	f.new[a] = n
 }
 
-// Of returns what is remembered of a.
+// Of returns how many webhooks the last event of a went to.
 func (f *Fanouts) Of(a Audience) (n int, known bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

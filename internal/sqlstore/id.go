@@ -1,5 +1,5 @@
-// Package sqlstore is what the stores on SQL databases share: the form of their
-// IDs and cursors, times as numbers, and migrations with names put in.
+// Package sqlstore is shared by the stores on SQL databases: the form of their IDs
+// and cursors, times as numbers, and migrations with names put in.
 package sqlstore
 
 import (
@@ -15,8 +15,8 @@ const (
 	idLength = len(idPrefix) + 26
 )
 
-// FormatID returns the ID of the delivery that two positive numbers name: "dl_"
-// and 26 characters. IDs sort by first, then by second.
+// FormatID returns the ID of the delivery with two positive numbers as its key:
+// "dl_" and 26 characters. IDs sort by first, then by second.
 func FormatID(first, second int64) string {
 	var raw [16]byte
 	binary.BigEndian.PutUint64(raw[:8], uint64(first))
@@ -26,7 +26,8 @@ func FormatID(first, second int64) string {
 	return string(idEncoding.AppendEncode(buf, raw[:]))
 }
 
-// ParseID is the inverse of FormatID; ok is false for what that never returns.
+// ParseID is the inverse of FormatID; ok is false for a text that FormatID never
+// returns.
 func ParseID(id string) (first, second int64, ok bool) {
 	if len(id) != idLength || id[:len(idPrefix)] != idPrefix {
 		return 0, 0, false
@@ -36,6 +37,6 @@ func ParseID(id string) (first, second int64, ok bool) {
 		return 0, 0, false
 	}
 	first, second = int64(binary.BigEndian.Uint64(raw[:8])), int64(binary.BigEndian.Uint64(raw[8:]))
-	// The last character has bits to spare: only one of its spellings is ours.
+	// The last character has spare bits: only one of its spellings is valid.
 	return first, second, first > 0 && second > 0 && idEncoding.EncodeToString(raw[:]) == id[len(idPrefix):]
 }

@@ -2,7 +2,8 @@ package sqlstore
 
 import "time"
 
-// Micros is a time as it is stored, microseconds since 1970; the zero time is 0.
+// Micros returns a time as it is stored: microseconds since 1970; the zero time is
+// 0.
 func Micros(t time.Time) int64 {
 	if t.IsZero() {
 		return 0

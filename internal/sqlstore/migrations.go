@@ -17,8 +17,8 @@ type Migration struct {
 	SQL     string
 }
 
-// Migrations returns the steps of a store's files in order, names put in. They
-// are numbered from 1, without gaps.
+// Migrations returns the steps in a store's files, in order and with names put in.
+// They are numbered from 1, without gaps.
 func Migrations(files embed.FS, names *strings.Replacer) ([]Migration, error) {
 	entries, err := files.ReadDir(migrationDir)
 	if err != nil {
@@ -38,7 +38,8 @@ func Migrations(files embed.FS, names *strings.Replacer) ([]Migration, error) {
 	return out, nil
 }
 
-// MigrationFS is a file system with a store's files in its root, names put in.
+// MigrationFS returns a file system with a store's files in its root, with names
+// put in.
 func MigrationFS(files embed.FS, names *strings.Replacer) (fs.FS, error) {
 	sub, err := fs.Sub(files, migrationDir)
 	if err != nil {
@@ -47,7 +48,7 @@ func MigrationFS(files embed.FS, names *strings.Replacer) (fs.FS, error) {
 	return namedFS{sub, names}, nil
 }
 
-// namedFS puts names into the files of another file system as they are opened.
+// namedFS puts names into the files of another file system when they are opened.
 type namedFS struct {
 	raw   fs.FS
 	names *strings.Replacer
@@ -75,7 +76,7 @@ func (f namedFS) Open(name string) (fs.File, error) {
 	return &namedFile{namedInfo{info, int64(len(text))}, strings.NewReader(text)}, nil
 }
 
-// namedDir is the root, which is the only directory.
+// namedDir is the root, the only directory.
 type namedDir struct {
 	fs.ReadDirFile
 	fs namedFS
@@ -89,7 +90,7 @@ func (d namedDir) ReadDir(n int) ([]fs.DirEntry, error) {
 	return entries, err
 }
 
-// namedEntry has the size that the file will have when it is opened.
+// namedEntry reports the size of the file as namedFS opens it.
 type namedEntry struct {
 	fs.DirEntry
 	fs namedFS
@@ -105,7 +106,7 @@ type namedFile struct {
 func (f *namedFile) Stat() (fs.FileInfo, error) { return f.info, nil }
 func (f *namedFile) Close() error               { return nil }
 
-// namedInfo has the size of the text with its names in place.
+// namedInfo has the size of the text with names put in.
 type namedInfo struct {
 	fs.FileInfo
 	size int64

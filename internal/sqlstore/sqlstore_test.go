@@ -10,7 +10,7 @@ import (
 	"github.com/seed68722ecd/webhook/internal/sqlstore"
 )
 
-func TestIDs(t *testing.T) {
+func TestIDsParseBackAndSortByNumber(t *testing.T) {
 	keys := [][2]int64{{1, 1}, {1, 2}, {1, math.MaxInt64}, {2, 1}, {255, 256}, {math.MaxInt64, 1}, {math.MaxInt64, math.MaxInt64}}
 	var ids []string
 	for _, k := range keys {
@@ -49,30 +49,30 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-func TestCursors(t *testing.T) {
+func TestCursorsOfOtherListsAreRefused(t *testing.T) {
 	c := sqlstore.Cursor('w', "wh_1", -5)
 	nums, text, ok := sqlstore.ParseCursor('w', 1, c)
 	if !ok || text != "wh_1" || !slices.Equal(nums, []int64{-5}) {
 		t.Errorf("got %v, %q, %v", nums, text, ok)
 	}
-	for what, try := range map[string]struct {
+	for name, try := range map[string]struct {
 		kind byte
 		n    int
 		s    string
 	}{
-		"of another list":  {'d', 1, c},
-		"with more to say": {'w', 2, c},
-		"no cursor":        {'w', 1, "?"},
-		"no number":        {'w', 1, sqlstore.Cursor('w', "")},
-		"of spare bits":    {'w', 0, "dx"},
+		"of another list":      {'d', 1, c},
+		"with too few numbers": {'w', 2, c},
+		"not base64":           {'w', 1, "?"},
+		"without a number":     {'w', 1, sqlstore.Cursor('w', "")},
+		"with spare bits":      {'w', 0, "dx"},
 	} {
 		if _, _, ok := sqlstore.ParseCursor(try.kind, try.n, try.s); ok {
-			t.Errorf("a cursor %s was accepted", what)
+			t.Errorf("a cursor %s was accepted", name)
 		}
 	}
 }
 
-func TestMicros(t *testing.T) {
+func TestMicrosKeepTheTime(t *testing.T) {
 	if got := sqlstore.Micros(time.Time{}); got != 0 || !sqlstore.FromMicros(0).IsZero() {
 		t.Errorf("the zero time is %d", got)
 	}

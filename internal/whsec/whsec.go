@@ -1,11 +1,10 @@
-// Package whsec holds the one set of rules about webhook secrets that the
-// sender and the receiver must agree on: what a new secret looks like, which
-// bytes of it are an HMAC key, and which secrets are refused.
+// Package whsec has the rules about webhook secrets that sender and receiver must
+// agree on: the form of a new secret, the bytes of it that are an HMAC key, and the
+// secrets that are refused.
 //
-// Two keys come from one secret. The plain X-Webhook-Signature header is keyed
-// with the bytes of the secret exactly as the customer sees it, prefix
-// included, and needs no function here. The Standard Webhooks signature is
-// keyed with [Key].
+// Two keys come from one secret. The key of the plain X-Webhook-Signature header is
+// the bytes of the secret exactly as the customer sees it, prefix included, and
+// needs no function here. The key of the Standard Webhooks signature is [Key].
 package whsec
 
 import (
@@ -16,8 +15,8 @@ import (
 	"strings"
 )
 
-// Prefix starts every secret that this library generates, and marks what
-// follows as base64.
+// Prefix starts every secret that this library generates. It says that the rest is
+// base64.
 const Prefix = "whsec_"
 
 // MinLen is the least number of bytes that a secret, and the key that is
@@ -28,8 +27,8 @@ const MinLen = 24
 // pasted file out of a settings row; it is far above any secret in use.
 const MaxLen = 512
 
-// randomLen is how many random bytes a generated secret carries: as many as
-// HMAC-SHA256 can make use of.
+// randomLen is the number of random bytes in a generated secret: as many as
+// HMAC-SHA256 can use.
 const randomLen = 32
 
 // New returns a new secret: [Prefix] and the standard padded base64 of 32
@@ -41,11 +40,10 @@ func New() string {
 	return Prefix + base64.StdEncoding.EncodeToString(b[:])
 }
 
-// Key returns the HMAC key of the Standard Webhooks signature: the decoded
-// bytes when secret is [Prefix] and valid standard base64 (padded or not) of
-// at least [MinLen] bytes, and the bytes of secret itself otherwise. It does
-// not judge the secret; [Check] does. The key of an empty secret is empty, so
-// call Check first.
+// Key returns the HMAC key of the Standard Webhooks signature: the decoded bytes if
+// secret is [Prefix] and valid standard base64 (padded or not) of at least [MinLen]
+// bytes, and otherwise the bytes of secret itself. It does not check the secret;
+// [Check] does. The key of an empty secret is empty, so call Check first.
 func Key(secret string) []byte {
 	if rest, ok := strings.CutPrefix(secret, Prefix); ok {
 		if key, ok := Decode(rest); ok && len(key) >= MinLen {
@@ -55,10 +53,9 @@ func Key(secret string) []byte {
 	return []byte(secret)
 }
 
-// Decode decodes standard base64, padded or unpadded: no other alphabet and no
-// line breaks. Stray bits in the last character are ignored, as the Standard
-// Webhooks libraries do: a hand-made secret must give the same key here as
-// with them.
+// Decode decodes standard base64, padded or unpadded: no other alphabet and no line
+// breaks. It ignores stray bits in the last character, like the Standard Webhooks
+// libraries: a hand-made secret must give the same key in both.
 func Decode(s string) ([]byte, bool) {
 	// encoding/base64 skips line breaks.
 	if s == "" || strings.ContainsAny(s, "\r\n") {
@@ -75,13 +72,15 @@ func Decode(s string) ([]byte, bool) {
 	return b, true
 }
 
-// Check returns why secret cannot be used, or nil. It refuses a secret that
-// is empty, shorter than [MinLen] or longer than [MaxLen] bytes, one that
-// holds a space, a control character or anything outside ASCII (what a copy
-// from a web page or a trailing line break leaves behind), and one whose part
-// after [Prefix] is not standard base64 (libraries of Standard Webhooks refuse
-// it, or take another key) or decodes to less than MinLen. The error says what
-// to do and never contains any part of the secret.
+// Check returns why secret cannot be used, or nil. It refuses a secret
+//
+//   - that is empty, shorter than [MinLen] or longer than [MaxLen] bytes;
+//   - with a space, a control character or a character outside ASCII, as left behind by a
+//     copy from a web page or a trailing line break;
+//   - whose part after [Prefix] is not standard base64 (libraries of Standard Webhooks
+//     refuse it, or use another key) or decodes to fewer than MinLen bytes.
+//
+// The error contains advice and never any part of the secret.
 func Check(secret string) error {
 	if secret == "" {
 		return errors.New("secret is empty: an empty key would let anyone sign")
@@ -97,7 +96,7 @@ func Check(secret string) error {
 	if rest, ok := strings.CutPrefix(secret, Prefix); ok {
 		switch key, ok := Decode(rest); {
 		case !ok:
-			return fmt.Errorf("secret is not base64 after %q, which is what receivers decode: copy it again, or leave %q out", Prefix, Prefix)
+			return fmt.Errorf("secret is not base64 after %q, and receivers decode it as that: copy it again, or leave %q out", Prefix, Prefix)
 		case len(key) < MinLen:
 			return fmt.Errorf("secret decodes to %d bytes after %q, want at least %d", len(key), Prefix, MinLen)
 		}

@@ -35,7 +35,7 @@ func TestV6_NewSecretIs32RandomBytes(t *testing.T) {
 func b64(n int) string    { return base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{0xfb}, n)) }
 func b64raw(n int) string { return base64.RawStdEncoding.EncodeToString(bytes.Repeat([]byte{0xfb}, n)) }
 
-func TestKey(t *testing.T) {
+func TestKeyDecodesBase64AfterThePrefix(t *testing.T) {
 	raw := func(s string) []byte { return []byte(s) }
 	dec := func(n int) []byte { return bytes.Repeat([]byte{0xfb}, n) }
 	url := strings.ReplaceAll(strings.ReplaceAll(b64(32), "+", "-"), "/", "_")
@@ -70,7 +70,7 @@ func TestKey(t *testing.T) {
 func TestV6_CheckRefusesWeakSecrets(t *testing.T) {
 	for _, tt := range []struct {
 		name, secret string
-		want         string // part of the error; empty when accepted
+		want         string // part of the error; empty if the secret is accepted
 	}{
 		{"generated form", "whsec_" + b64(32), ""},
 		{"24 raw bytes", strings.Repeat("k", 24), ""},
