@@ -24,143 +24,145 @@ const defaultUserAgent = "seed68722ecd-webhook/" + Version
 // maxUserAgent bounds Config.UserAgent, in bytes.
 const maxUserAgent = 256
 
-// Config adjusts a [Dispatcher]. The zero value works and is safe: https to
-// public addresses only. Every field says what zero means; New refuses what
-// makes no sense.
+// Config holds the settings of a [Dispatcher]. The zero value works and is
+// safe: https to public addresses only. Each field documents the meaning of its
+// zero value; New refuses values out of range.
 type Config struct {
-	// Client sends the requests of webhooks that verify TLS. Nil means a client
-	// of the library's own that is guarded: public addresses only, no proxy
-	// from the environment, no cookies. A client given here is used as it is,
-	// except that it never follows a redirect and keeps no cookies; guarding it
-	// is up to the host: put [Guard.DialContext] into its transport.
+	// Client sends the requests of webhooks that verify TLS. Nil means the
+	// library's own guarded client: public addresses only, no proxy from the
+	// environment, no cookies. A client given here is used unchanged, except
+	// that it never follows a redirect and keeps no cookies. To guard it, put
+	// [Guard.DialContext] into its transport.
 	Client *http.Client
 	// AllowHTTP permits plain http URLs, for development.
 	AllowHTTP bool
 	// ForbidUnverifiedTLS refuses webhooks that switch TLS verification off.
 	ForbidUnverifiedTLS bool
 	// Guard says which addresses and ports may be dialed; see [Guard]. The zero
-	// value permits public addresses and every port. It judges URLs when they
-	// are saved, and connections of the library's own client.
+	// value permits public addresses and every port. It applies to URLs when
+	// they are saved, and to connections of the library's own client.
 	Guard Guard
 	// Proxy sends every request of the library's own client through this proxy,
-	// an http or https URL; a user name and password in it are sent to the proxy.
-	// Nil, the default, means none: HTTP_PROXY and its kin are ignored. Behind a
-	// proxy the Guard sees only the proxy's address, which must be permitted: the
-	// proxy has to do the filtering. New refuses a proxy at an IP address that
-	// Guard does not admit; a name is looked up, and judged, when it is dialed.
+	// an http or https URL; a user name and password in it are sent to the
+	// proxy. Nil, the default, means no proxy: HTTP_PROXY and similar variables
+	// are ignored. Behind a proxy the Guard sees only the proxy's address,
+	// which must be permitted: the proxy has to do the filtering. New refuses a
+	// proxy at an IP address that Guard does not admit; a proxy's name is
+	// looked up and checked when it is dialed.
 	//
-	// Each connection begins with CONNECT, also for plain http URLs, so that what
-	// the proxy says is never taken for the receiver's answer. What the proxy
-	// refuses, or cannot do, is not counted against webhooks: see ClassUnsent and
-	// Hooks.Unsent.
+	// Each connection begins with CONNECT, also for plain http URLs, so that an
+	// answer of the proxy is never taken for the receiver's. Requests that the
+	// proxy refuses or cannot pass on do not count against webhooks: see
+	// ClassUnsent and Hooks.Unsent.
 	Proxy *url.URL
 
-	// UserAgent is the User-Agent of every request, such as
-	// "ExampleHooks/1.4 (+https://example.com/webhooks)": receivers' operators
-	// read it in their logs and write rules for it. It is up to 256 bytes of
-	// printable ASCII. Empty means the library's name and version. A webhook's
-	// custom headers can not change it.
+	// UserAgent is the User-Agent of every request, such as "ExampleHooks/1.4
+	// (+https://example.com/webhooks)": operators of receivers see it in their
+	// logs and write rules for it. It is up to 256 bytes of printable ASCII.
+	// Empty means the library's name and version. A webhook's custom headers
+	// cannot change it.
 	UserAgent string
 
 	// MaxInFlight bounds the attempts in flight, and with them goroutines and
 	// connections. 0 means 512.
 	MaxInFlight int
 	// MaxInFlightPerWebhook bounds the attempts in flight to one webhook in
-	// this process. 0 means 64; it cannot be above MaxInFlight. A webhook that
-	// fails or is slow gets less, down to one at a time, and no more than 500
-	// attempts a second after some twenty failures in a row without one success.
+	// this process. 0 means 64; it cannot be above MaxInFlight. A failing or
+	// slow webhook gets fewer, down to one at a time, and at most 500 attempts
+	// per second after some twenty failures in a row without a success.
 	MaxInFlightPerWebhook int
-	// MaxClaimed bounds the deliveries this process holds under a lease: those
-	// in flight and those next in line. 0 means 4 × MaxInFlight; at least
-	// MaxInFlight.
+	// MaxClaimed bounds the deliveries that this process holds under a lease,
+	// in flight or next in line. 0 means 4 × MaxInFlight; at least MaxInFlight.
 	MaxClaimed int
 	// Lease is how long a claim lasts before another process may take over. It
 	// is renewed while an attempt runs, so it need not cover a webhook's
-	// timeout: it is how long deliveries of a crashed process wait. 0 means
-	// 30 s; at least 1 s.
+	// timeout. Deliveries of a crashed process wait this long. 0 means 30 s; at
+	// least 1 s.
 	Lease time.Duration
-	// PollInterval is how often an idle dispatcher looks for work that it was
-	// not told of: events published by other processes, or in transactions of
-	// the host's. 0 means 200 ms; at least 1 ms.
+	// PollInterval is how often an idle dispatcher looks for deliveries that it
+	// was not woken for: events published by other processes, or in
+	// transactions of the host. 0 means 200 ms; at least 1 ms.
 	PollInterval time.Duration
-	// StoreTimeout is how long one call of the Store may take that Run and DeliverDue
-	// make, before it is given up and made again: a connection whose other side has
-	// vanished is silent for ever. The log says so, and Observer.StoreTimeout. A
-	// step of pruning may take ten times that, renewing leases no more than a third
-	// of Lease. Calls of the host's own, Publish among them, have the deadline of
-	// their context alone. 0 means 30 s; at least 100 ms.
+	// StoreTimeout is how long a call of the Store by Run or DeliverDue may
+	// take before it is given up and repeated, since a connection whose other
+	// side has vanished stays silent for ever. A timeout is logged and reported
+	// to Observer.StoreTimeout. A step of pruning may take ten times as long,
+	// and a renewal of leases a third of Lease at most. The host's own calls,
+	// such as Publish, are bounded only by their context. 0 means 30 s; at
+	// least 100 ms.
 	StoreTimeout time.Duration
 	// DrainTimeout is how long Run lets attempts in flight finish after its
-	// context has ended; after that they are aborted and given back, and will
-	// be attempted again. 0 means 30 s, below 0 aborts at once.
+	// context has ended. Then it aborts them and gives their deliveries back,
+	// which are attempted again. 0 means 30 s, below 0 aborts at once.
 	DrainTimeout time.Duration
 
-	// Retry is the schedule of retries; how many there are is up to each
-	// webhook's MaxRetries. Nil means ExponentialRetry{}.
+	// Retry is the schedule of retries; each webhook's MaxRetries determines
+	// their number. Nil means ExponentialRetry{}.
 	Retry RetryPolicy
-	// MaxRetryAfter is the longest that a receiver's Retry-After is obeyed, the up
-	// to a fifth more included by which retries are spread. 0 means 6 h; below 0
-	// ignores Retry-After. It never shortens the schedule.
+	// MaxRetryAfter caps the wait that a receiver may ask for with Retry-After.
+	// The random extra of up to 20 %, which spreads retries, is within the cap.
+	// 0 means 6 h; below 0 ignores Retry-After. Retry-After never shortens the
+	// schedule.
 	MaxRetryAfter time.Duration
-	// DisableAfter is how long a webhook may fail without one success before it
-	// is disabled. A time without attempts counts for a quarter of it at most, as
-	// far as Retention keeps statistics: it takes at least five failures, spread
-	// over that time, and Hooks.Failing has warned before. 0 means 5 days; below 0
-	// means never.
+	// DisableAfter is how long a webhook may fail without a success before it
+	// is disabled. A gap without attempts counts for at most a quarter of it,
+	// as far back as Retention keeps statistics. So at least five failures,
+	// spread over that time, are needed, and Hooks.Failing warns before. 0
+	// means 5 days; below 0 means never.
 	DisableAfter time.Duration
-	// QuarantineAfter is how many crashes of its process a delivery may see
-	// before it is set aside as failed. 0 means 5.
+	// QuarantineAfter is how many crashes of the process during its attempts a
+	// delivery may survive before it is set aside as failed. 0 means 5.
 	QuarantineAfter int
 
 	// Keys encrypts secrets and header values before the Store sees them. Nil
-	// stores them as they are, and cannot read what was encrypted.
+	// stores them as plain text, and cannot read encrypted values.
 	Keys *Keyring
 	// SecretOverlap is how long the old secret goes on signing after a
-	// rotation. 0 means 24 h; below 0 means not at all.
+	// rotation. 0 means 24 h; below 0 ends it at once.
 	SecretOverlap time.Duration
 	// MaxEventSize bounds the encoded data of an event, in bytes. 0 means
 	// 256 KiB; at most 16 MiB. Receivers built on Express accept 100 KB unless
 	// told otherwise.
 	MaxEventSize int
-	// MaxWebhooks bounds the webhooks of one tenant, active or not: creating one
-	// more returns an error wrapping [ErrTooManyWebhooks], also when many are
-	// created at once by several processes. A tenant that has more than a lowered
-	// bound keeps what it has. 0 means no bound.
+	// MaxWebhooks bounds the webhooks of one tenant, active or not: creating
+	// one more returns an error wrapping [ErrTooManyWebhooks], also when many
+	// are created at once by several processes. A tenant that has more webhooks
+	// than a lowered bound keeps them. 0 means no bound.
 	MaxWebhooks int
 	// Retention is how long finished deliveries and their events are kept
 	// before Run prunes them. 0 means 30 days; below 0 keeps them for ever.
 	Retention time.Duration
 	// RetentionByType keeps events of some types for a shorter time than
 	// Retention: personal data, for instance. Keys are event types and
-	// "prefix.*"; of several that select a type the most specific counts. An
-	// event and all its deliveries are deleted when the event and the end of its
-	// last delivery are older than that, within the hour, or within the day where
-	// a delivery ended late; pending deliveries are never deleted. Every value is
-	// above 0 and at most Retention. Empty, the default: all types alike. The
-	// Store must be an [EraseStore], or New refuses it.
+	// "prefix.*"; if several select a type, the most specific counts. An event
+	// and all its deliveries are deleted when the event and the end of its last
+	// delivery are older than the value: within the hour, or within the day if
+	// a delivery ended late. Pending deliveries are never deleted. Values must
+	// be above 0 and at most Retention. Empty, the default, means Retention for
+	// all types. New refuses a Store that is not an [EraseStore].
 	RetentionByType map[string]time.Duration
 
 	// Signer signs the requests. Nil means [DefaultSigner].
 	Signer Signer
-	// Hooks are told what happens.
+	// Hooks are called after deliveries and webhooks have changed.
 	Hooks Hooks
 	// Observer is for telemetry: it follows events, attempts and claims.
 	Observer Observer
 	// Logger gets warnings and errors, and every attempt at debug level. Nil
-	// means silence.
+	// means no logs.
 	Logger *slog.Logger
-	// Now is the clock for everything that is stored or sent: times of events
-	// and attempts, signatures, when retries are due. Nil means time.Now, and
-	// anything that does not keep its pace makes retries early or late. Timeouts
-	// are measured on the monotonic clock, and leases on that and the machine's
-	// wall clock, whichever has come further: when the machine sleeps, the first
-	// stands still on most systems.
+	// Now is the clock for all stored and sent times: times of events and
+	// attempts, signatures, and when retries are due. Nil means time.Now; a
+	// clock of another pace makes retries early or late. Timeouts use the
+	// monotonic clock. Leases use the monotonic clock or the machine's wall
+	// clock, whichever has advanced further, because on most systems the
+	// monotonic clock stops while the machine sleeps.
 	Now func() time.Time
 }
 
 // withDefaults fills every zero field in.
 func (c Config) withDefaults() Config {
-	// What the caller does to its slices later has no effect.
+	// Later changes of the caller's slices must have no effect.
 	g := &c.Guard
 	g.AllowNetworks, g.DenyNetworks = slices.Clone(g.AllowNetworks), slices.Clone(g.DenyNetworks)
 	g.AllowPorts, g.NAT64 = slices.Clone(g.AllowPorts), slices.Clone(g.NAT64)
@@ -197,7 +199,7 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// check refuses what makes no sense, after the defaults have been filled in.
+// check refuses values out of range, after the defaults have been filled in.
 func (c *Config) check() error {
 	var errs []error
 	refuse := func(field, format string, args ...any) {

@@ -15,8 +15,8 @@ import (
 // Dispatcher publishes events, delivers them and manages webhooks. Make one per
 // process with [New]; all methods are safe for concurrent use.
 //
-// Publishing and managing work at any time, whether [Dispatcher.Run] runs here,
-// in another process that shares the Store, or not at all.
+// Publishing and managing work at any time, whether [Dispatcher.Run] is running
+// here, in another process that shares the Store, or not at all.
 type Dispatcher struct {
 	store Store
 	cfg   Config
@@ -24,20 +24,20 @@ type Dispatcher struct {
 	send  *sender
 	log   *slog.Logger
 
-	wake    chan struct{} // there may be work that is due now
+	wake    chan struct{} // signals that work may be due
 	refresh singleflight.Group
-	silence contain.Mute // of warnings that the store does not answer
+	silence contain.Mute // for warnings that the store does not answer
 
 	mu     sync.Mutex
 	engine *engine              // while Run or DeliverDue runs
-	paces  map[string]time.Time // what runs that have ended used of rate limits
+	paces  map[string]time.Time // rate limits used up by earlier runs
 	types  typePruner
 }
 
 // New returns a Dispatcher over store. It starts no goroutine and does not
-// touch the store. It returns an error, which a program cannot do anything about
-// and wraps nothing, when store is nil or a field of cfg is not what its comment
-// allows: it names the field, the value and the limit.
+// touch the store. It returns an error if store is nil or a field of cfg is
+// outside the range in its comment. The error names the field, the value and
+// the limit; it has no sentinel to test for.
 func New(store Store, cfg Config) (*Dispatcher, error) {
 	if store == nil {
 		return nil, errors.New("webhook: new: store is nil")
@@ -47,7 +47,7 @@ func New(store Store, cfg Config) (*Dispatcher, error) {
 		return nil, prefixed("new", err)
 	}
 	if _, able := store.(EraseStore); len(cfg.RetentionByType) > 0 && !able {
-		return nil, prefixed("new", fmt.Errorf("config: RetentionByType needs a store that is an EraseStore, and a %T is none", store))
+		return nil, prefixed("new", fmt.Errorf("config: RetentionByType needs a Store that is an EraseStore, which %T is not", store))
 	}
 	send := newSender(&cfg)
 	return &Dispatcher{
@@ -64,9 +64,9 @@ func New(store Store, cfg Config) (*Dispatcher, error) {
 	}, nil
 }
 
-// Wake tells a running dispatcher of this process that there may be work: call
-// it after committing a transaction in which events were published, to save
-// the wait for the next poll. It never blocks.
+// Wake tells the running dispatcher of this process that deliveries may be due.
+// Call it after committing a transaction in which events were published, to
+// avoid the wait for the next poll. It never blocks.
 func (d *Dispatcher) Wake() {
 	select {
 	case d.wake <- struct{}{}:
@@ -74,22 +74,22 @@ func (d *Dispatcher) Wake() {
 	}
 }
 
-// now is the time for what is stored and sent.
+// now returns the time for stored and sent values.
 func (d *Dispatcher) now() time.Time { return d.cfg.Now().UTC().Truncate(time.Microsecond) }
 
-// Stats is a moment's view of a dispatcher of this process.
+// Stats is a snapshot of a dispatcher of this process.
 type Stats struct {
-	Running     bool // Run or DeliverDue is running; all else is 0 without
-	InFlight    int  // attempts being made
-	MaxInFlight int  // how many of them there can be, see Config.MaxInFlight
-	Claimed     int  // deliveries held under a lease, those in flight included
-	Webhooks    int  // webhooks that those deliveries are for
-	// Unreadable counts the webhooks whose deliveries were given back in the last
-	// half minute, as their secrets or headers cannot be decrypted.
+	Running     bool // Run or DeliverDue is running; otherwise all counts are 0
+	InFlight    int  // attempts in flight
+	MaxInFlight int  // bound of InFlight, see Config.MaxInFlight
+	Claimed     int  // deliveries held under a lease, including those in flight
+	Webhooks    int  // webhooks of the claimed deliveries
+	// Unreadable counts the webhooks whose deliveries were given back in the
+	// last half minute, because their secrets or headers cannot be decrypted.
 	Unreadable int
 }
 
-// Stats returns what is going on right now. It does not touch the Store.
+// Stats returns a snapshot of this dispatcher. It does not access the Store.
 func (d *Dispatcher) Stats() Stats {
 	e := d.current()
 	if e == nil {
@@ -120,29 +120,30 @@ func (d *Dispatcher) current() *engine {
 // Run delivers until ctx ends, and blocks until then. It owns every goroutine
 // it starts and returns when they have ended:
 //
-//  1. When ctx ends it claims nothing more and gives back what it has claimed
-//     but not begun.
+//  1. When ctx ends it stops claiming and gives back the deliveries that it has
+//     claimed but not begun.
 //  2. It lets the attempts in flight finish, for at most Config.DrainTimeout,
 //     and records their results.
-//  3. It aborts what is left and gives that back too: an aborted attempt is
-//     not counted and will be made again, here or elsewhere.
+//  3. It aborts the remaining attempts and gives their deliveries back too. An
+//     aborted attempt is not counted and is made again, here or in another
+//     process.
 //
-// It returns nil after an orderly end, and an error when results could not be
-// recorded or leases not given back: those deliveries are attempted again when
-// their leases expire. A Store that fails does not end Run: it retries for as
-// long as ctx lasts. ErrRunning is returned when this Dispatcher runs already;
-// after Run has returned it can be called again.
+// Run returns nil after an orderly end. It returns an error if results could
+// not be recorded or leases could not be given back; those deliveries are
+// attempted again when their leases expire. Errors of the Store do not end Run,
+// which retries for as long as ctx lasts. Run returns ErrRunning if this
+// Dispatcher is running already. After Run has returned it can be called again.
 func (d *Dispatcher) Run(ctx context.Context) error {
 	_, err := d.run(ctx, false)
 	return prefixed("run", err)
 }
 
-// DeliverDue delivers everything that is due now, with what becomes due
-// meanwhile, and returns how many attempts it made: for tests, cron jobs and
-// functions that cannot keep a goroutine. What a webhook's RateLimit does not let
-// begin within a second is left for the next call. When ctx ends first it drains as Run
-// does and returns ctx.Err(). A Store that goes on failing ends it too, with the
-// Store's error. ErrRunning is returned while Run is running.
+// DeliverDue makes every attempt that is due now or becomes due meanwhile, and
+// returns the number of attempts. It is for tests, cron jobs and functions that
+// cannot keep a goroutine. Deliveries that a webhook's RateLimit holds up for
+// more than a second are left for the next call. If ctx ends first, DeliverDue
+// drains as Run does and returns ctx.Err(). If the Store keeps failing, it
+// returns the Store's error. While Run is running it returns ErrRunning.
 func (d *Dispatcher) DeliverDue(ctx context.Context) (attempts int, err error) {
 	n, err := d.run(ctx, true)
 	if err == nil {

@@ -1,14 +1,14 @@
-// Package webhook sends webhooks from inside a Go backend: customers register
-// an URL, the backend publishes events, and every event reaches every matching
-// URL at least once, signed, with retries, in bounded goroutines, from a queue
-// that is the backend's own database.
+// Package webhook sends webhooks from inside a Go backend: customers register a
+// URL, the backend publishes events, and every event is sent to every matching
+// URL at least once, signed, with retries, by a bounded number of goroutines,
+// from a queue in the backend's own database.
 //
 // # A sender
 //
 // A [Dispatcher] is made from a [Store]. [Dispatcher.CreateWebhook] registers a
 // customer's URL and returns the secret, once. [Dispatcher.Publish] stores an
-// event and one delivery per matching webhook, and returns when that is as
-// durable as the Store makes it. [Dispatcher.Run] delivers until its context
+// event and one delivery per matching webhook, and returns when both are as
+// durable as the Store makes them. [Dispatcher.Run] delivers until its context
 // ends, then drains.
 //
 //	d, err := webhook.New(webhook.NewMemoryStore(webhook.MemoryConfig{}), webhook.Config{})
@@ -18,20 +18,21 @@
 //	})
 //	_, err = d.Publish(ctx, webhook.Event{Tenant: "agent-1", Data: webhook.AgentMessage{…}})
 //
-// Receivers, which need none of this, import the package verify.
+// Receivers need only the package verify.
 //
 // # The guarantee
 //
-// At least once, unordered. What Publish has accepted is attempted until the
-// receiver answers 2xx, the webhook's retries are used up, or the webhook is
-// disabled or deleted; each of these ends is visible and can be resent. A crash
-// at any moment uses up nothing: the delivery is claimed again when its lease
-// expires, and the receiver may then see it twice, with the same webhook-id.
+// Delivery is at least once and unordered. An event that Publish has accepted
+// is attempted until the receiver answers 2xx, the webhook's retries are used
+// up, or the webhook is disabled or deleted. Each of these ends is recorded,
+// and the delivery can be resent. A crash at any moment uses up no retry: the
+// delivery is claimed again when its lease expires, and the receiver may then
+// get it twice, with the same webhook-id.
 //
 // # On the wire
 //
 // Every attempt is one POST with a JSON body whose bytes never change, and
-// headers that sign it twice with the one secret the customer was shown: a
+// headers that sign it twice with the secret that the customer was shown: a
 // plain hex HMAC-SHA256 of the body in X-Webhook-Signature, and the scheme of
 // Standard Webhooks (https://www.standardwebhooks.com) in webhook-id,
 // webhook-timestamp and webhook-signature. The body is canonical: parsing it in
@@ -39,7 +40,7 @@
 //
 // # Safety
 //
-// The default client connects to public addresses only, judged after name
-// resolution at the moment of dialing, follows no redirect and uses no proxy
-// from the environment. See [Guard] to protect a client of your own.
+// The default client connects to public addresses only, which it checks after
+// name resolution at the moment of dialing. It follows no redirects and uses no
+// proxy from the environment. See [Guard] to protect a client of your own.
 package webhook

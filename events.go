@@ -28,40 +28,41 @@ const (
 	TypeAgentAction  = "agent.action"  // the agent acted; data is an AgentAction
 	TypeAgentMessage = "agent.message" // the agent spoke; data is an AgentMessage
 	TypeUserMessage  = "user.message"  // a user spoke; data is a UserMessage
-	// TypeTest is the type of the event that SendTest sends unless told otherwise.
+	// TypeTest is the default type of the event that SendTest sends.
 	TypeTest = "webhook.test"
 )
 
-// Event is something that happened and that customers may want to hear of.
-// Tenant and Data are required, and Type unless Data knows its own.
+// Event is an occurrence that customers can subscribe to. Tenant and Data are
+// required, and Type unless Data is [Typed].
 type Event struct {
-	// ID names the event: 1–64 characters of A–Z a–z 0–9 _ and -. It is sent
-	// as webhook-id, and receivers deduplicate on it. Publishing the same ID
-	// again for the same tenant stores nothing, so a caller that is unsure
+	// ID names the event: 1–64 characters of A–Z a–z 0–9 _ and -. It is sent as
+	// webhook-id, and receivers deduplicate on it. Publishing the same ID again
+	// for the same tenant stores no second event, so a caller that is unsure
 	// whether a Publish succeeded repeats it with the same ID. Empty generates
-	// one that sorts by time.
+	// an ID that sorts by time.
 	ID string
 	// Key is an idempotency key of any form, up to 512 bytes, for callers
 	// whose own key does not fit ID: an ID is derived from it, "key_" and a hash,
 	// which does not sort by time. At most one of ID and Key may be given.
 	Key string
-	// Tenant is whose event it is: only webhooks of this tenant receive it.
+	// Tenant is the owner of the event: only webhooks of this tenant receive
+	// it.
 	Tenant string
 	// Type is a dotted name such as "order.paid": letters, digits, _ and - in
 	// parts joined by dots, up to 128 bytes. Empty takes the type that Data
 	// reports through [Typed].
 	Type string
-	// Time is when it happened. Zero means now. It is sent in UTC with
+	// Time is when the event happened. Zero means now. It is sent in UTC with
 	// microseconds; finer digits are cut off.
 	Time time.Time
-	// Data is what happened: a value that encodes to a JSON object, or a
-	// json.RawMessage that holds one. It is encoded once, when published, into
-	// the bytes that JSON.stringify(JSON.parse(…)) would give, so that
+	// Data is the content of the event: a value that encodes to a JSON object,
+	// or a json.RawMessage that holds one. It is encoded once, when published,
+	// into the bytes that JSON.stringify(JSON.parse(…)) would give, so that
 	// receivers which re-encode the body still compute the right signature: key
-	// order, number format and escapes may therefore change, the values never
-	// do. Numbers that JavaScript cannot hold (integers beyond 2^53 such as
+	// order, number format and escapes may therefore change, but never the
+	// values. Numbers that JavaScript cannot hold (integers beyond 2^53 such as
 	// 9007199254740993, 1e400) are refused with their path: send them as
-	// strings. So are keys named __proto__ and nesting beyond 256.
+	// strings. Keys named __proto__ and nesting beyond 256 are refused too.
 	Data any
 }
 
@@ -77,7 +78,7 @@ type Ref struct {
 	Name string `json:"name"` // for people
 }
 
-// AgentAction is the data of an "agent.action" event: an agent did something.
+// AgentAction is the data of an "agent.action" event: an agent acted.
 type AgentAction struct {
 	Agent   Ref    `json:"agent"`   // who acted
 	Room    string `json:"room"`    // the room's hash ID
@@ -92,7 +93,7 @@ func (AgentAction) EventType() string { return TypeAgentAction }
 type AgentMessage struct {
 	Agent   Ref    `json:"agent"`   // who spoke
 	Room    string `json:"room"`    // the room's hash ID
-	Content string `json:"content"` // what was said
+	Content string `json:"content"` // the text
 }
 
 // EventType returns "agent.message".
@@ -103,20 +104,20 @@ type UserMessage struct {
 	Agent   Ref    `json:"agent"`   // whom the user spoke to
 	User    Ref    `json:"user"`    // who spoke
 	Room    Ref    `json:"room"`    // where
-	Content string `json:"content"` // what was said
+	Content string `json:"content"` // the text
 }
 
 // EventType returns "user.message".
 func (UserMessage) EventType() string { return TypeUserMessage }
 
-// Published is what Publish did with an event.
+// Published is the result of publishing an event.
 type Published struct {
-	// ID of the event, given, derived or generated.
+	// ID is the event's ID: given, derived from Key, or generated.
 	ID string
-	// Deliveries is the number of webhooks it is now on its way to.
+	// Deliveries is the number of webhooks that the event is delivered to.
 	Deliveries int
-	// Duplicate is true when this event had been published before: nothing was
-	// stored and nothing will be sent again.
+	// Duplicate is true if this event had been published before: it is not
+	// stored or sent again.
 	Duplicate bool
 }
 
@@ -193,7 +194,7 @@ func encodeData(data any, maxSize int) ([]byte, error) {
 	case json.RawMessage:
 		return canonicalData(v, maxSize)
 	}
-	// The host's own methods may panic, such as one of a nil pointer inside.
+	// The host's own methods may panic, for example on a nil pointer inside.
 	src, err := contain.Call("encoding it", func() ([]byte, error) { return json.Marshal(data) })
 	if err != nil {
 		return nil, fmt.Errorf("cannot be encoded as JSON: %w", err)
@@ -204,8 +205,8 @@ func encodeData(data any, maxSize int) ([]byte, error) {
 // canonicalData checks that src is one JSON object and returns its canonical
 // form in memory of its own.
 func canonicalData(src []byte, maxSize int) ([]byte, error) {
-	// The canonical form is at most a factor of six shorter (escapes), white
-	// space aside: what is far beyond that is not worth reading.
+	// The canonical form is at most six times shorter (escapes), apart from
+	// white space, so refuse a far longer text unread.
 	if len(src) > 16*maxSize {
 		return nil, fmt.Errorf("%w: %d bytes, at most %d are allowed", ErrEventTooLarge, len(src), maxSize)
 	}
@@ -223,7 +224,8 @@ func sized(data []byte, maxSize int) ([]byte, error) {
 	return data, nil
 }
 
-// The built-in types are written without reflection: they are most of the load.
+// The built-in types are written without reflection: most events are of these
+// types.
 
 func appendRef(dst []byte, r Ref) []byte {
 	dst = append(dst, `{"id":`...)
@@ -256,7 +258,7 @@ func (e UserMessage) appendJSON(dst []byte) []byte {
 	return append(dst, '}')
 }
 
-// checkTenant refuses what cannot be a tenant.
+// checkTenant refuses a text that cannot be a tenant.
 func checkTenant(bad *ValidationError, tenant string) {
 	switch {
 	case tenant == "":

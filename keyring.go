@@ -12,39 +12,39 @@ import (
 
 // EncryptionKey is one key of a [Keyring].
 type EncryptionKey struct {
-	// ID names the key in what it has encrypted: 1–32 characters of A–Z a–z 0–9
-	// _ . -. It is no secret. Never give two keys the same one.
+	// ID names the key in encrypted values: 1–32 characters of A–Z a–z 0–9 _ .
+	// -. It is not secret. Never give two keys the same ID.
 	ID string
 	// Key is 32 random bytes (openssl rand -base64 32), for AES-256.
 	Key []byte
 }
 
-// Format prints the ID only, whatever the verb.
+// Format prints only the ID, whatever the verb.
 func (k EncryptionKey) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "{%s %s}", k.ID, redacted) }
 
 // LogValue returns the ID.
 func (k EncryptionKey) LogValue() slog.Value { return slog.StringValue(k.ID) }
 
 // Keyring encrypts secrets and the values of custom headers before a [Store]
-// sees them, and decrypts what comes back: AES-256-GCM, each value under a
-// random nonce, bound to its tenant, its webhook and what it is (the secret, or
-// the header of that name), so that a value that was moved to another row is
-// refused. Set it as Config.Keys.
+// sees them, and decrypts them when they are read. It uses AES-256-GCM with a
+// random nonce for each value. A value is bound to its tenant, its webhook and
+// its role (secret, or header of a name), so that a value that was moved to
+// another row is refused. Set it as Config.Keys.
 //
-// The first key encrypts, all of them decrypt. Values that were stored before
-// there was a Keyring are read as they are, and encrypted when their webhook is
-// next written, or by [Dispatcher.ReencryptSecrets].
+// The first key encrypts, all keys decrypt. Values that were stored before the
+// host had a Keyring are read as plain text, and encrypted when their webhook
+// is next written, or by [Dispatcher.ReencryptSecrets].
 //
-// To change keys: give every process the new key as an older one, then as the
-// first, then call ReencryptSecrets, and only when it has left nothing behind
-// leave the old key out. A value whose key is missing cannot be read: deliveries
-// of its webhook wait, see Webhook.Unreadable.
+// To change keys, give every process the new key as an older key, then as the
+// first, then call ReencryptSecrets. Remove the old key only when
+// ReencryptSecrets reports no unreadable webhook. A value whose key is missing
+// cannot be read: deliveries of its webhook wait, see Webhook.Unreadable.
 //
-// A Keyring never changes and is safe for concurrent use. Printing one shows the
+// A Keyring never changes and is safe for concurrent use. Printing it shows the
 // IDs of its keys. Replace a key before it has encrypted 2^32 values.
 type Keyring struct {
-	// The keys are behind a function, as fmt looks through everything else in
-	// unexported fields of the caller's.
+	// The keys are behind a function: inside a caller's unexported fields fmt
+	// prints every other kind of value.
 	open func(id string) (cipher.AEAD, bool)
 	ids  []string // the first encrypts
 }
@@ -54,9 +54,9 @@ const (
 	keySize  = 32
 )
 
-// NewKeyring returns a Keyring that encrypts with primary and decrypts with
-// any. It refuses keys that are not 32 bytes long, and IDs that are not as
-// [EncryptionKey] says or occur twice. The keys are copied.
+// NewKeyring returns a Keyring that encrypts with primary and decrypts with all
+// keys. It refuses keys that are not 32 bytes long, and IDs that are invalid
+// (see [EncryptionKey]) or occur twice. The keys are copied.
 func NewKeyring(primary EncryptionKey, older ...EncryptionKey) (*Keyring, error) {
 	k := &Keyring{}
 	aeads := make(map[string]cipher.AEAD, 1+len(older))
@@ -84,9 +84,9 @@ func NewKeyring(primary EncryptionKey, older ...EncryptionKey) (*Keyring, error)
 	return k, nil
 }
 
-// ParseKeyring reads a Keyring from text, such as an environment variable:
-// keys as id:base64, separated by spaces, line breaks or commas, the one that
-// encrypts first. Errors never contain a key.
+// ParseKeyring reads a Keyring from text, such as an environment variable: keys
+// as id:base64, separated by spaces, line breaks or commas. The first key
+// encrypts. Errors never contain a key.
 //
 //	WEBHOOK_KEYS="2026-05:1rb…= 2025-11:Qn5…="
 func ParseKeyring(text string) (*Keyring, error) {
@@ -98,7 +98,7 @@ func ParseKeyring(text string) (*Keyring, error) {
 		}
 		key, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(b64, "="))
 		if err != nil {
-			return nil, prefixed("keyring", fmt.Errorf("key %d: what follows its ID is not base64", i+1))
+			return nil, prefixed("keyring", fmt.Errorf("key %d: the text after its ID is not base64", i+1))
 		}
 		keys = append(keys, EncryptionKey{ID: id, Key: key})
 	}
@@ -117,7 +117,7 @@ func (k *Keyring) Format(f fmt.State, _ rune) {
 	fmt.Fprintf(f, "keyring%v", k.ids)
 }
 
-// LogValue returns the IDs of the keys, the one that encrypts first.
+// LogValue returns the IDs of the keys, beginning with the key that encrypts.
 func (k *Keyring) LogValue() slog.Value {
 	if k == nil {
 		return slog.AnyValue(nil)
@@ -139,10 +139,10 @@ func validKeyID(id string) bool {
 	return true
 }
 
-// sealedMark begins every encrypted value: §1:key:base64. No secret and no
-// header value can begin like that, as both are ASCII; so a plain value is never
-// taken for an encrypted one, nor, when the Keyring is gone, an encrypted one
-// for a secret to sign with.
+// sealedMark begins every encrypted value: §1:key:base64. Secrets and header
+// values are ASCII and cannot begin with it. So a plain value is never taken
+// for an encrypted one, and without the Keyring an encrypted value is never
+// used as a secret to sign with.
 const sealedMark = "§1:"
 
 func sealed(value string) bool { return strings.HasPrefix(value, sealedMark) }
@@ -157,14 +157,14 @@ func sealedBy(value string) string {
 	return id
 }
 
-// place is where a value belongs, and the only place where it can be decrypted.
+// place is the location of a value, and the only one where it can be decrypted.
 type place struct {
 	tenant, webhook string
 	header          string // name of the header; empty for a secret
 }
 
-// bound returns the associated data of a value: unambiguous, as no part can
-// contain NUL.
+// bound returns the associated data of a value. It is unambiguous because its
+// parts cannot contain NUL.
 func (p place) bound(key string) []byte {
 	kind := "secret"
 	if p.header != "" {
@@ -183,8 +183,8 @@ func (k *Keyring) seal(p place, plain string) string {
 
 var errDamaged = errors.New("the stored value is damaged")
 
-// unseal returns the plain text of a stored value: itself when it was stored
-// plain. A nil Keyring reads plain values only. The error wraps ErrUnreadable and
+// unseal returns the plain text of a stored value, which may be stored plain. A
+// nil Keyring reads plain values only. The error wraps ErrUnreadable and
 // contains no part of the value.
 func (k *Keyring) unseal(p place, value string) (string, error) {
 	if !sealed(value) {
@@ -224,5 +224,5 @@ func (k *Keyring) decrypt(p place, value string) (string, error) {
 	return string(plain), nil
 }
 
-// current reports whether a value is encrypted as it would be now.
+// current reports whether a value is encrypted with the first key.
 func (k *Keyring) current(value string) bool { return sealedBy(value) == k.ids[0] }

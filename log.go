@@ -5,9 +5,9 @@ import (
 	"slices"
 )
 
-// Event returns a published event, or ErrNotFound when the tenant has none with
-// this ID or it has been pruned. Its Data are the
-// canonical bytes that were signed and sent.
+// Event returns a published event, or ErrNotFound if the tenant has no event
+// with this ID or the event has been pruned. Its Data are the canonical bytes
+// that were signed and sent.
 func (d *Dispatcher) Event(ctx context.Context, tenant, id string) (EventRecord, error) {
 	if err := findable(tenant, id); err != nil {
 		return EventRecord{}, prefixed("get event", err)
@@ -25,10 +25,11 @@ func (d *Dispatcher) Delivery(ctx context.Context, tenant, id string) (Delivery,
 	return del, prefixed("get delivery", err)
 }
 
-// Deliveries returns a page of the tenant's deliveries, newest first. It looks at
-// a bounded number of deliveries (q.Scan), so that a page of what is rare may be
-// short, or empty, with Next set: go on with that until it is empty. Errors: a
-// *ValidationError, or ErrCursor.
+// Deliveries returns a page of the tenant's deliveries, newest first. A call
+// reads a bounded number of deliveries (q.Scan), so that with a rare filter a
+// page may be short, or empty, with Next set: repeat the call with Next until
+// it is empty. Deliveries returns a *ValidationError, ErrCursor, or the Store's
+// error.
 func (d *Dispatcher) Deliveries(ctx context.Context, q DeliveryQuery) (Page[Delivery], error) {
 	var bad ValidationError
 	checkTenant(&bad, q.Tenant)
@@ -58,8 +59,8 @@ func (d *Dispatcher) Attempts(ctx context.Context, tenant, deliveryID string) ([
 	return as, prefixed("list attempts", err)
 }
 
-// SuccessRate adds hourly statistics up: the part of attempts that succeeded,
-// 0 to 1, and how many attempts there were. With no attempts the rate is 0.
+// SuccessRate sums hourly statistics. It returns the share of successful
+// attempts, 0 to 1, and the number of attempts. Without attempts the rate is 0.
 func SuccessRate(buckets []StatsBucket) (rate float64, attempts int64) {
 	var ok int64
 	for _, b := range buckets {
@@ -87,8 +88,8 @@ func checkState(bad *ValidationError, field string, s State) {
 	}
 }
 
-// checkStates returns the states without repetitions, or refuses the first one
-// that is none: there may be any number of them.
+// checkStates returns the states without repetitions. It refuses only the first
+// invalid state, since the list may have any length.
 func checkStates(bad *ValidationError, states []State) []State {
 	var out []State
 	for _, s := range states {

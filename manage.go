@@ -13,13 +13,13 @@ import (
 	"github.com/seed68722ecd/webhook/internal/whsec"
 )
 
-// maxSecrets bounds the secrets that sign at once: with more, a header of
-// signatures would grow with every rotation.
+// maxSecrets bounds the secrets that sign at once, so that the header of
+// signatures does not grow with every rotation.
 const maxSecrets = 5
 
-// CreateWebhook registers a webhook and returns it with its secret, which is
-// not shown again: hand it to the customer now. Errors: a *ValidationError that
-// names every refused field, ErrTooManyWebhooks, and the Store's.
+// CreateWebhook creates a webhook and returns it with its secret, which is not
+// shown again: show it to the customer now. It returns a *ValidationError that
+// names every refused field, ErrTooManyWebhooks, or the Store's error.
 func (d *Dispatcher) CreateWebhook(ctx context.Context, tenant string, spec WebhookSpec) (Webhook, Secret, error) {
 	w, err := d.rules.fromSpec(tenant, spec)
 	if err != nil {
@@ -59,11 +59,11 @@ func (d *Dispatcher) Webhook(ctx context.Context, tenant, id string) (Webhook, e
 	return d.shown(&rec), nil
 }
 
-// shown is a webhook as the host sees it.
+// shown returns a webhook as the host sees it.
 func (d *Dispatcher) shown(rec *WebhookRecord) Webhook { return d.cfg.Keys.shownRecord(rec, d.now()) }
 
-// getWebhook asks the store for a webhook, if it can have one of this ID. Its
-// values are as they are stored.
+// getWebhook reads a webhook from the store, with its values as they are
+// stored.
 func (d *Dispatcher) getWebhook(ctx context.Context, tenant, id string) (WebhookRecord, error) {
 	if err := findable(tenant, id); err != nil {
 		return WebhookRecord{}, err
@@ -71,9 +71,9 @@ func (d *Dispatcher) getWebhook(ctx context.Context, tenant, id string) (Webhook
 	return d.store.GetWebhook(ctx, tenant, id)
 }
 
-// findable returns ErrNotFound for a tenant or ID that nothing can have. A
-// Store is promised that it never sees one: what it cannot even hold, such as
-// a NUL, may be an error of quite another kind there.
+// findable returns ErrNotFound for an invalid tenant or ID. Stores rely on
+// valid arguments: on a character that it cannot hold, such as NUL, a Store
+// might return a different error.
 func findable(tenant, id string) error {
 	var bad ValidationError
 	if checkTenant(&bad, tenant); len(bad.Fields) > 0 || !validID(id) {
@@ -82,14 +82,14 @@ func findable(tenant, id string) error {
 	return nil
 }
 
-// checkFilterID refuses a filter by an ID that nothing can have.
+// checkFilterID refuses a filter by an invalid ID.
 func checkFilterID(bad *ValidationError, field, id string) {
 	if id != "" && !validID(id) {
 		bad.add(field, "must be 1–%d characters of A–Z a–z 0–9 _ -, got %s", MaxEventIDLength, quoted(id))
 	}
 }
 
-// checkFilterType refuses a filter by what is no event type.
+// checkFilterType refuses a filter by an invalid event type.
 func checkFilterType(bad *ValidationError, field, eventType string) {
 	if eventType == "" {
 		return
@@ -99,8 +99,8 @@ func checkFilterType(bad *ValidationError, field, eventType string) {
 	}
 }
 
-// Webhooks returns a page of the tenant's webhooks, newest first. Errors: a
-// *ValidationError, or ErrCursor.
+// Webhooks returns a page of the tenant's webhooks, newest first. It returns a
+// *ValidationError, ErrCursor, or the Store's error.
 func (d *Dispatcher) Webhooks(ctx context.Context, q WebhookQuery) (Page[Webhook], error) {
 	var bad ValidationError
 	checkTenant(&bad, q.Tenant)
@@ -116,11 +116,12 @@ func (d *Dispatcher) Webhooks(ctx context.Context, q WebhookQuery) (Page[Webhook
 	return p, prefixed("list webhooks", err)
 }
 
-// UpdateWebhook changes the settings that u names, if the webhook is still at
-// the given version, and returns it as it is then. ErrConflict means that
-// someone else changed it since it was read. The change is in force for every
+// UpdateWebhook changes the settings that u names if the webhook is still at
+// the given version, and returns the changed webhook. It returns ErrConflict if
+// the webhook was changed since it was read. The change applies to every
 // attempt that begins after UpdateWebhook has returned; in other processes
-// within a second. Errors besides: *ValidationError, ErrNotFound.
+// within a second. It also returns a *ValidationError, ErrNotFound, or the
+// Store's error.
 func (d *Dispatcher) UpdateWebhook(ctx context.Context, tenant, id string, version int64, u WebhookUpdate) (Webhook, error) {
 	rec, err := d.getWebhook(ctx, tenant, id)
 	if err != nil {
@@ -135,7 +136,7 @@ func (d *Dispatcher) UpdateWebhook(ctx context.Context, tenant, id string, versi
 		return Webhook{}, prefixed("update webhook", err)
 	}
 	if u.Headers == nil {
-		rec.Headers = stored // also when they cannot be opened
+		rec.Headers = stored // also if they cannot be decrypted
 	}
 	if u.Active != nil {
 		rec.setActive(*u.Active, u.DisabledReason, d.now())
@@ -146,9 +147,9 @@ func (d *Dispatcher) UpdateWebhook(ctx context.Context, tenant, id string, versi
 	return d.shown(&rec), nil
 }
 
-// EnableWebhook makes a webhook active. What was canceled while it was not is
-// not revived: see [Dispatcher.Replay]. Enabling an active one changes nothing.
-// ErrNotFound when there is no such webhook.
+// EnableWebhook makes a webhook active. Deliveries that were canceled while it
+// was disabled stay canceled: see [Dispatcher.Replay]. It has no effect on an
+// active webhook. It returns ErrNotFound if the webhook does not exist.
 func (d *Dispatcher) EnableWebhook(ctx context.Context, tenant, id string) (Webhook, error) {
 	rec, err := d.modify(ctx, tenant, id, func(rec *WebhookRecord, _ time.Time) error {
 		if !rec.setActive(true, "", time.Time{}) {
@@ -163,11 +164,11 @@ func (d *Dispatcher) EnableWebhook(ctx context.Context, tenant, id string) (Webh
 }
 
 // DisableWebhook makes a webhook inactive, for the given reason (empty:
-// "disabled by hand"; at most 1024 bytes). No attempt at it begins after this
-// has returned (in other processes: within a second); attempts in flight may
-// finish; deliveries that wait are canceled as they become due. Disabling an
-// inactive one changes nothing. Errors: ErrNotFound, and a *ValidationError for
-// a reason that is too long.
+// "disabled by hand"; at most 1024 bytes). No attempt begins after
+// DisableWebhook has returned (in other processes: after a second). Attempts in
+// flight may finish; waiting deliveries are canceled as they become due. It has
+// no effect on an inactive webhook. It returns ErrNotFound, or a
+// *ValidationError if the reason is too long.
 func (d *Dispatcher) DisableWebhook(ctx context.Context, tenant, id, reason string) (Webhook, error) {
 	var bad ValidationError
 	checkText(&bad, "disabledReason", reason, MaxDescriptionLength)
@@ -187,7 +188,7 @@ func (d *Dispatcher) DisableWebhook(ctx context.Context, tenant, id, reason stri
 }
 
 // setActive enables a webhook, or disables it for a reason, and reports whether
-// that changes anything.
+// that is a change.
 func (r *WebhookRecord) setActive(active bool, reason string, now time.Time) bool {
 	switch {
 	case active == r.Active:
@@ -201,8 +202,9 @@ func (r *WebhookRecord) setActive(active bool, reason string, now time.Time) boo
 }
 
 // DeleteWebhook removes a webhook and its secrets, or returns ErrNotFound. No
-// attempt at it begins after this has returned (in other processes: within a
-// second). What was sent to it stays in the log until it is pruned.
+// attempt begins after DeleteWebhook has returned (in other processes: after a
+// second). The webhook's deliveries and attempts stay in the log until they are
+// pruned.
 func (d *Dispatcher) DeleteWebhook(ctx context.Context, tenant, id string) error {
 	if err := findable(tenant, id); err != nil {
 		return prefixed("delete webhook", err)
@@ -216,17 +218,17 @@ func (d *Dispatcher) DeleteWebhook(ctx context.Context, tenant, id string) error
 	return nil
 }
 
-// Rotation says how to rotate a secret. The zero value generates the new one
-// and lets the old one sign for Config.SecretOverlap.
+// Rotation holds the options of a rotation. The zero value generates the new
+// secret and lets the old secret sign for Config.SecretOverlap.
 type Rotation struct {
 	// Secret imports the new secret, see WebhookSpec.Secret; empty generates it.
 	Secret string
-	// Overlap replaces Config.SecretOverlap; 0 ends the old secret at once, for
-	// one that has leaked; below 0 is refused, and there is no upper bound. Nil
-	// keeps the configured overlap.
+	// Overlap replaces Config.SecretOverlap; 0 ends the old secret at once, as
+	// after a leak; below 0 is refused, and there is no upper bound. Nil keeps
+	// the configured overlap.
 	Overlap *time.Duration
-	// Version is the version of the webhook that is to be rotated: at another one
-	// the rotation is refused with ErrConflict. 0 means whatever there is.
+	// Version is the expected version of the webhook: at another version the
+	// rotation is refused with ErrConflict. 0 means any version.
 	Version int64
 }
 
@@ -237,19 +239,19 @@ func (r Rotation) Format(f fmt.State, verb rune) {
 	fmt.Fprintf(f, fmt.FormatString(f, verb), fields(r))
 }
 
-// LogValue says whether a secret is imported, and not which.
+// LogValue says whether a secret is imported, and never shows it.
 func (r Rotation) LogValue() slog.Value {
 	return slog.GroupValue(slog.Bool("imported", r.Secret != ""))
 }
 
-// RotateSecret gives a webhook a new secret and returns it, once. The new one
-// signs at once, alone in X-Webhook-Signature; in webhook-signature the old
-// ones go on signing beside it until their overlap ends, so receivers that
-// check that header can change over without missing anything. At most five
-// secrets sign at once: the oldest is dropped. Errors: ErrUnreadable when the
-// old ones cannot be decrypted and so cannot go on signing (an Overlap of 0
-// replaces them), ErrNotFound, ErrConflict (see [Rotation]), and a
-// *ValidationError for a secret or an overlap that cannot be used.
+// RotateSecret gives a webhook a new secret and returns it, once. The new
+// secret signs at once. In X-Webhook-Signature it signs alone; in
+// webhook-signature the old secrets sign too until their overlap ends, so that
+// receivers that check this header can change over without missing an event. At
+// most five secrets sign at once: the oldest is dropped. RotateSecret returns
+// ErrUnreadable if the old secrets cannot be decrypted and so cannot go on
+// signing (an Overlap of 0 replaces them), ErrNotFound, ErrConflict (see
+// [Rotation]), or a *ValidationError for an invalid secret or overlap.
 func (d *Dispatcher) RotateSecret(ctx context.Context, tenant, id string, r Rotation) (Webhook, Secret, error) {
 	var bad ValidationError
 	text := r.Secret
@@ -286,8 +288,9 @@ func (d *Dispatcher) RotateSecret(ctx context.Context, tenant, id string, r Rota
 				continue
 			}
 			if !gap.IsZero() {
-				// When a secret comes back its former time is forgotten, and in that
-				// time none of those before it was the current one: see secretsThen.
+				// When a secret returns, its earlier period as current secret
+				// is no longer recorded, and the secrets before it were not
+				// current in that period: see secretsThen.
 				s.CreatedAt = gap
 			}
 			if now.Before(s.ExpiresAt) && len(secrets) < maxSecrets {
@@ -303,11 +306,11 @@ func (d *Dispatcher) RotateSecret(ctx context.Context, tenant, id string, r Rota
 	return d.shown(&rec), NewSecret(text), nil
 }
 
-// errUnchanged ends a modification that has nothing to do.
+// errUnchanged ends a modification without a change.
 var errUnchanged = errors.New("unchanged")
 
-// modify reads a webhook, changes it and writes it, again when someone else got
-// in between: for changes that hold whatever else was edited.
+// modify reads a webhook, changes it and writes it, and repeats that after a
+// conflict. It is for changes that do not depend on the other settings.
 func (d *Dispatcher) modify(ctx context.Context, tenant, id string, change func(*WebhookRecord, time.Time) error) (WebhookRecord, error) {
 	for {
 		rec, err := d.getWebhook(ctx, tenant, id)
@@ -323,20 +326,20 @@ func (d *Dispatcher) modify(ctx context.Context, tenant, id string, change func(
 		if err == nil {
 			return rec, nil
 		}
-		// Each round another writer has succeeded, so this ends.
+		// Another writer has succeeded in each round, so this ends.
 		if !errors.Is(err, ErrConflict) {
 			return WebhookRecord{}, err
 		}
 	}
 }
 
-// write stores a changed record and tells the running engine.
+// write stores a changed record and informs the running engine.
 func (d *Dispatcher) write(ctx context.Context, rec *WebhookRecord) error {
 	rec.UpdatedAt = d.now()
 	return d.put(ctx, rec)
 }
 
-// put is write for changes that are not the customer's.
+// put is write for changes that are not made by the customer.
 func (d *Dispatcher) put(ctx context.Context, rec *WebhookRecord) error {
 	rec.Unreadable = ""
 	d.cfg.Keys.sealRecord(rec)
@@ -345,7 +348,7 @@ func (d *Dispatcher) put(ctx context.Context, rec *WebhookRecord) error {
 	}
 	rec.Version++
 	if e := d.current(); e != nil {
-		// The engine keeps what it is given, and the caller may change what it gets.
+		// The engine keeps the record, and the caller may change its copy.
 		shared := *rec
 		shared.Events, shared.Headers = slices.Clone(rec.Events), maps.Clone(rec.Headers)
 		e.webhookChanged(rec.ID, &shared)
@@ -353,7 +356,8 @@ func (d *Dispatcher) put(ctx context.Context, rec *WebhookRecord) error {
 	return nil
 }
 
-// checkLimit fills in and clamps the size of a page.
+// checkLimit refuses a negative page size, replaces 0 by def, and cuts the size
+// to top.
 func checkLimit(bad *ValidationError, limit *int, def, top int) {
 	if *limit < 0 {
 		bad.add("limit", "must be 1–%d, got %d", top, *limit)

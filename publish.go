@@ -11,17 +11,17 @@ import (
 )
 
 // Publish stores one event, with a delivery for every active webhook of its
-// tenant that selects its type, and returns when that is durable. It does not
+// tenant that selects its type, and returns when both are durable. It does not
 // wait for deliveries.
 //
-// Publishing the same ID or Key again with equal type and data stores nothing
-// and reports Duplicate; so after an error that leaves the outcome open (a
-// timeout, a lost connection) the caller repeats the call with the same ID.
-// Other content under the same ID is an error wrapping ErrEventConflict.
+// Publishing the same ID or Key again with equal type and data only reports
+// Duplicate. So after an error that leaves the outcome open (a timeout, a lost
+// connection) the caller repeats the call with the same ID. For other content
+// under the same ID, Publish returns an error wrapping ErrEventConflict.
 //
-// Other errors: a *ValidationError for an event that was refused,
-// ErrEventTooLarge, ErrBacklogFull from a bounded Store, ctx.Err(), and the
-// Store's own. After any of them nothing is half-stored.
+// It also returns a *ValidationError for an invalid event, ErrEventTooLarge,
+// ErrBacklogFull from a bounded Store, ctx.Err(), and the Store's errors. After
+// an error the event is never stored in part.
 func (d *Dispatcher) Publish(ctx context.Context, ev Event) (Published, error) {
 	req, err := d.prepare(ev)
 	if err != nil {
@@ -35,10 +35,10 @@ func (d *Dispatcher) Publish(ctx context.Context, ev Event) (Published, error) {
 }
 
 // PublishAll publishes many events in one atomic step, which is much cheaper
-// than one by one. An event that is refused refuses all, before anything is
-// stored; its error names its index. When an event's ID is taken by another
-// event (ErrEventConflict) that event is left out, the others are stored, and
-// both results and error are returned.
+// than one by one. If an event is invalid, PublishAll stores no event and
+// returns an error that names its index. If an event's ID is taken by another
+// event (ErrEventConflict), that event is left out, the others are stored, and
+// PublishAll returns both results and error.
 func (d *Dispatcher) PublishAll(ctx context.Context, evs []Event) ([]Published, error) {
 	reqs := make([]PublishRequest, len(evs))
 	for i, ev := range evs {
@@ -56,9 +56,9 @@ func (d *Dispatcher) PublishAll(ctx context.Context, evs []Event) ([]Published, 
 }
 
 // Prepare validates and encodes an event without storing it: for PublishTx of
-// the packages pgstore and sqlitestore, which writes the result in a transaction
-// of the host's. The ID is assigned here; errors are those of
-// Publish. Prepare does not block. Call [Dispatcher.Wake] after the commit.
+// the packages pgstore and sqlitestore, which writes the result in a
+// transaction of the host. Prepare assigns the ID and returns the errors of
+// Publish. It does not block. Call [Dispatcher.Wake] after the commit.
 func (d *Dispatcher) Prepare(ev Event) (PublishRequest, error) {
 	req, err := d.prepare(ev)
 	return req, prefixed("prepare", err)
@@ -108,15 +108,15 @@ func (d *Dispatcher) storeEvents(ctx context.Context, reqs []PublishRequest) (ou
 	return out, due, errors.Join(conflicts...)
 }
 
-// logContained logs err with its stack when it is a contained panic.
+// logContained logs err with its stack if it is a contained panic.
 func (d *Dispatcher) logContained(err error) {
 	if p, ok := errors.AsType[*contain.PanicError](err); ok {
 		p.Log(d.log)
 	}
 }
 
-// TestEvent says what SendTest sends. The zero value sends an event of type
-// "webhook.test" with a short greeting.
+// TestEvent is the event that SendTest sends. The zero value sends an event of
+// type "webhook.test" with a short greeting.
 type TestEvent struct {
 	Type string // empty: the type of Data, or TypeTest
 	Data any    // nil: {"test":true,"message":"…"}
@@ -124,9 +124,9 @@ type TestEvent struct {
 
 // SendTest publishes an event to one webhook, whatever types it selects, and
 // returns its delivery, which is attempted like any other: follow it with
-// [Dispatcher.Delivery] and [Dispatcher.Attempts]. ErrNotFound when there is no
-// such webhook, ErrInactive when it is disabled; besides, what Publish returns,
-// such as *ValidationError, ErrEventTooLarge and ErrBacklogFull.
+// [Dispatcher.Delivery] and [Dispatcher.Attempts]. It returns ErrNotFound if
+// the webhook does not exist, ErrInactive if it is disabled, and the errors of
+// Publish, such as *ValidationError, ErrEventTooLarge and ErrBacklogFull.
 func (d *Dispatcher) SendTest(ctx context.Context, tenant, webhookID string, ev TestEvent) (Delivery, error) {
 	del, err := d.sendTest(ctx, tenant, webhookID, ev)
 	return del, prefixed("send test", err)
@@ -152,7 +152,7 @@ func (d *Dispatcher) sendTest(ctx context.Context, tenant, webhookID string, ev 
 	if err != nil {
 		return Delivery{}, err
 	}
-	defer d.Wake() // what is returned is the delivery before its attempt
+	defer d.Wake() // after the delivery has been read, so that it is returned as before its attempt
 	q := DeliveryQuery{Tenant: tenant, WebhookID: webhookID, EventID: out[0].ID, Limit: 1}
 	for {
 		page, err := d.store.ListDeliveries(ctx, q)
@@ -170,11 +170,11 @@ func (d *Dispatcher) sendTest(ctx context.Context, tenant, webhookID string, ev 
 	}
 }
 
-// Resend delivers one delivery again, whatever its state, with its full number
-// of retries and the same event ID and body, and returns it as it is then. One
-// that is being attempted right now stays as it is. ErrNotFound when there is
-// no such delivery or its webhook was deleted, ErrInactive when that is
-// disabled; other errors are the Store's.
+// Resend sends a delivery again, whatever its state, with its full number of
+// retries and the same event ID and body, and returns the changed delivery. A
+// delivery that is being attempted right now stays as it is. Resend returns
+// ErrNotFound if the delivery does not exist or its webhook was deleted,
+// ErrInactive if the webhook is disabled, and the Store's errors.
 func (d *Dispatcher) Resend(ctx context.Context, tenant, deliveryID string) (Delivery, error) {
 	del, err := d.resend(ctx, tenant, deliveryID)
 	return del, prefixed("resend", err)
@@ -198,15 +198,15 @@ func (d *Dispatcher) resend(ctx context.Context, tenant, deliveryID string) (Del
 	return del, err
 }
 
-// Replay delivers many deliveries of one webhook again, one bounded step at a
-// time: call it with the cursor of the result before until Next is empty. A
-// step that is repeated resends nothing twice. Limit 0 means 500. When neither
-// States nor Missing is given, what was never delivered is replayed: failed and
-// canceled deliveries, and events that have no delivery as the webhook was
-// disabled or did not exist; of those, all that the Store still has, so give
-// Since. Now is filled in. ErrNotFound when there is no such webhook,
-// ErrInactive when it is disabled (a DryRun, which only counts, is possible),
-// *ValidationError, ErrCursor; other errors are the Store's.
+// Replay resends many deliveries of one webhook, one bounded step at a time:
+// repeat it with the cursor of the previous result until Next is empty. A
+// repeated step does not resend a delivery twice. Limit 0 means 500. Without
+// States and Missing, it replays all events that were not delivered: failed and
+// canceled deliveries, and events without a delivery because the webhook was
+// disabled or did not exist. These include every event that the Store still
+// has, so set Since. Replay sets Now. It returns ErrNotFound if the webhook
+// does not exist, ErrInactive if it is disabled (except for a DryRun), a
+// *ValidationError, ErrCursor, or the Store's error.
 func (d *Dispatcher) Replay(ctx context.Context, req ReplayRequest) (ReplayResult, error) {
 	res, err := d.replay(ctx, req)
 	return res, prefixed("replay", err)
@@ -237,8 +237,8 @@ func (d *Dispatcher) replay(ctx context.Context, req ReplayRequest) (ReplayResul
 	return res, err
 }
 
-// requireActive returns ErrNotFound or ErrInactive unless there is such a
-// webhook and it is active.
+// requireActive returns ErrNotFound if the webhook does not exist, and
+// ErrInactive if it is disabled.
 func (d *Dispatcher) requireActive(ctx context.Context, tenant, webhookID string) error {
 	w, err := d.getWebhook(ctx, tenant, webhookID)
 	if err != nil {
@@ -250,7 +250,7 @@ func (d *Dispatcher) requireActive(ctx context.Context, tenant, webhookID string
 	return nil
 }
 
-// storedTime brings a time to the precision that stores keep.
+// storedTime truncates a time to the precision of stores.
 func storedTime(t time.Time) time.Time {
 	if t.IsZero() {
 		return t

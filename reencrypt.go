@@ -7,45 +7,46 @@ import (
 	"strings"
 )
 
-// ReencryptRequest asks for one step of a re-encryption: at most Limit webhooks,
-// from Cursor on. Repeat it with the returned cursor until that is empty.
+// ReencryptRequest asks for one step of a re-encryption: at most Limit
+// webhooks, from Cursor on. Repeat it with the returned cursor until the cursor
+// is empty.
 type ReencryptRequest struct {
-	Tenant string // empty: of all tenants, which the Store must be able to walk, see WebhookWalker
-	Cursor string // ReencryptResult.Next of the step before; empty for the first
+	Tenant string // empty: all tenants, which takes a Store that is a WebhookWalker
+	Cursor string // ReencryptResult.Next of the previous step; empty for the first
 	Limit  int    // webhooks per step, 1–500; 0 means 100
 }
 
-// ReencryptResult is what one step of a re-encryption did.
+// ReencryptResult is the result of one step of a re-encryption.
 type ReencryptResult struct {
-	Webhooks int // looked at
-	Changed  int // of those, the ones that were written
-	// Unreadable are those that hold something which no key opens: that part of
-	// them is as it was.
+	Webhooks int // webhooks read
+	Changed  int // webhooks written
+	// Unreadable are the webhooks with a value that no key decrypts. Such
+	// values are unchanged.
 	Unreadable []UnreadableWebhook
 	Next       string // cursor of the next step; empty at the end
 }
 
-// UnreadableWebhook names a webhook that a re-encryption has left behind.
+// UnreadableWebhook names a webhook with a value that no key decrypts.
 type UnreadableWebhook struct {
 	Tenant, ID string
 	Err        error // wraps ErrUnreadable
 }
 
 // ReencryptSecrets encrypts the secrets and header values of webhooks with the
-// first of Config.Keys, where they are plain or encrypted with another key, one
-// bounded step at a time: call it with the cursor of the result before until
-// Next is empty. It can be interrupted and begun again at any cursor or from the
-// start, as what is done is not written again.
+// first of Config.Keys, where they are plain or encrypted with another key. It
+// makes one bounded step: repeat it with the cursor of the previous result
+// until Next is empty. It can be interrupted and resumed at any cursor or from
+// the start; webhooks that are done are not written again.
 //
-// It is safe beside running dispatchers and editors. Every process has to have
-// the first key before, or deliveries of what it cannot read wait there. A
-// webhook that is written counts as changed: its Version grows, and whoever has
-// it open for editing meanwhile gets ErrConflict; UpdatedAt stays.
+// It is safe beside running dispatchers and editors. Give every process the
+// first key beforehand, or deliveries of the webhooks that a process cannot
+// read wait there. Writing a webhook increments its Version, so an edit in
+// progress gets ErrConflict; UpdatedAt stays.
 //
-// Databases keep what was overwritten for a while, in free pages, logs and
-// backups: see docs/encryption.md. Errors: a *ValidationError, the Store's, and
-// one wrapping errors.ErrUnsupported when Tenant is empty and the Store cannot
-// walk all tenants.
+// Databases keep overwritten values for a while, in free pages, logs and
+// backups: see docs/encryption.md. ReencryptSecrets returns a *ValidationError,
+// the Store's error, or an error wrapping errors.ErrUnsupported if Tenant is
+// empty and the Store is not a [WebhookWalker].
 func (d *Dispatcher) ReencryptSecrets(ctx context.Context, req ReencryptRequest) (ReencryptResult, error) {
 	res, err := d.reencrypt(ctx, req)
 	return res, prefixed("reencrypt", err)
@@ -70,11 +71,11 @@ func (d *Dispatcher) reencrypt(ctx context.Context, req ReencryptRequest) (res R
 	for _, w := range found {
 		changed, err := d.reseal(ctx, w.Tenant, w.ID)
 		switch {
-		case errors.Is(err, ErrNotFound): // deleted meanwhile
+		case errors.Is(err, ErrNotFound): // deleted in the meantime
 		case errors.Is(err, ErrUnreadable):
 			res.Unreadable = append(res.Unreadable, UnreadableWebhook{w.Tenant, w.ID, err})
 		case err != nil:
-			// What the step has done stays done; it can be repeated.
+			// Webhooks written so far stay written; the step can be repeated.
 			return ReencryptResult{}, fmt.Errorf("webhook %q: %w", w.ID, err)
 		}
 		if changed {
@@ -114,8 +115,9 @@ func (d *Dispatcher) walk(ctx context.Context, req ReencryptRequest) (found []We
 	return found, next, nil
 }
 
-// reseal writes one webhook anew if it holds anything that is not encrypted with
-// the first key. An error wrapping ErrUnreadable may come with changed.
+// reseal writes one webhook again if it has a value that is not encrypted with
+// the first key. It may return both changed and an error wrapping
+// ErrUnreadable.
 func (d *Dispatcher) reseal(ctx context.Context, tenant, id string) (changed bool, err error) {
 	for {
 		rec, err := d.getWebhook(ctx, tenant, id)
@@ -137,7 +139,8 @@ func (d *Dispatcher) reseal(ctx context.Context, tenant, id string) (changed boo
 	}
 }
 
-// check returns why something of rec cannot be opened, expired or not.
+// check returns the error of a value of rec that cannot be decrypted, including
+// expired secrets.
 func (k *Keyring) check(rec *WebhookRecord) error {
 	_, err := k.openHeaders(&rec.Webhook)
 	for i := range rec.Secrets {

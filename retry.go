@@ -7,11 +7,11 @@ import (
 	"github.com/cenkalti/backoff/v4"
 )
 
-// RetryPolicy says how long to wait before a retry.
+// RetryPolicy determines the wait before each retry.
 type RetryPolicy interface {
 	// Delay returns the time from a failed attempt to retry number n = 1, 2, ….
-	// It is called for every failed attempt, from several goroutines at once.
-	// Below zero counts as zero.
+	// It is called for every failed attempt, from several goroutines at once. A
+	// negative delay counts as zero.
 	Delay(n int) time.Duration
 }
 
@@ -23,15 +23,15 @@ const (
 	DefaultRetryMax        = 6 * time.Hour
 )
 
-// ExponentialRetry waits Initial before the first retry and Multiplier times
-// as long before each following one, never more than Max, each time give or
-// take a random part of up to Jitter, so that what failed together does not
-// return together. The zero value is the default schedule: 15 s, 60 s, 4 min,
+// ExponentialRetry waits Initial before the first retry and Multiplier times as
+// long before each following retry, but at most Max. Each delay varies by a
+// random share of up to Jitter, so that deliveries that failed together are not
+// retried together. The zero value is the default schedule: 15 s, 60 s, 4 min,
 // 16 min, 64 min, 4 h 16 min, 6 h, 6 h, …, each ± 20 %.
 type ExponentialRetry struct {
 	Initial    time.Duration // 0 means 15 s
 	Multiplier float64       // 0 means 4; at least 1
-	Jitter     float64       // 0 means 0.2; below 0 means none; at most 1
+	Jitter     float64       // 0 means 0.2; below 0 means no jitter; at most 1
 	Max        time.Duration // 0 means 6 h
 }
 
@@ -48,8 +48,8 @@ func (p ExponentialRetry) Delay(n int) time.Duration {
 	for range n - 1 {
 		d = b.NextBackOff()
 	}
-	// Drawn here and not by backoff: cut off at Max, half of all delays there
-	// would be the same.
+	// The jitter is drawn here and not by backoff, which would cut it off at
+	// Max, so that half of all delays of that length would be equal.
 	jitter := min(atLeast(orDefault(p.Jitter, DefaultRetryJitter), 0), 1)
 	width := time.Duration(jitter * float64(d))
 	top := min(d+width, orDefault(p.Max, DefaultRetryMax))
@@ -65,9 +65,9 @@ func atLeast(v, low float64) float64 {
 	return low
 }
 
-// RetryDelays is a fixed schedule: the first delay before the first retry, and so
-// on; the last one repeats. An empty one retries at once. It has no random part,
-// so what failed together returns together.
+// RetryDelays is a fixed schedule: the first delay precedes the first retry,
+// and so on; the last delay repeats. An empty schedule retries at once. The
+// delays do not vary, so deliveries that failed together are retried together.
 type RetryDelays []time.Duration
 
 // Delay implements [RetryPolicy].

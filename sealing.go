@@ -7,19 +7,19 @@ import (
 	"time"
 )
 
-// What is stored of a webhook may be encrypted, see Keyring. Records keep the
-// stored form everywhere in this package: it is opened where a value is used,
-// which is in target.prepare, once for each version of a webhook, and in what
-// is returned to the host.
+// Stored secrets and header values may be encrypted, see Keyring. Throughout
+// this package records hold the stored form. Values are decrypted only for use:
+// in target.prepare, once for each version of a webhook, and in results for the
+// host.
 
-// secretPlace and headerPlace say where values of a webhook belong.
+// secretPlace and headerPlace return the places of a webhook's values.
 func secretPlace(w *Webhook) place              { return place{tenant: w.Tenant, webhook: w.ID} }
 func headerPlace(w *Webhook, name string) place { return place{w.Tenant, w.ID, name} }
 
-// sealRecord puts every value of rec that is plain, or encrypted with an older
-// key, into the form that is stored now, and reports whether there was one. What
-// cannot be opened stays as it is. It changes no memory that rec shares. A nil
-// Keyring leaves everything as it is.
+// sealRecord encrypts every value of rec that is plain, or encrypted with an
+// older key, with the first key, and reports whether rec had such a value. A
+// value that cannot be decrypted stays as it is. It does not change memory that
+// rec shares. A nil Keyring changes no value.
 func (k *Keyring) sealRecord(rec *WebhookRecord) (changed bool) {
 	if k == nil {
 		return false
@@ -51,8 +51,8 @@ func (k *Keyring) openSecret(w *Webhook, s *SecretRecord) (string, error) {
 	return k.unseal(secretPlace(w), s.Value)
 }
 
-// openHeaders returns the headers of w with plain values: the map itself when
-// they all are, and nil with an error when one cannot be opened.
+// openHeaders returns the headers of w with plain values: the map itself if all
+// values are plain, and nil with an error if a value cannot be decrypted.
 func (k *Keyring) openHeaders(w *Webhook) (map[string]string, error) {
 	plain := true
 	for _, value := range w.Headers {
@@ -72,8 +72,8 @@ func (k *Keyring) openHeaders(w *Webhook) (map[string]string, error) {
 	return out, nil
 }
 
-// shown returns a webhook as hosts see it, with plain headers. It changes no
-// memory that w shares.
+// shown returns a webhook as hosts see it, with plain headers. It does not
+// change memory that w shares.
 func (k *Keyring) shown(w Webhook) Webhook {
 	headers, err := k.openHeaders(&w)
 	w.Headers = headers
@@ -83,7 +83,7 @@ func (k *Keyring) shown(w Webhook) Webhook {
 	return w
 }
 
-// shownRecord is shown for what also has its secrets.
+// shownRecord is shown for a record, whose secrets it checks too.
 func (k *Keyring) shownRecord(rec *WebhookRecord, now time.Time) Webhook {
 	w := k.shown(rec.Webhook)
 	if w.Unreadable != "" {
@@ -105,7 +105,7 @@ func (s *SecretRecord) expired(now time.Time) bool {
 	return !s.ExpiresAt.IsZero() && !now.Before(s.ExpiresAt)
 }
 
-// openAll opens every secret that still signs, for a change that has to compare
+// openAll decrypts every secret that still signs, for a change that compares
 // them.
 func (k *Keyring) openAll(rec *WebhookRecord, now time.Time) ([]string, error) {
 	out := make([]string, len(rec.Secrets))

@@ -11,15 +11,16 @@ import (
 	"github.com/seed68722ecd/webhook/internal/whsec"
 )
 
-// redacted is what a Secret looks like to everything but Reveal.
+// redacted is shown in place of a secret.
 const redacted = "[secret]"
 
-// Secret is a webhook's secret. Printing, logging or encoding one shows
-// "[secret]"; only [Secret.Reveal] gives the text, which the customer is shown
-// once. The zero value is no secret. Safe for concurrent use.
+// Secret is a webhook's secret. Printing, logging or encoding a Secret shows
+// "[secret]"; only [Secret.Reveal] returns the text, which the customer is
+// shown once. The zero value holds no secret. A Secret is safe for concurrent
+// use.
 //
-// The text is behind a function, as fmt looks through everything else in
-// unexported fields of the caller's.
+// The text is behind a function: inside a caller's unexported fields fmt prints
+// every other kind of value.
 type Secret struct{ text func() *secretText }
 
 type secretText struct {
@@ -28,8 +29,8 @@ type secretText struct {
 	standard macPool // key: the bytes that Standard Webhooks derives from it
 }
 
-// NewSecret makes a Secret of its text, for a [Signer] of the host's own and
-// its tests. It does not check the text.
+// NewSecret makes a Secret from its text, for the host's own [Signer] and its
+// tests. It does not check the text.
 func NewSecret(text string) Secret {
 	t := &secretText{
 		text:     text,
@@ -39,7 +40,7 @@ func NewSecret(text string) Secret {
 	return Secret{func() *secretText { return t }}
 }
 
-// Reveal returns the text: whsec_ and base64, or what was imported.
+// Reveal returns the text: whsec_ and base64, or the imported text.
 func (s Secret) Reveal() string {
 	if s.text == nil {
 		return ""
@@ -59,7 +60,7 @@ func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 // LogValue returns "[secret]".
 func (Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
 
-// hidden replaces a secret's text by what may be shown of it.
+// hidden returns "[secret]" for a text that is not empty.
 func hidden(text string) string {
 	if text == "" {
 		return ""
@@ -67,8 +68,8 @@ func hidden(text string) string {
 	return redacted
 }
 
-// Format prints the record without its value, whatever the verb. Encoding it,
-// as a Store does, is not affected.
+// Format prints the record without its value, whatever the verb. Encoding, as a
+// Store does it, is not affected.
 func (s SecretRecord) Format(f fmt.State, verb rune) {
 	type fields SecretRecord
 	s.Value = hidden(s.Value)
@@ -85,14 +86,14 @@ type macPool struct {
 	pool sync.Pool
 }
 
-// mac is the HMAC of a message that is being written to it.
+// mac computes the HMAC of the message that is written to it.
 type mac struct {
 	hash.Hash
 	digest  [sha256.Size]byte
-	scratch [128]byte // for whoever has it: room that needs no allocation of its own
+	scratch [128]byte // for the holder of the mac, to save an allocation
 }
 
-// get returns a mac of nothing yet; put takes it back.
+// get returns a mac without input; put takes it back.
 func (p *macPool) get() *mac {
 	if m, ok := p.pool.Get().(*mac); ok {
 		return m
@@ -105,5 +106,5 @@ func (p *macPool) put(m *mac) {
 	p.pool.Put(m)
 }
 
-// sum returns the HMAC of what was written, valid until put.
+// sum returns the HMAC of the input so far, valid until put.
 func (m *mac) sum() []byte { return m.Sum(m.digest[:0]) }

@@ -20,20 +20,21 @@ func (s WebhookSpec) Format(f fmt.State, verb rune) {
 	fmt.Fprintf(f, fmt.FormatString(f, verb), fields(s))
 }
 
-// LogValue names the webhook by name and host, as that of a [Webhook] does.
+// LogValue shows the webhook's name and host, as [Webhook.LogValue] does.
 func (s WebhookSpec) LogValue() slog.Value {
 	return Webhook{Name: s.Name, URL: s.URL, Active: deref(s.Active, true)}.LogValue()
 }
 
-// settingsRules are what the host's configuration says about webhooks' settings.
+// settingsRules holds the parts of the host's configuration that restrict
+// settings.
 type settingsRules struct {
 	url           urlPolicy
 	canSkipVerify bool // a client for unverified TLS exists and the host allows it
 	keys          *Keyring
 }
 
-// fromSpec returns the webhook that a spec asks for, without ID and times, with
-// every default filled in and every field checked.
+// fromSpec returns the webhook of a spec, without ID and times, with every
+// default filled in and every field checked.
 func (r *settingsRules) fromSpec(tenant string, s WebhookSpec) (Webhook, error) {
 	var bad ValidationError
 	checkTenant(&bad, tenant)
@@ -59,7 +60,7 @@ func (r *settingsRules) fromSpec(tenant string, s WebhookSpec) (Webhook, error) 
 	return w, bad.err()
 }
 
-// apply changes w as u asks, or leaves it as it is and returns why.
+// apply makes the changes of u in w. On an error w is unchanged.
 func (r *settingsRules) apply(w *Webhook, u WebhookUpdate) error {
 	next := *w
 	next.Name = deref(u.Name, w.Name)
@@ -86,8 +87,8 @@ func (r *settingsRules) apply(w *Webhook, u WebhookUpdate) error {
 	return nil
 }
 
-// check normalises every setting of w and notes those that are refused. What
-// it keeps is w's own memory, not the caller's.
+// check normalises every setting of w and adds refused settings to bad. It
+// copies slices and maps, so that w shares no memory with the caller.
 func (r *settingsRules) check(bad *ValidationError, w *Webhook) {
 	checkText(bad, "name", w.Name, MaxNameLength)
 	if w.Name == "" {
@@ -121,15 +122,15 @@ func (r *settingsRules) check(bad *ValidationError, w *Webhook) {
 	if w.Timeout < MinTimeout || w.Timeout > MaxTimeout {
 		bad.add("timeout", "must be %v–%v, got %v", MinTimeout, MaxTimeout, w.Timeout)
 	}
-	// To the microsecond, as stores keep it.
+	// Stores keep microseconds.
 	w.Timeout = w.Timeout.Truncate(time.Microsecond)
 	if w.MaxRetries < 0 || w.MaxRetries > MaxMaxRetries {
 		bad.add("maxRetries", "must be 0–%d, got %d", MaxMaxRetries, w.MaxRetries)
 	}
-	if w.RateLimit != 0 && !(w.RateLimit >= MinRateLimit && w.RateLimit <= MaxRateLimit) { // nor what is not a number
-		bad.add("rateLimit", "must be 0 for none, or %v–%v attempts per second, got %v", MinRateLimit, int(MaxRateLimit), w.RateLimit)
+	if w.RateLimit != 0 && !(w.RateLimit >= MinRateLimit && w.RateLimit <= MaxRateLimit) { // also refuses NaN
+		bad.add("rateLimit", "must be 0 for no limit, or %v–%v attempts per second, got %v", MinRateLimit, int(MaxRateLimit), w.RateLimit)
 	}
-	w.RateLimit += 0 // −0 is 0
+	w.RateLimit += 0 // turns −0 into 0
 }
 
 // checkPatterns returns the selections without repetitions, in the given order.
@@ -165,7 +166,7 @@ func checkText(bad *ValidationError, field, s string, limit int) {
 	}
 }
 
-// deref returns what p points to, or def when p is nil.
+// deref returns *p, or def if p is nil.
 func deref[T any](p *T, def T) T {
 	if p == nil {
 		return def

@@ -20,15 +20,15 @@ const (
 	headerWebhookSignature = "Webhook-Signature"
 )
 
-// Message is what a [Signer] signs.
+// Message holds the parts of a request that a [Signer] signs.
 type Message struct {
 	ID   string    // the event's ID, sent as webhook-id
-	Time time.Time // of this attempt, sent as webhook-timestamp in unix seconds
+	Time time.Time // start of this attempt, sent as webhook-timestamp in unix seconds
 	Body []byte    // the bytes that are sent; must not be modified or kept
 }
 
-// SignedContent appends what the schemes of Standard Webhooks sign: ID, unix
-// seconds and body, joined by dots.
+// SignedContent appends to dst the content that the schemes of Standard
+// Webhooks sign: ID, unix seconds and body, joined by dots.
 func (m Message) SignedContent(dst []byte) []byte {
 	return append(m.signedPrefix(dst), m.Body...)
 }
@@ -40,18 +40,19 @@ func (m Message) signedPrefix(dst []byte) []byte {
 	return append(dst, '.')
 }
 
-// Signer adds signatures to the headers of an attempt. The secrets are the
-// webhook's, the current one first and then, while receivers change over, those
-// before it; there is always at least one. Webhook-Id and Webhook-Timestamp are
-// set already. Sign must be safe for concurrent use. An error fails the attempt
-// with class "internal": nothing is ever sent unsigned.
+// Signer adds signatures to the headers of an attempt. Secrets holds the
+// webhook's current secret first and then, during a rotation, its older
+// secrets; it is never empty. Webhook-Id and Webhook-Timestamp are set already.
+// Sign must be safe for concurrent use. An error fails the attempt with class
+// "internal": a request is never sent unsigned.
 type Signer interface {
-	// Sign adds to h what proves that m comes from a holder of the secrets. It
-	// must change no other header, and neither keep nor modify its arguments.
+	// Sign adds to h the headers which prove that m comes from a holder of the
+	// secrets. It must not change other headers, and must not keep or modify
+	// its arguments.
 	Sign(h http.Header, m Message, secrets []Secret) error
 }
 
-// Signers combines signers: each adds its headers in turn.
+// Signers combines signers, which add their headers in turn.
 func Signers(signers ...Signer) Signer { return signerList(signers) }
 
 type signerList []Signer
@@ -67,8 +68,8 @@ func (l signerList) Sign(h http.Header, m Message, secrets []Secret) error {
 
 var errNoSecret = errors.New("the webhook has no secret to sign with")
 
-// signable refuses secrets with which nothing must be signed: none, and empty
-// ones, whose signatures anyone could make.
+// signable refuses an empty list of secrets, and empty secrets, whose
+// signatures anyone could make.
 func signable(secrets []Secret) error {
 	for _, s := range secrets {
 		if s.Reveal() == "" {
@@ -81,9 +82,9 @@ func signable(secrets []Secret) error {
 	return nil
 }
 
-// PlainSigner sets X-Webhook-Signature to the lower-case hex HMAC-SHA256
-// (RFC 2104) of the body under the current secret's text. The header has
-// exactly one value, also during a rotation, and covers no time.
+// PlainSigner sets X-Webhook-Signature to the lower-case hex HMAC-SHA256 (RFC
+// 2104) of the body under the current secret's text. The header has exactly one
+// value, also during a rotation. The signature does not cover the time.
 type PlainSigner struct{}
 
 // Sign implements [Signer].
@@ -96,8 +97,8 @@ func (PlainSigner) Sign(h http.Header, m Message, secrets []Secret) error {
 	return nil
 }
 
-// plainLength is that of X-Webhook-Signature, entryLength that of an entry of
-// webhook-signature and the space before it.
+// plainLength is the length of X-Webhook-Signature, entryLength the length of
+// an entry of webhook-signature with the space before it.
 const (
 	plainLength = 2 * sha256.Size
 	entryLength = 1 + len("v1,") + 44
@@ -145,7 +146,7 @@ func (m Message) appendStandard(dst []byte, secrets []Secret) []byte {
 }
 
 // AppendSignature adds an entry such as "v1,…" to the webhook-signature header,
-// separated from what is there by a space.
+// after a space if the header has entries already.
 func AppendSignature(h http.Header, entry string) {
 	if have := h[headerWebhookSignature]; len(have) > 0 {
 		entry = have[0] + " " + entry
@@ -167,7 +168,8 @@ func (wireSigner) Sign(h http.Header, m Message, secrets []Secret) error {
 	return nil
 }
 
-// wireSignatures returns what wireSigner writes, in one piece of memory.
+// wireSignatures returns the values that wireSigner writes, with one
+// allocation.
 func (m Message) wireSignatures(secrets []Secret) (plain, standard string, err error) {
 	if err := signable(secrets); err != nil {
 		return "", "", err
@@ -179,6 +181,6 @@ func (m Message) wireSignatures(secrets []Secret) (plain, standard string, err e
 
 var defaultSigner Signer = wireSigner{}
 
-// DefaultSigner returns the signer that a zero Config uses: [PlainSigner] and
-// [StandardSigner]. Combine it with others by [Signers].
+// DefaultSigner returns the signer of a zero Config: [PlainSigner] and
+// [StandardSigner]. [Signers] combines it with others.
 func DefaultSigner() Signer { return defaultSigner }

@@ -18,17 +18,17 @@ const (
 
 // Ed25519Signer adds a "v1a," entry to webhook-signature: an Ed25519 signature
 // (RFC 8032) over id.timestamp.body, as Standard Webhooks specifies. Receivers
-// check it with the public key, so that they hold nothing that could sign.
-// Combine it with the others: Signers(DefaultSigner(), signer). The zero value
-// has no key and signs nothing; printing or encoding one never shows the key.
+// check it with the public key, so that they hold no key that could sign.
+// Combine it with the default signer: Signers(DefaultSigner(), signer). The
+// zero value has no key and returns an error instead of signing. Printing or
+// encoding an Ed25519Signer never shows the key.
 type Ed25519Signer struct{ key ed25519.PrivateKey }
 
 var errHalves = errors.New("webhook: the private key's two halves do not belong together")
 
-// NewEd25519Signer returns a signer of the given private key, of which it keeps
-// a copy. It returns an error when the key does not have the size of one, or
-// when its public half is not that of its seed: such signatures would give the
-// key away.
+// NewEd25519Signer returns a signer with a copy of the private key. It returns
+// an error if the key has a wrong size, or if its public half does not belong
+// to its seed: signatures of such a key would reveal it.
 func NewEd25519Signer(key ed25519.PrivateKey) (*Ed25519Signer, error) {
 	if len(key) != ed25519.PrivateKeySize {
 		return nil, fmt.Errorf("webhook: an ed25519 private key has %d bytes, got %d", ed25519.PrivateKeySize, len(key))
@@ -40,12 +40,13 @@ func NewEd25519Signer(key ed25519.PrivateKey) (*Ed25519Signer, error) {
 	return &Ed25519Signer{own}, nil
 }
 
-// ParseEd25519Signer returns a signer of a private key as text: "whsk_" and the
-// base64 of its 32-byte seed or of the 64 bytes of seed and public key.
+// ParseEd25519Signer returns a signer with a private key given as text: "whsk_"
+// and the base64 of its 32-byte seed, or of the 64 bytes of seed and public
+// key.
 func ParseEd25519Signer(text string) (*Ed25519Signer, error) {
 	b, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(text, privateKeyPrefix))
 	if err != nil {
-		// The decoder's error would quote nothing secret, but says nothing more either.
+		// The decoder's error would not help: it names only a position.
 		return nil, errors.New("webhook: the private key is not whsk_ and base64")
 	}
 	switch len(b) {
@@ -67,7 +68,7 @@ func (s *Ed25519Signer) PublicKey() string {
 	return publicKeyPrefix + base64.StdEncoding.EncodeToString(pub)
 }
 
-// Format writes the type's name and nothing of the key, whatever the verb.
+// Format writes the type's name and never the key, whatever the verb.
 func (Ed25519Signer) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "webhook.Ed25519Signer") }
 
 // Sign implements [Signer]. It does not use the webhook's secrets. The

@@ -53,7 +53,7 @@ var stressChecks = []check{
 // delivery.
 const patience = 20 * time.Second
 
-var errIdle = errors.New("it goes on returning nothing although deliveries wait")
+var errIdle = errors.New("it keeps returning no delivery although some wait")
 
 // stress runs publishers at the same time as workers that claim, complete,
 // release, extend, retry and crash. Time passes with every call.
