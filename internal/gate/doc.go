@@ -3,7 +3,7 @@
 // it is part of the published module:
 //
 //   - counts adds up the tests of all modules, and fails for a skipped one in CI;
-//   - rules keeps who may import whom, and what no code here may call;
+//   - rules checks what packages reach through others, and what go.mod requires;
 //   - items keeps that each attack, fault and duty of its list has a test or a reason;
 //   - words counts the pronouns that hide a noun in comments and pages;
 //   - mutate finds code that no test holds to anything.
