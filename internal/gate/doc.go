@@ -1,10 +1,9 @@
 // Package gate holds the checks that a change must pass and that no tool
-// brings along, and one that is run by hand. It is a module of its own, with no dependency, so that none of
+// brings along. It is a module of its own, with no dependency, so that none of
 // it is part of the published module:
 //
 //   - counts adds up the tests of all modules, and fails for a skipped one in CI;
 //   - rules checks what packages reach through others, and what go.mod requires;
 //   - items keeps that each attack, fault and duty of its list has a test or a reason;
-//   - words counts the pronouns that hide a noun in comments and pages;
-//   - mutate finds code that no test holds to anything.
+//   - words counts the pronouns that hide a noun in comments and pages.
 package gate
