@@ -16,14 +16,16 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/seed68722ecd/webhook/guard"
 )
 
 // slack is what a timeout may be late by on a machine with other things to do.
 const slack = 3 * time.Second
 
 // loopback lets tests reach their own receivers, and nothing else.
-func loopback() *Guard {
-	return &Guard{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}
+func loopback() *guard.Guard {
+	return &guard.Guard{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}
 }
 
 // newTestSender returns a sender with the library's own transports.

@@ -26,12 +26,12 @@ func TestH8_StallAtEveryStage(t *testing.T) {
 	t.Parallel()
 	t.Run("look-up", func(t *testing.T) {
 		t.Parallel()
-		guard := loopback()
-		guard.Resolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		judge := loopback()
+		judge.Resolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			<-ctx.Done()
 			return nil, ctx.Err()
 		}}
-		s := newTestSender(t, transportConfig{guard: guard})
+		s := newTestSender(t, transportConfig{guard: judge})
 		a := attempt(t, s, post(t, "https://receiver.test/").within(stallTimeout))
 		wantClass(t, a, ClassDNS, "the look-up of the host name timed out after 300ms")
 		if a.Duration < stallTimeout || a.Duration > stallTimeout+slack {

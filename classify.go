@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/seed68722ecd/webhook/guard"
 )
 
 // keptError is how much of a receiver's malformed answer is quoted.
@@ -38,7 +40,7 @@ func (f *flight) explain(err error) (ErrorClass, string) {
 	}
 	handshake := isHandshake(err)
 	switch {
-	case errors.Is(err, ErrBlockedAddress):
+	case errors.Is(err, guard.ErrBlockedAddress):
 		return ClassBlocked, "the address is not one that may be dialed"
 	case f.timedOut(), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
 		if text := f.lookupText(); text != "" {

@@ -20,6 +20,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/seed68722ecd/webhook/guard"
+	"github.com/seed68722ecd/webhook/internal/nettest"
 )
 
 // failing makes an attempt whose transport returns err.
@@ -39,7 +42,7 @@ func TestClassOfErrors(t *testing.T) {
 		class ErrorClass
 		text  string
 	}{
-		{dial(fmt.Errorf("x: %w", ErrBlockedAddress)), ClassBlocked, "the address is not one that may be dialed"},
+		{dial(fmt.Errorf("x: %w", guard.ErrBlockedAddress)), ClassBlocked, "the address is not one that may be dialed"},
 		{dial(&net.DNSError{Name: "receiver.test", Server: "10.9.8.7:53", IsNotFound: true}), ClassDNS, "does not exist"},
 		{dial(&net.DNSError{Name: "receiver.test", Server: "10.9.8.7:53", IsTimeout: true}), ClassDNS, "timed out"},
 		{dial(&net.DNSError{Name: "receiver.test", Server: "10.9.8.7:53", Err: "server misbehaving"}), ClassDNS, "failed"},
@@ -96,14 +99,14 @@ func wantNothingPrivate(t *testing.T, a Attempt) {
 // listens there or not: a tenant cannot map the network with webhooks.
 func TestS23_PrivateTargetsCannotBeToldApart(t *testing.T) {
 	t.Parallel()
-	listening := newCanary(t, "127.0.0.1:0")
+	listening := nettest.NewCanary(t, "127.0.0.1:0")
 	closed, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	closed.Close()
-	guard := &Guard{Resolver: (&fakeDNS{answer: func(question) []netip.Addr { return []netip.Addr{netip.MustParseAddr("10.0.0.1")} }}).resolver()}
-	s := newTestSender(t, transportConfig{guard: guard})
+	judge := &guard.Guard{Resolver: (&nettest.NameServer{Answer: func(nettest.Question) []netip.Addr { return []netip.Addr{netip.MustParseAddr("10.0.0.1")} }}).Resolver()}
+	s := newTestSender(t, transportConfig{guard: judge})
 	var first Attempt
 	for _, host := range []string{listening.Addr().String(), closed.Addr().String(), "10.255.255.1:443", "169.254.169.254", "[::1]:1", "[fd00:ec2::254]", "internal.test"} {
 		for _, scheme := range []string{"http", "https"} {
@@ -117,7 +120,7 @@ func TestS23_PrivateTargetsCannotBeToldApart(t *testing.T) {
 			}
 		}
 	}
-	listening.silent(t)
+	listening.Silent(t)
 }
 
 func TestS23_R15_ErrorsNameNoAddressAndNoURL(t *testing.T) {
@@ -127,9 +130,9 @@ func TestS23_R15_ErrorsNameNoAddressAndNoURL(t *testing.T) {
 		t.Fatal(err)
 	}
 	refused.Close()
-	guard := loopback()
-	guard.Resolver = (&fakeDNS{}).resolver() // knows no name
-	s := newTestSender(t, transportConfig{guard: guard})
+	judge := loopback()
+	judge.Resolver = (&nettest.NameServer{}).Resolver() // knows no name
+	s := newTestSender(t, transportConfig{guard: judge})
 	garbage := newPeer(t, func(p *peer, _ int64, conn net.Conn) {
 		// What is wrong with the answer is what was asked.
 		conn.Write(p.readRequest(bufio.NewReader(conn)))

@@ -6,11 +6,14 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
+	"github.com/seed68722ecd/webhook/guard"
 	"github.com/seed68722ecd/webhook/internal/contain"
 	"github.com/seed68722ecd/webhook/internal/eventtype"
 )
@@ -32,16 +35,16 @@ type Config struct {
 	// library's own guarded client: public addresses only, no proxy from the
 	// environment, no cookies. A client given here is used unchanged, except
 	// that it never follows a redirect and keeps no cookies. To guard it, put
-	// [Guard.DialContext] into its transport.
+	// [guard.Guard.DialContext] into its transport.
 	Client *http.Client
 	// AllowHTTP permits plain http URLs, for development.
 	AllowHTTP bool
 	// ForbidUnverifiedTLS refuses webhooks that switch TLS verification off.
 	ForbidUnverifiedTLS bool
-	// Guard says which addresses and ports may be dialed; see [Guard]. The zero
+	// Guard says which addresses and ports may be dialed; see [guard.Guard]. The zero
 	// value permits public addresses and every port. It applies to URLs when
 	// they are saved, and to connections of the library's own client.
-	Guard Guard
+	Guard guard.Guard
 	// Proxy sends every request of the library's own client through this proxy,
 	// an http or https URL; a user name and password in it are sent to the
 	// proxy. Nil, the default, means no proxy: HTTP_PROXY and similar variables
@@ -251,12 +254,31 @@ func (c *Config) check() error {
 	} else if err := checkHeaderText(c.UserAgent); err != nil || strings.TrimSpace(c.UserAgent) != c.UserAgent {
 		refuse("UserAgent", "must be printable ASCII without spaces around it, got %q", c.UserAgent)
 	}
-	if err := c.Guard.validate(); err != nil {
+	if err := errors.Unwrap(c.Guard.Validate()); err != nil {
 		refuse("Guard", "is invalid: %v", err)
 	} else if c.Proxy != nil {
-		if why := c.Guard.refusesProxy(c.Proxy); why != "" {
+		if why := refusesProxy(&c.Guard, c.Proxy); why != "" {
 			refuse("Proxy", "%s", why)
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// refusesProxy says why a proxy could never be dialed, as far as its URL tells. The
+// address of a proxy that is given by name is judged when it is dialed.
+func refusesProxy(g *guard.Guard, proxy *url.URL) string {
+	host := proxy.Hostname()
+	if port, err := strconv.ParseUint(portOf(proxy), 10, 16); err != nil || port == 0 {
+		return "has a port outside 1–65535"
+	}
+	addr, err := netip.ParseAddr(host)
+	switch {
+	case err == nil && g.Check(addr) != nil:
+		addr = addr.Unmap().WithZone("")
+		return fmt.Sprintf("has the address %v, which Guard does not admit: add %v to Guard.AllowNetworks, and take it out of DenyNetworks if it is there",
+			addr, netip.PrefixFrom(addr, addr.BitLen()))
+	case err != nil && guard.EndsInNumber(host):
+		return fmt.Sprintf("has a malformed IP address as its host: %q", host)
+	}
+	return ""
 }

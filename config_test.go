@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed68722ecd/webhook/guard"
+
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
@@ -22,7 +24,7 @@ func TestConfigDefaults(t *testing.T) {
 			_, okb := b.(wireSigner)
 			return oka && okb
 		}),
-		cmpopts.IgnoreUnexported(Guard{}),
+		cmpopts.IgnoreUnexported(guard.Guard{}),
 	}
 	want := Config{
 		UserAgent: "seed68722ecd-webhook/0.1.0", MaxInFlight: 512, MaxInFlightPerWebhook: 64, MaxClaimed: 2048,
@@ -87,8 +89,8 @@ func TestConfigRefusesWhatMakesNoSense(t *testing.T) {
 		{"user agent beyond ASCII", Config{UserAgent: "Bjørn"}, []string{"UserAgent", "printable ASCII"}},
 		{"user agent too long", Config{UserAgent: strings.Repeat("a", 257)}, []string{"UserAgent", "256", "257"}},
 		{"user agent at its limit", Config{UserAgent: strings.Repeat("a", 256)}, nil},
-		{"guard", Config{Guard: Guard{AllowNetworks: []netip.Prefix{{}}}}, []string{"Guard"}},
-		{"guard's ports", Config{Guard: Guard{AllowPorts: []int{0}}}, []string{"Guard", "0"}},
+		{"guard", Config{Guard: guard.Guard{AllowNetworks: []netip.Prefix{{}}}}, []string{"Guard"}},
+		{"guard's ports", Config{Guard: guard.Guard{AllowPorts: []int{0}}}, []string{"Guard", "0"}},
 		{"never, at once, not at all", Config{DrainTimeout: -1, MaxRetryAfter: -1, DisableAfter: -1, SecretOverlap: -1, Retention: -1}, nil},
 		{"several", Config{Lease: 1, MaxEventSize: -1}, []string{"Lease", "MaxEventSize"}},
 	}
@@ -126,7 +128,7 @@ func TestConfigNeedsAStore(t *testing.T) {
 func TestErrorsAreTellable(t *testing.T) {
 	all := []error{
 		ErrNotFound, ErrConflict, ErrExists, ErrTooManyWebhooks, ErrEventConflict, ErrBacklogFull,
-		ErrEventTooLarge, ErrCursor, ErrInactive, ErrInvalid, ErrRunning, ErrBlockedAddress,
+		ErrEventTooLarge, ErrCursor, ErrInactive, ErrInvalid, ErrRunning, guard.ErrBlockedAddress,
 	}
 	for i, a := range all {
 		for j, b := range all {

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/seed68722ecd/webhook/guard"
 	"github.com/seed68722ecd/webhook/internal/contain"
 	"golang.org/x/sync/singleflight"
 )
@@ -54,7 +55,7 @@ func New(store Store, cfg Config) (*Dispatcher, error) {
 		store: &containedStore{store, cfg.Logger},
 		cfg:   cfg,
 		rules: settingsRules{
-			url:           urlPolicy{allowHTTP: cfg.AllowHTTP, guard: &cfg.Guard},
+			url:           guard.URLPolicy{AllowHTTP: cfg.AllowHTTP, Guard: &cfg.Guard},
 			canSkipVerify: !cfg.ForbidUnverifiedTLS && send.canSkipVerify(),
 			keys:          cfg.Keys,
 		},

@@ -42,5 +42,5 @@
 //
 // The default client connects to public addresses only, which it checks after
 // name resolution at the moment of dialing. It follows no redirects and uses no
-// proxy from the environment. See [Guard] to protect a client of your own.
+// proxy from the environment. See [guard.Guard] to protect a client of your own.
 package webhook

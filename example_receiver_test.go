@@ -6,6 +6,8 @@ import (
 	"net/http/httptest"
 	"net/netip"
 
+	"github.com/seed68722ecd/webhook/guard"
+
 	"github.com/seed68722ecd/webhook"
 )
 
@@ -22,6 +24,6 @@ func exampleReceiver(handle func(r *http.Request, body []byte) (status int)) (*h
 	}))
 	return server, webhook.Config{
 		AllowHTTP: true,
-		Guard:     webhook.Guard{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
+		Guard:     guard.Guard{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
 	}
 }

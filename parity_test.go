@@ -11,6 +11,8 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"github.com/seed68722ecd/webhook/internal/nettest"
 )
 
 // Whatever way an attempt comes about, it goes through the same guard: for each
@@ -23,11 +25,11 @@ func TestS21_TestResendAndReplayAreJudgedAsDelivery(t *testing.T) {
 	}
 	ctx := t.Context()
 	var ids []string
-	for _, r := range blockedRanges {
-		addr := netip.MustParsePrefix(r.prefix).Addr()
+	for _, r := range nettest.BlockedRanges {
+		addr := netip.MustParsePrefix(r.Prefix).Addr()
 		rec := WebhookRecord{
 			Webhook: Webhook{
-				ID: newID("wh_", d.now()), Tenant: tenant, Name: r.prefix, URL: "https://" + netip.AddrPortFrom(addr, 443).String() + "/",
+				ID: newID("wh_", d.now()), Tenant: tenant, Name: r.Prefix, URL: "https://" + netip.AddrPortFrom(addr, 443).String() + "/",
 				Events: []string{"*"}, Active: true, VerifyTLS: true, Timeout: MinTimeout, CreatedAt: d.now(), UpdatedAt: d.now(), Version: 1,
 			},
 			Secrets: []SecretRecord{{Value: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", CreatedAt: d.now()}},

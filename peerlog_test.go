@@ -6,9 +6,12 @@ import (
 	"log"
 	"log/slog"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/seed68722ecd/webhook/guard"
 )
 
 // What a receiver sends reaches neither the host's logger nor Go's own as it
@@ -50,7 +53,7 @@ func TestR18_LogsHoldNoRawBytesOfTheReceiver(t *testing.T) {
 		}()
 		var logged bytes.Buffer
 		d, err := New(NewMemoryStore(MemoryConfig{}), Config{
-			AllowHTTP: true, Guard: Guard{AllowNetworks: networks("127.0.0.0/8")},
+			AllowHTTP: true, Guard: guard.Guard{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
 			Logger: slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		})
 		if err != nil {

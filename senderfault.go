@@ -7,10 +7,9 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
-	"slices"
 	"strings"
-	"syscall"
+
+	"github.com/seed68722ecd/webhook/guard"
 )
 
 // A senderError is why an attempt could not be made that its receiver has no part
@@ -78,7 +77,7 @@ func receiverFault(word string) (ErrorClass, string) {
 // reasonOf is the cause of a failure to speak with the proxy, without what only
 // repeats it.
 func reasonOf(err error) error {
-	if errors.Is(err, ErrBlockedAddress) {
+	if errors.Is(err, guard.ErrBlockedAddress) {
 		return errors.New("its address is not one that Config.Guard admits; add it to AllowNetworks")
 	}
 	switch {
@@ -93,84 +92,13 @@ func reasonOf(err error) error {
 	return err
 }
 
-// localErrnos are errors of sockets that are about this machine and none other.
-var localErrnos = [...]syscall.Errno{
-	syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, // out of files, or of memory
-	syscall.EADDRNOTAVAIL, syscall.EADDRINUSE, // out of ports
-	syscall.EACCES, syscall.EPERM, // a local firewall
-	syscall.ENETDOWN,
-}
-
 // localFault returns the fault of this machine that err is about, or nil.
 func localFault(err error) *senderError {
 	if fault, ok := errors.AsType[*senderError](err); ok {
 		return fault
 	}
-	errno, ok := errors.AsType[syscall.Errno](err)
-	if !ok {
-		return nil
-	}
-	for _, local := range localErrnos {
-		if errno == local {
-			return &senderError{kind: "machine", what: "no connection can be made from this machine: " + errno.Error(), cause: err}
-		}
-	}
-	return nil
-}
-
-// ofThisMachine reports whether a failure to connect to one address came before a
-// packet was sent.
-func ofThisMachine(err error) bool {
-	return localFault(err) != nil || errors.Is(err, syscall.ENETUNREACH) || errors.Is(err, syscall.EAFNOSUPPORT)
-}
-
-// judgeDial tells a failure to connect that is the network's of this machine from
-// one of the receiver's. only6 says that the receiver has no IPv4 address.
-func judgeDial(err error, only6 bool) error {
-	errno, ok := errors.AsType[syscall.Errno](err)
-	if !ok {
-		return err
-	}
-	switch errno {
-	case syscall.ENETUNREACH, syscall.EHOSTUNREACH, syscall.EADDRNOTAVAIL, syscall.EAFNOSUPPORT:
-		switch {
-		case !routed("udp4") && !routed("udp6"):
-			return &senderError{kind: "network", what: "this machine has no way to the Internet: " + errno.Error(), cause: err}
-		case only6 && !routed("udp6"):
-			return errNoIPv6
-		}
-	}
-	return err
-}
-
-func onlyIPv6(candidates []netip.AddrPort) bool {
-	return !slices.ContainsFunc(candidates, func(a netip.AddrPort) bool { return a.Addr().Is4() })
-}
-
-// errNoIPv6 is a receiver that has IPv6 addresses only. Most receivers have
-// others, so that it is not the machine that is broken.
-var errNoIPv6 = errors.New("the receiver has IPv6 addresses only, and the sender has no IPv6")
-
-// routed reports whether this machine knows a way to public addresses. It sends
-// nothing: a UDP socket is only told where it would send to.
-func routed(network string) bool {
-	address := map[string]string{"udp4": "192.0.2.1:9", "udp6": "[2001:db8::1]:9"}[network]
-	conn, err := new(net.Dialer).DialContext(context.Background(), network, address)
-	if err != nil {
-		return false
-	}
-	conn.Close()
-	return true
-}
-
-// resolverErrno finds, in the text of a failed look-up, why the machine's own name
-// server could not be asked: net keeps no more than the text. A name server that
-// answers, or is silent, says nothing of the machine; it may be the zone's fault.
-func resolverErrno(err *net.DNSError) *senderError {
-	for _, errno := range append(localErrnos[:len(localErrnos):len(localErrnos)], syscall.ECONNREFUSED, syscall.ENETUNREACH, syscall.EHOSTUNREACH) {
-		if strings.HasSuffix(err.Err, errno.Error()) {
-			return &senderError{kind: "resolver", what: "this machine's name server cannot be asked: " + errno.Error(), cause: errno}
-		}
+	if local := guard.LocalFault(err); local != nil {
+		return &senderError{kind: local.Kind, what: local.Text, cause: local.Err}
 	}
 	return nil
 }
@@ -187,8 +115,8 @@ func (f *flight) senderFault(err error) *senderError {
 	if fault := localFault(err); fault != nil {
 		return fault
 	}
-	if dns, ok := errors.AsType[*net.DNSError](err); ok {
-		return resolverErrno(dns)
+	if _, ok := errors.AsType[*net.DNSError](err); ok {
+		return nil
 	}
 	if _, unknown := errors.AsType[x509.UnknownAuthorityError](err); f.systemRoots.Load() && (unknown || isSystemRoots(err)) && rootless() {
 		return &senderError{kind: "machine", what: "this machine has no root certificates, so that it trusts no receiver: install them (ca-certificates)", cause: err}
@@ -213,6 +141,6 @@ func isSystemRoots(err error) bool {
 // the proxy closes.
 func isPlain(err error) bool {
 	_, isNet := errors.AsType[net.Error](err)
-	return !isNet && !errors.Is(err, ErrBlockedAddress) && !errors.Is(err, errNoResponse) && !errors.Is(err, errTooManyDials) &&
+	return !isNet && !errors.Is(err, guard.ErrBlockedAddress) && !errors.Is(err, errNoResponse) && !errors.Is(err, errTooManyDials) &&
 		!errors.Is(err, context.Canceled)
 }

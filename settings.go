@@ -9,6 +9,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/seed68722ecd/webhook/guard"
 	"github.com/seed68722ecd/webhook/internal/eventtype"
 	"github.com/seed68722ecd/webhook/internal/whsec"
 )
@@ -28,7 +29,7 @@ func (s WebhookSpec) LogValue() slog.Value {
 // settingsRules holds the parts of the host's configuration that restrict
 // settings.
 type settingsRules struct {
-	url           urlPolicy
+	url           guard.URLPolicy
 	canSkipVerify bool // a client for unverified TLS exists and the host allows it
 	keys          *Keyring
 }
@@ -96,7 +97,7 @@ func (r *settingsRules) check(bad *ValidationError, w *Webhook) {
 	}
 	checkText(bad, "description", w.Description, MaxDescriptionLength)
 
-	if u, err := checkURL(w.URL, r.url); err != nil {
+	if u, err := guard.CheckURL(w.URL, r.url); err != nil {
 		bad.add("url", "%v", err)
 	} else {
 		w.URL = u

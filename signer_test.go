@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed68722ecd/webhook/guard"
+
 	"github.com/seed68722ecd/webhook"
 	"github.com/seed68722ecd/webhook/verify"
 )
@@ -187,7 +189,7 @@ func TestDeliveriesVerify(t *testing.T) {
 	fail := false
 	cfg := webhook.Config{
 		AllowHTTP: true, Client: receiver.Client(),
-		Guard: webhook.Guard{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
+		Guard: guard.Guard{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
 		Signer: webhook.Signers(webhook.DefaultSigner(), sign(func(http.Header) error {
 			if fail {
 				return errors.New("the signing service is down")

@@ -31,7 +31,7 @@ func (t *target) prepare(rules *settingsRules) {
 		return
 	}
 	switch {
-	case u.Scheme != "https" && !rules.url.allowHTTP:
+	case u.Scheme != "https" && !rules.url.AllowHTTP:
 		t.err = errNoHTTP
 		return
 	case !t.rec.VerifyTLS && !rules.canSkipVerify:

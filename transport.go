@@ -10,6 +10,8 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/seed68722ecd/webhook/guard"
+
 	"github.com/seed68722ecd/webhook/internal/post/h1"
 )
 
@@ -47,7 +49,7 @@ var errTooManyDials = errors.New("the receiver accepts connections but takes no 
 // transportConfig is what a transport is built from. The zero value is a
 // transport that connects to public addresses directly.
 type transportConfig struct {
-	guard           *Guard         // which addresses may be dialed; nil: public ones only
+	guard           *guard.Guard   // which addresses may be dialed; nil: public ones only
 	proxy           *url.URL       // dial this http or https proxy and nothing else; nil: none, whatever the environment says
 	maxIdle         int            // idle connections kept, in total; 0: 1024
 	maxIdlePerHost  int            // idle connections kept to one host; 0: 128
@@ -100,7 +102,7 @@ func newPair(cfg transportConfig, verifyTLS bool) (*http.Transport, *h1.Client) 
 			WriteByteTimeout: 30 * time.Second,
 		},
 	}
-	guard := new(Guard)
+	guard := new(guard.Guard)
 	if cfg.guard != nil {
 		*guard = *cfg.guard
 	}
@@ -233,7 +235,7 @@ func dialContext(ctx context.Context) (context.Context, context.CancelFunc, erro
 	if f.dials.Add(1) > maxDials {
 		return nil, nil, errTooManyDials
 	}
-	ctx, cancel := context.WithDeadline(context.WithValue(f.parent, flightKey{}, f), f.deadline)
+	ctx, cancel := context.WithDeadline(f.dialing(context.WithValue(f.parent, flightKey{}, f)), f.deadline)
 	return ctx, cancel, nil
 }
 

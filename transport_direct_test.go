@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/seed68722ecd/webhook/internal/nettest"
 )
 
 // A platform with many receivers shakes hands in full with each of them once.
@@ -36,9 +38,9 @@ func TestTLSSessionsOfManyHostsAreKept(t *testing.T) {
 		srv.StartTLS()
 		t.Cleanup(srv.Close)
 		_, port, _ := net.SplitHostPort(srv.Listener.Addr().String())
-		guard := loopback()
-		guard.Resolver = (&fakeDNS{answer: func(question) []netip.Addr { return []netip.Addr{netip.MustParseAddr("127.0.0.1")} }}).resolver()
-		s := newTestSender(t, transportConfig{guard: guard, rootCAs: ca.pool})
+		judge := loopback()
+		judge.Resolver = (&nettest.NameServer{Answer: func(nettest.Question) []netip.Addr { return []netip.Addr{netip.MustParseAddr("127.0.0.1")} }}).Resolver()
+		s := newTestSender(t, transportConfig{guard: judge, rootCAs: ca.pool})
 		const hosts, rounds = 150, 3
 		for range rounds {
 			for i := range hosts {

@@ -16,6 +16,10 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/seed68722ecd/webhook/internal/nettest"
+
+	"github.com/seed68722ecd/webhook/guard"
 )
 
 // A recorder is an HTTP receiver that remembers what it got.
@@ -80,7 +84,7 @@ func TestS10_RedirectNeverFollowed(t *testing.T) {
 
 // Not parallel: it sets the environment.
 func TestS11_ProxyOfTheEnvironmentIsIgnored(t *testing.T) {
-	canary := newCanary(t, "127.0.0.1:0")
+	canary := nettest.NewCanary(t, "127.0.0.1:0")
 	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"} {
 		t.Setenv(name, "http://"+canary.Addr().String())
 	}
@@ -88,17 +92,17 @@ func TestS11_ProxyOfTheEnvironmentIsIgnored(t *testing.T) {
 		t.Setenv("NO_PROXY", no)
 		t.Setenv("no_proxy", no)
 		p := newPeer(t, answer("HTTP/1.1 204 No Content\r\n\r\n"))
-		guard := loopback()
+		judge := loopback()
 		// Go would not use a proxy for a target that is called 127.0.0.1.
-		guard.Resolver = (&fakeDNS{answer: func(question) []netip.Addr { return []netip.Addr{netip.MustParseAddr("127.0.0.1")} }}).resolver()
-		s := newTestSender(t, transportConfig{guard: guard})
+		judge.Resolver = (&nettest.NameServer{Answer: func(nettest.Question) []netip.Addr { return []netip.Addr{netip.MustParseAddr("127.0.0.1")} }}).Resolver()
+		s := newTestSender(t, transportConfig{guard: judge})
 		_, port, _ := net.SplitHostPort(p.Addr().String())
 		wantStatus(t, attempt(t, s, post(t, "http://receiver.test:"+port+"/")), 204)
 		// A target that would not need the proxy is guarded all the same.
-		s = newTestSender(t, transportConfig{guard: &Guard{Resolver: guard.Resolver}})
+		s = newTestSender(t, transportConfig{guard: &guard.Guard{Resolver: judge.Resolver}})
 		wantClass(t, attempt(t, s, post(t, "http://receiver.test:"+port+"/")), ClassBlocked, "")
 	}
-	canary.silent(t)
+	canary.Silent(t)
 }
 
 func TestS11_WithAProxyOnlyTheProxyIsDialed(t *testing.T) {
@@ -131,11 +135,11 @@ func TestS11_WithAProxyOnlyTheProxyIsDialed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	guard := loopback()
-	dns := &fakeDNS{}
-	guard.Resolver = dns.resolver()
+	judge := loopback()
+	dns := &nettest.NameServer{}
+	judge.Resolver = dns.Resolver()
 	roots := target.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
-	s := newTestSender(t, transportConfig{guard: guard, proxy: u, rootCAs: roots})
+	s := newTestSender(t, transportConfig{guard: judge, proxy: u, rootCAs: roots})
 
 	wantClass(t, attempt(t, s, post(t, "http://169.254.169.254/latest")), ClassUnsent, "") // the proxy's to refuse
 	wantStatus(t, attempt(t, s, post(t, "https://example.com/")), 202)
@@ -147,12 +151,12 @@ func TestS11_WithAProxyOnlyTheProxyIsDialed(t *testing.T) {
 	if asked.Load() != 3 || connects.Load() != 1 {
 		t.Errorf("the proxy was asked %d times, %d of them to connect", asked.Load(), connects.Load())
 	}
-	if n := dns.queries(typeA) + dns.queries(typeAAAA); n != 0 {
+	if n := dns.Queries(nettest.TypeA) + dns.Queries(nettest.TypeAAAA); n != 0 {
 		t.Errorf("%d names were looked up; that is the proxy's to do", n)
 	}
 
 	// Ports that targets may have say nothing about the proxy's, and hold behind it too.
-	ports := *guard
+	ports := *judge
 	ports.AllowPorts = []int{443, 80}
 	s = newTestSender(t, transportConfig{guard: &ports, proxy: u, rootCAs: roots})
 	wantStatus(t, attempt(t, s, post(t, "https://example.com/")), 202)
@@ -165,7 +169,7 @@ func TestS11_WithAProxyOnlyTheProxyIsDialed(t *testing.T) {
 	}
 
 	// The proxy itself has to be permitted.
-	blockedProxy := newTestSender(t, transportConfig{guard: &Guard{}, proxy: u})
+	blockedProxy := newTestSender(t, transportConfig{guard: &guard.Guard{}, proxy: u})
 	wantClass(t, attempt(t, blockedProxy, post(t, "http://example.com/")), ClassUnsent, "")
 }
 
@@ -205,7 +209,7 @@ func TestS11_ProxyAddress(t *testing.T) {
 
 func TestS19_AHostsClientWithoutATransportIsGuarded(t *testing.T) {
 	t.Parallel()
-	canary := newCanary(t, "127.0.0.1:0")
+	canary := nettest.NewCanary(t, "127.0.0.1:0")
 	s := senderWith(newClients(transportConfig{}, &http.Client{}))
 	for _, verify := range []bool{true, false} {
 		r := post(t, "http://"+canary.Addr().String())
@@ -215,24 +219,24 @@ func TestS19_AHostsClientWithoutATransportIsGuarded(t *testing.T) {
 	if !s.canSkipVerify() {
 		t.Error("verification cannot be turned off in a client of our own making")
 	}
-	canary.silent(t)
+	canary.Silent(t)
 }
 
 func TestS1_OwnTransportsAreGuarded(t *testing.T) {
 	t.Parallel()
-	canary := newCanary(t, "127.0.0.1:0")
+	canary := nettest.NewCanary(t, "127.0.0.1:0")
 	s := newSender(&Config{MaxInFlight: 1})
 	for _, verify := range []bool{true, false} {
 		for _, scheme := range []string{"http", "https"} {
 			for _, host := range []string{"127.0.0.1", "[::ffff:127.0.0.1]", "１２７.0.0.1", "localhost"} {
 				r := post(t, "http://x/")
-				r.url = &url.URL{Scheme: scheme, Host: host + ":" + canary.port(), Path: "/"}
+				r.url = &url.URL{Scheme: scheme, Host: host + ":" + canary.Port(), Path: "/"}
 				r.verifyTLS = verify
 				wantClass(t, attempt(t, s, r), ClassBlocked, "")
 			}
 		}
 	}
-	canary.silent(t)
+	canary.Silent(t)
 }
 
 func TestS22_NoRequestOnAConnectionForTheOldTarget(t *testing.T) {
@@ -255,7 +259,7 @@ func TestS22_NoRequestOnAConnectionForTheOldTarget(t *testing.T) {
 		}
 	})
 	t.Run("tightened guard", func(t *testing.T) {
-		tight := newTestSender(t, transportConfig{guard: &Guard{}})
+		tight := newTestSender(t, transportConfig{guard: &guard.Guard{}})
 		wantClass(t, attempt(t, tight, post(t, old.url)), ClassBlocked, "")
 	})
 	t.Run("plain and TLS", func(t *testing.T) {
@@ -276,7 +280,7 @@ func TestS22_NoRequestOnAConnectionForTheOldTarget(t *testing.T) {
 
 func TestS25_HeadersOfAnAnswerChangeNothingLater(t *testing.T) {
 	t.Parallel()
-	other := newCanary(t, "127.0.0.1:0")
+	other := nettest.NewCanary(t, "127.0.0.1:0")
 	rec := newRecorder(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Alt-Svc", `h3="`+other.Addr().String()+`"; ma=86400, h2="`+other.Addr().String()+`"`)
 		w.Header().Set("Refresh", "0; url=http://"+other.Addr().String())
@@ -303,7 +307,7 @@ func TestS25_HeadersOfAnAnswerChangeNothingLater(t *testing.T) {
 			t.Errorf("later request:\n%v\nfirst one:\n%v", next, first)
 		}
 	}
-	other.silent(t)
+	other.Silent(t)
 }
 
 func TestR12_NoCookieIsEverSentBack(t *testing.T) {

@@ -18,6 +18,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/seed68722ecd/webhook/internal/nettest"
 )
 
 var quiet = log.New(io.Discard, "", 0)
@@ -85,9 +87,9 @@ func tlsPeer(t *testing.T, cfg *tls.Config, roots *x509.CertPool) (r *attemptReq
 	srv.StartTLS()
 	t.Cleanup(srv.Close)
 	_, port, _ := net.SplitHostPort(srv.Listener.Addr().String())
-	guard := loopback()
-	guard.Resolver = (&fakeDNS{answer: func(question) []netip.Addr { return []netip.Addr{netip.MustParseAddr("127.0.0.1")} }}).resolver()
-	return post(t, "https://receiver.test:"+port+"/hook"), newTestSender(t, transportConfig{guard: guard, rootCAs: roots})
+	judge := loopback()
+	judge.Resolver = (&nettest.NameServer{Answer: func(nettest.Question) []netip.Addr { return []netip.Addr{netip.MustParseAddr("127.0.0.1")} }}).Resolver()
+	return post(t, "https://receiver.test:"+port+"/hook"), newTestSender(t, transportConfig{guard: judge, rootCAs: roots})
 }
 
 func unverified(r *attemptRequest) *attemptRequest {

@@ -11,11 +11,12 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strconv"
 	"sync/atomic"
 	"time"
+
+	"github.com/seed68722ecd/webhook/guard"
 )
 
 // maxProxyHead bounds what a proxy may say before a tunnel is open.
@@ -27,16 +28,16 @@ const maxProxyHead = 64 << 10
 // proxy's. A proxy that is handed a whole request answers in the receiver's name,
 // and nobody could tell the proxy's 410 from the receiver's.
 type tunnel struct {
-	address   string // the proxy's host and port
-	auth      string // the value of Proxy-Authorization; empty: none
-	toProxy   *Guard // judges the proxy's address
-	toTargets *Guard // judges the receivers' ports
+	address   string       // the proxy's host and port
+	auth      string       // the value of Proxy-Authorization; empty: none
+	toProxy   *guard.Guard // judges the proxy's address
+	toTargets *guard.Guard // judges the receivers' ports
 	tls       *tls.Config
 	secure    bool         // the proxy itself is spoken to over TLS
 	opened    atomic.Int64 // tunnels that the proxy has opened
 }
 
-func newTunnel(proxy *url.URL, guard *Guard, secure *tls.Config) *tunnel {
+func newTunnel(proxy *url.URL, guard *guard.Guard, secure *tls.Config) *tunnel {
 	toProxy := *guard
 	toProxy.AllowPorts = nil // those are for receivers
 	t := &tunnel{
@@ -51,25 +52,6 @@ func newTunnel(proxy *url.URL, guard *Guard, secure *tls.Config) *tunnel {
 		t.auth = "Basic " + base64.StdEncoding.EncodeToString([]byte(u.Username()+":"+password))
 	}
 	return t
-}
-
-// refusesProxy says why a proxy could never be dialed, as far as its URL tells. The
-// address of a proxy that is given by name is judged when it is dialed.
-func (g *Guard) refusesProxy(proxy *url.URL) string {
-	host := proxy.Hostname()
-	if port, err := strconv.ParseUint(portOf(proxy), 10, 16); err != nil || port == 0 {
-		return "has a port outside 1–65535"
-	}
-	addr, err := netip.ParseAddr(host)
-	switch {
-	case err == nil && !g.admits(addr):
-		addr = addr.Unmap().WithZone("")
-		return fmt.Sprintf("has the address %v, which Guard does not admit: add %v to Guard.AllowNetworks, and take it out of DenyNetworks if it is there",
-			addr, netip.PrefixFrom(addr, addr.BitLen()))
-	case err != nil && endsInNumber(host):
-		return fmt.Sprintf("has a malformed IP address as its host: %q", host)
-	}
-	return ""
 }
 
 // proxyWait is how far an attempt has got with a proxy.
@@ -97,9 +79,10 @@ func (t *tunnel) fault(cause error, format string, args ...any) *senderError {
 // connect opens a tunnel to target, a host and a port. Its errors are a
 // *senderError, or what the proxy said of the receiver.
 func (t *tunnel) connect(ctx context.Context, network, target string) (net.Conn, error) {
-	_, port, err := splitAddress(target)
+	_, digits, err := net.SplitHostPort(target)
 	if err == nil {
-		err = t.toTargets.checkPort(int(port))
+		port, _ := strconv.Atoi(digits) // 0 is refused
+		err = t.toTargets.CheckPort(port)
 	}
 	if err != nil {
 		return nil, &net.OpError{Op: "dial", Net: network, Err: err}

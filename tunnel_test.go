@@ -15,6 +15,9 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/seed68722ecd/webhook/guard"
+	"github.com/seed68722ecd/webhook/internal/nettest"
 )
 
 // proxyAt returns a proxy's URL at the address of a peer.
@@ -80,13 +83,13 @@ func TestProxyThatRefusesIsTheHostsFault(t *testing.T) {
 	stranger.Config.ErrorLog = quiet
 	stranger.StartTLS()
 	t.Cleanup(stranger.Close)
-	guard := loopback()
-	guard.Resolver = (&fakeDNS{answer: func(q question) []netip.Addr {
-		if q.name == "inside.test." {
+	judge := loopback()
+	judge.Resolver = (&nettest.NameServer{Answer: func(q nettest.Question) []netip.Addr {
+		if q.Name == "inside.test." {
 			return []netip.Addr{netip.MustParseAddr("10.0.0.1")}
 		}
 		return nil
-	}}).resolver()
+	}}).Resolver()
 	for _, row := range []struct {
 		name  string
 		proxy *url.URL
@@ -115,7 +118,7 @@ func TestProxyThatRefusesIsTheHostsFault(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			row.proxy.User = url.UserPassword("user", "pw-of-proxy")
-			s := newTestSender(t, transportConfig{guard: guard, proxy: row.proxy})
+			s := newTestSender(t, transportConfig{guard: judge, proxy: row.proxy})
 			for _, target := range []string{"http://receiver.test/path", "https://receiver.test/path"} {
 				r := post(t, target)
 				if strings.HasPrefix(row.name, "silent") {
@@ -403,13 +406,13 @@ func TestProxyThatCannotBeDialedIsRefusedByNew(t *testing.T) {
 			t.Errorf("New with the proxy %s: %v; want %q", raw, err, want)
 		}
 	}
-	private := Guard{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("10.0.0.5/32")}, AllowPorts: []int{443}}
-	for raw, guard := range map[string]Guard{"http://10.0.0.5:3128": private, "http://93.184.216.34:3128": {}, "http://inside.corp:3128": {}} {
+	private := guard.Guard{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("10.0.0.5/32")}, AllowPorts: []int{443}}
+	for raw, judge := range map[string]guard.Guard{"http://10.0.0.5:3128": private, "http://93.184.216.34:3128": {}, "http://inside.corp:3128": {}} {
 		u, err := url.Parse(raw)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := New(NewMemoryStore(MemoryConfig{}), Config{Proxy: u, Guard: guard}); err != nil {
+		if _, err := New(NewMemoryStore(MemoryConfig{}), Config{Proxy: u, Guard: judge}); err != nil {
 			t.Errorf("New with the proxy %s: %v", raw, err)
 		}
 	}

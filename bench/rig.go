@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/seed68722ecd/webhook/guard"
+
 	"github.com/seed68722ecd/webhook"
 )
 
@@ -36,7 +38,7 @@ type rig struct {
 func dispatcherConfig() webhook.Config {
 	return webhook.Config{
 		AllowHTTP: true,
-		Guard:     webhook.Guard{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
+		Guard:     guard.Guard{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
 	}
 }
 

@@ -54,7 +54,7 @@ func Reset() Answer {
 }
 
 // Fail makes a transport return err, such as a *net.DNSError or an error that
-// wraps webhook.ErrBlockedAddress. A nil err is replaced, because a transport
+// wraps guard.ErrBlockedAddress. A nil err is replaced, because a transport
 // must return an error or a response. Over a socket Fail is the same as
 // [Reset].
 func Fail(err error) Answer {

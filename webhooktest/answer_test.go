@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/seed68722ecd/webhook/guard"
+
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/seed68722ecd/webhook"
@@ -35,7 +37,7 @@ func TestAnswersAreWhatTheSenderSees(t *testing.T) {
 		{"reset", webhooktest.Reset(), 0, webhook.ClassConnect, 0, ""},
 		{"late reset", webhooktest.Reset().After(time.Second), 0, webhook.ClassConnect, time.Second, ""},
 		{"name", webhooktest.Fail(&net.DNSError{Err: "gone", IsNotFound: true}), 0, webhook.ClassDNS, 0, ""},
-		{"blocked", webhooktest.Fail(webhook.ErrBlockedAddress), 0, webhook.ClassBlocked, 0, ""},
+		{"blocked", webhooktest.Fail(guard.ErrBlockedAddress), 0, webhook.ClassBlocked, 0, ""},
 		{"no status", webhooktest.Status(42), 500, webhook.ClassStatus, 0, "webhooktest: 42 cannot be the status of an answer, use 200–999"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

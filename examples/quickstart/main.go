@@ -18,6 +18,8 @@ import (
 	"os/signal"
 	"time"
 
+	"github.com/seed68722ecd/webhook/guard"
+
 	"github.com/seed68722ecd/webhook"
 )
 
@@ -45,7 +47,7 @@ func run(ctx context.Context, out io.Writer) error {
 	log := newJournal()
 	d, err := webhook.New(webhook.NewMemoryStore(webhook.MemoryConfig{}), webhook.Config{
 		AllowHTTP: true,
-		Guard:     webhook.Guard{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
+		Guard:     guard.Guard{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
 		Retry:     webhook.ExponentialRetry{Initial: 700 * time.Millisecond},
 		Hooks:     webhook.Hooks{Attempt: log.attempt},
 	})

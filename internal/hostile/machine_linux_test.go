@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/seed68722ecd/webhook/guard"
+
 	"github.com/seed68722ecd/webhook"
 )
 
@@ -30,7 +32,7 @@ func brokenMachine() error {
 	var report machineReport
 	ctx := context.Background()
 	d, err := webhook.New(webhook.NewMemoryStore(webhook.MemoryConfig{}), webhook.Config{
-		Guard: webhook.Guard{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
+		Guard: guard.Guard{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
 		Hooks: webhook.Hooks{Unsent: func(u webhook.Unsent) { report.Fault, report.Kind = u.Fault, u.Kind }},
 	})
 	if err != nil {

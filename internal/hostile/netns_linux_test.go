@@ -21,8 +21,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/guard"
+
 	"golang.org/x/net/dns/dnsmessage"
+
+	"github.com/seed68722ecd/webhook"
 )
 
 func init() {
@@ -285,10 +288,10 @@ func backend() (err error) {
 	}
 	// Every address as a literal, for a dispatcher in whose store it stands
 	// already: the dialer is the boundary, not the check when saving.
-	guard := new(webhook.Guard)
+	judge := new(guard.Guard)
 	for _, addr := range insideAddresses {
-		conn, dialErr := guard.DialContext(ctx, "tcp", net.JoinHostPort(addr, "443"))
-		if !errors.Is(dialErr, webhook.ErrBlockedAddress) {
+		conn, dialErr := judge.DialContext(ctx, "tcp", net.JoinHostPort(addr, "443"))
+		if !errors.Is(dialErr, guard.ErrBlockedAddress) {
 			err = errors.Join(err, fmt.Errorf("the guard's dialer returned %v for %s", conn, addr), dialErr)
 		}
 	}

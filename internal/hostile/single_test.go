@@ -106,7 +106,7 @@ func TestHR36_ReceiverThatCallsTheSender(t *testing.T) {
 			note(err)
 		}
 	})
-	d, err := webhook.New(webhook.NewMemoryStore(webhook.MemoryConfig{}), webhook.Config{Guard: guard(h.names), MaxInFlightPerWebhook: 1})
+	d, err := webhook.New(webhook.NewMemoryStore(webhook.MemoryConfig{}), webhook.Config{Guard: loopbackGuard(h.names), MaxInFlightPerWebhook: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +141,7 @@ func TestHR37_ThousandsOfEndpointsAtOneAddress(t *testing.T) {
 		io.Copy(io.Discard, r.Body)
 		got.Add(1)
 	})
-	d, err := webhook.New(webhook.NewMemoryStore(webhook.MemoryConfig{}), webhook.Config{Guard: guard(h.names), MaxInFlight: inFlight})
+	d, err := webhook.New(webhook.NewMemoryStore(webhook.MemoryConfig{}), webhook.Config{Guard: loopbackGuard(h.names), MaxInFlight: inFlight})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +182,7 @@ func TestHR37_EnormousBacklogForOne(t *testing.T) {
 		}
 		good.Add(1)
 	})
-	d, err := webhook.New(webhook.NewMemoryStore(webhook.MemoryConfig{}), webhook.Config{Guard: guard(h.names), MaxInFlight: 32, DrainTimeout: -1})
+	d, err := webhook.New(webhook.NewMemoryStore(webhook.MemoryConfig{}), webhook.Config{Guard: loopbackGuard(h.names), MaxInFlight: 32, DrainTimeout: -1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -166,7 +166,7 @@ func TestC5_Soak(t *testing.T) {
 	w, log := newWatcher(), new(logWatcher)
 	arrived := newArrivals()
 	d, err := webhook.New(faulty, webhook.Config{
-		Guard: guard(c.names), Retry: schedule, MaxRetryAfter: farAhead, MaxInFlight: 128, DisableAfter: -1, Lease: 5 * time.Second,
+		Guard: loopbackGuard(c.names), Retry: schedule, MaxRetryAfter: farAhead, MaxInFlight: 128, DisableAfter: -1, Lease: 5 * time.Second,
 		Retention: 2 * cycle, DrainTimeout: limit + patience, Logger: log.logger(), Hooks: webhook.Hooks{Attempt: w.attempt},
 	})
 	if err != nil {

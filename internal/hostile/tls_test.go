@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed68722ecd/webhook/guard"
+
 	"github.com/seed68722ecd/webhook"
 )
 
@@ -38,7 +40,7 @@ func deliverTLS() error {
 	}
 	ctx := context.Background()
 	d, err := webhook.New(webhook.NewMemoryStore(webhook.MemoryConfig{}), webhook.Config{
-		AllowHTTP: true, Guard: webhook.Guard{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
+		AllowHTTP: true, Guard: guard.Guard{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
 	})
 	if err != nil {
 		return err

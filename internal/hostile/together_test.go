@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed68722ecd/webhook/guard"
+
 	"github.com/seed68722ecd/webhook"
 )
 
@@ -20,9 +22,9 @@ const (
 	patience = time.Second
 )
 
-// guard admits loopback, where the receivers are, and nothing else that is not public.
-func guard(names *nameServer) webhook.Guard {
-	return webhook.Guard{
+// loopbackGuard admits loopback, where the receivers are, and nothing else that is not public.
+func loopbackGuard(names *nameServer) guard.Guard {
+	return guard.Guard{
 		AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")},
 		Resolver:      names.resolver(),
 	}
@@ -143,7 +145,7 @@ func (c *crowd) run(t *testing.T, length time.Duration, all bool) *phase {
 	p.before = measure(true)
 	func() {
 		d, err := webhook.New(webhook.NewMemoryStore(webhook.MemoryConfig{}), webhook.Config{
-			Guard: guard(c.names), Retry: schedule, MaxRetryAfter: farAhead, MaxInFlight: 128, DisableAfter: -1,
+			Guard: loopbackGuard(c.names), Retry: schedule, MaxRetryAfter: farAhead, MaxInFlight: 128, DisableAfter: -1,
 			Retention: keep, DrainTimeout: limit + patience, Logger: p.log.logger(), Hooks: webhook.Hooks{Attempt: p.watcher.attempt},
 		})
 		if err != nil {

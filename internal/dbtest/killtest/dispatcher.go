@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/seed68722ecd/webhook/guard"
+
 	"github.com/seed68722ecd/webhook"
 )
 
@@ -60,7 +62,7 @@ const maxInFlight = 64
 // config is what all dispatchers have.
 func (s *spec) config(store *watched) webhook.Config {
 	cfg := webhook.Config{
-		Guard:         webhook.Guard{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
+		Guard:         guard.Guard{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
 		MaxInFlight:   maxInFlight,
 		Lease:         s.Lease,
 		PollInterval:  s.Poll,

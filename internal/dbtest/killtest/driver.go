@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed68722ecd/webhook/guard"
+
 	"github.com/seed68722ecd/webhook"
 )
 
@@ -113,7 +115,7 @@ func (r *run) use(dsn string) {
 	}
 	if err == nil {
 		r.d, err = webhook.New(r.db.store, webhook.Config{
-			Guard: webhook.Guard{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
+			Guard: guard.Guard{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
 		})
 	}
 	if err != nil {

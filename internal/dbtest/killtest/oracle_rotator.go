@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/seed68722ecd/webhook/guard"
+
 	"github.com/seed68722ecd/webhook"
 )
 
@@ -23,7 +25,7 @@ func rotate(s *spec) error {
 	}
 	defer db.close()
 	d, err := webhook.New(store, webhook.Config{
-		Guard: webhook.Guard{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
+		Guard: guard.Guard{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
 	})
 	if err != nil {
 		return err

@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed68722ecd/webhook/guard"
+
 	"github.com/seed68722ecd/webhook"
 	"github.com/seed68722ecd/webhook/portal"
 )
@@ -100,7 +102,7 @@ func TestSnippetsVerify(t *testing.T) {
 func secretPage(t *testing.T) (page, secret string, d *webhook.Dispatcher) {
 	t.Helper()
 	d, err := webhook.New(webhook.NewMemoryStore(webhook.MemoryConfig{}), webhook.Config{
-		AllowHTTP: true, Guard: webhook.Guard{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
+		AllowHTTP: true, Guard: guard.Guard{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
 	})
 	if err != nil {
 		t.Fatal(err)

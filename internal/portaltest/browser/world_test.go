@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed68722ecd/webhook/guard"
+
 	_ "github.com/jackc/pgx/v5/stdlib"
 	_ "modernc.org/sqlite"
 
@@ -58,7 +60,7 @@ func newWorld(t testing.TB, store webhook.Store, withPast bool) *world {
 	}), nil))
 	var err error
 	w.d, err = webhook.New(store, webhook.Config{
-		AllowHTTP: true, Guard: webhook.Guard{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
+		AllowHTTP: true, Guard: guard.Guard{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
 		Retry: webhook.RetryDelays{2 * time.Second, time.Minute}, Logger: log,
 	})
 	if err != nil {

@@ -1,4 +1,6 @@
-package webhook
+// Package nettest holds what tests of the guard and of attempts share: a name server
+// and a listener that counts its visitors.
+package nettest
 
 import (
 	"context"
@@ -16,34 +18,36 @@ func init() {
 	_, _ = (&net.Resolver{PreferGo: true}).LookupHost(context.Background(), "localhost")
 }
 
+// The types of records that a NameServer knows.
 const (
-	typeA     = 1
+	TypeA     = 1
 	typeCNAME = 5
-	typeAAAA  = 28
+	TypeAAAA  = 28
 )
 
-// A question is what the resolver asked a fakeDNS.
-type question struct {
-	name string // lower case, with the dot at its end
-	kind uint16 // typeA or typeAAAA
-	nth  int    // 1 for the first question for this name and type
+// A Question of a resolver to a NameServer.
+type Question struct {
+	Name string // lower case, with the dot at its end
+	Kind uint16 // TypeA or TypeAAAA
+	Nth  int    // 1 for the first question for this name and type
 }
 
-// A fakeDNS is a name server at the far end of a pipe: the Go resolver speaks
+// A NameServer is a name server at the far end of a pipe: the Go resolver speaks
 // the protocol of TCP to it. All answers have a TTL of 0.
-type fakeDNS struct {
-	answer func(question) []netip.Addr // nil: no such name. Addresses of the other family are left out.
-	cname  string                      // answer everything with this alias instead
-	err    error                       // answer everything with SERVFAIL
-	silent bool                        // answer nothing
-	mute   uint16                      // answer nothing about this type
-	broken uint16                      // answer this type with SERVFAIL
+type NameServer struct {
+	Answer func(Question) []netip.Addr // nil: no such name. Addresses of the other family are left out.
+	CName  string                      // answer everything with this alias instead
+	Err    error                       // answer everything with SERVFAIL
+	Silent bool                        // answer nothing
+	Mute   uint16                      // answer nothing about this type
+	Broken uint16                      // answer this type with SERVFAIL
 
 	mu    sync.Mutex
-	asked map[question]int // nth is 0 in the keys
+	Asked map[Question]int // nth is 0 in the keys
 }
 
-func (d *fakeDNS) resolver() *net.Resolver {
+// Resolver returns a resolver that asks the server.
+func (d *NameServer) Resolver() *net.Resolver {
 	return &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
 		here, there := net.Pipe()
 		go d.serve(there)
@@ -51,19 +55,19 @@ func (d *fakeDNS) resolver() *net.Resolver {
 	}}
 }
 
-// queries returns how many questions of a type were asked.
-func (d *fakeDNS) queries(kind uint16) (n int) {
+// Queries returns how many questions of a type were asked.
+func (d *NameServer) Queries(kind uint16) (n int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for q, times := range d.asked {
-		if q.kind == kind {
+	for q, times := range d.Asked {
+		if q.Kind == kind {
 			n += times
 		}
 	}
 	return n
 }
 
-func (d *fakeDNS) serve(conn net.Conn) {
+func (d *NameServer) serve(conn net.Conn) {
 	defer conn.Close()
 	for {
 		var size [2]byte
@@ -74,7 +78,7 @@ func (d *fakeDNS) serve(conn net.Conn) {
 		if _, err := io.ReadFull(conn, query); err != nil {
 			return
 		}
-		if d.silent {
+		if d.Silent {
 			continue
 		}
 		reply := d.reply(query)
@@ -87,7 +91,7 @@ func (d *fakeDNS) serve(conn net.Conn) {
 	}
 }
 
-func (d *fakeDNS) reply(query []byte) []byte {
+func (d *NameServer) reply(query []byte) []byte {
 	var labels []string
 	end := 12 // of the header
 	for query[end] != 0 {
@@ -96,16 +100,16 @@ func (d *fakeDNS) reply(query []byte) []byte {
 		end += 1 + size
 	}
 	end += 1 + 4 // the root, type, class
-	q := question{name: strings.Join(labels, ".") + ".", kind: binary.BigEndian.Uint16(query[end-4:])}
+	q := Question{Name: strings.Join(labels, ".") + ".", Kind: binary.BigEndian.Uint16(query[end-4:])}
 	d.mu.Lock()
-	if d.asked == nil {
-		d.asked = make(map[question]int)
+	if d.Asked == nil {
+		d.Asked = make(map[Question]int)
 	}
-	d.asked[q]++
-	q.nth = d.asked[q]
+	d.Asked[q]++
+	q.Nth = d.Asked[q]
 	d.mu.Unlock()
 
-	if q.kind == d.mute {
+	if q.Kind == d.Mute {
 		return nil
 	}
 	const success, servfail, nxdomain = 0, 2, 3
@@ -119,21 +123,21 @@ func (d *fakeDNS) reply(query []byte) []byte {
 		records = append(records, data...)
 	}
 	switch {
-	case d.err != nil || q.kind == d.broken:
+	case d.Err != nil || q.Kind == d.Broken:
 		code = servfail
-	case d.cname != "":
+	case d.CName != "":
 		code = success
 		var name []byte
-		for label := range strings.SplitSeq(strings.TrimSuffix(d.cname, "."), ".") {
+		for label := range strings.SplitSeq(strings.TrimSuffix(d.CName, "."), ".") {
 			name = append(append(name, byte(len(label))), label...)
 		}
 		record(typeCNAME, append(name, 0))
-	case d.answer != nil:
-		if addrs := d.answer(q); addrs != nil {
+	case d.Answer != nil:
+		if addrs := d.Answer(q); addrs != nil {
 			code = success
 			for _, addr := range addrs {
-				if addr.Is4() && q.kind == typeA || addr.Is6() && q.kind == typeAAAA {
-					record(q.kind, addr.AsSlice())
+				if addr.Is4() && q.Kind == TypeA || addr.Is6() && q.Kind == TypeAAAA {
+					record(q.Kind, addr.AsSlice())
 				}
 			}
 		}

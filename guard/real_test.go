@@ -1,4 +1,4 @@
-package webhook
+package guard
 
 import (
 	"errors"
@@ -11,58 +11,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/seed68722ecd/webhook/internal/nettest"
 )
-
-// A canary is a listener that nothing may connect to.
-type canary struct {
-	net.Listener
-	accepted chan net.Addr
-}
-
-func newCanary(t *testing.T, address string) *canary {
-	t.Helper()
-	ln, err := net.Listen("tcp", address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &canary{ln, make(chan net.Addr, 1000)}
-	go func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			c.accepted <- conn.RemoteAddr()
-			conn.Close()
-		}
-	}()
-	t.Cleanup(func() { ln.Close() })
-	return c
-}
-
-func (c *canary) port() string {
-	_, port, _ := net.SplitHostPort(c.Addr().String())
-	return port
-}
-
-// silent connects to the canary itself and demands to be its first visitor:
-// connections are accepted in the order in which they were made.
-func (c *canary) silent(t *testing.T) {
-	t.Helper()
-	conn, err := net.Dial("tcp", c.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	for visitors := 0; ; visitors++ {
-		if (<-c.accepted).String() == conn.LocalAddr().String() {
-			if visitors > 0 {
-				t.Errorf("%d connections reached the canary on %v", visitors, c.Addr())
-			}
-			return
-		}
-	}
-}
 
 // guardedClient is the simplest client there is around a guard.
 func guardedClient(t *testing.T, g *Guard) *http.Client {
@@ -98,20 +49,20 @@ func serveText(t *testing.T, address, text string) (port string) {
 }
 
 func TestS1_TheCanaryOnLoopbackStaysSilent(t *testing.T) {
-	four, six := newCanary(t, "127.0.0.1:0"), newCanary(t, "[::1]:0")
-	dns := &fakeDNS{answer: func(q question) []netip.Addr {
-		if q.kind == typeA {
+	four, six := nettest.NewCanary(t, "127.0.0.1:0"), nettest.NewCanary(t, "[::1]:0")
+	dns := &nettest.NameServer{Answer: func(q nettest.Question) []netip.Addr {
+		if q.Kind == nettest.TypeA {
 			return []netip.Addr{netip.MustParseAddr("127.0.0.1")}
 		}
 		return []netip.Addr{netip.MustParseAddr("::1"), netip.MustParseAddr("::ffff:127.0.0.1")}
 	}}
-	c := guardedClient(t, &Guard{Resolver: dns.resolver()})
-	for _, canary := range []*canary{four, six} {
+	c := guardedClient(t, &Guard{Resolver: dns.Resolver()})
+	for _, canary := range []*nettest.Canary{four, six} {
 		for _, host := range []string{
 			"127.0.0.1", "localhost", "name.example.com", "0.0.0.0", "127.1.2.3", "[::1]", "[::]", "[::ffff:127.0.0.1]",
 			"[::ffff:7f00:1]", "[::ffff:0.0.0.0]", "[::7f00:1]", "[64:ff9b::7f00:1]", "[::1%25lo]", "",
 		} {
-			_, err := fetched(t, c, "http://"+host+":"+canary.port()+"/")
+			_, err := fetched(t, c, "http://"+host+":"+canary.Port()+"/")
 			if !errors.Is(err, ErrBlockedAddress) && host != "" {
 				t.Errorf("GET %q: %v, want ErrBlockedAddress", host, err)
 			}
@@ -119,46 +70,48 @@ func TestS1_TheCanaryOnLoopbackStaysSilent(t *testing.T) {
 				t.Errorf("GET %q succeeded", host)
 			}
 		}
-		canary.silent(t)
+		canary.Silent(t)
 	}
 }
 
 // The same for Control in a dialer that looks names up itself: a host's own, or
 // the one at the end of DialContext.
 func TestS19_ControlGuardsAnyDialer(t *testing.T) {
-	canary := newCanary(t, "127.0.0.1:0")
+	canary := nettest.NewCanary(t, "127.0.0.1:0")
 	for _, g := range []*Guard{nil, {}} {
 		for _, d := range []*net.Dialer{{ControlContext: g.Control}, g.dialer()} {
 			for _, host := range []string{"127.0.0.1", "localhost", "", "0.0.0.0", "::", "::ffff:127.0.0.1"} {
-				conn, err := d.DialContext(t.Context(), "tcp", net.JoinHostPort(host, canary.port()))
+				conn, err := d.DialContext(t.Context(), "tcp", net.JoinHostPort(host, canary.Port()))
 				if !errors.Is(err, ErrBlockedAddress) {
 					t.Errorf("dial %q = %v, %v, want ErrBlockedAddress", host, conn, err)
 				}
 			}
 		}
 	}
-	canary.silent(t)
+	canary.Silent(t)
 }
 
 func TestS6_RebindingNeverReachesLoopback(t *testing.T) {
 	// 127.0.0.2 stands for the public server, 127.0.0.1 for what is inside.
 	port := serveText(t, "127.0.0.2:0", "public")
-	canary := newCanary(t, "127.0.0.1:"+port)
+	canary := nettest.NewCanary(t, "127.0.0.1:"+port)
 	good, bad := netip.MustParseAddr("127.0.0.2"), netip.MustParseAddr("127.0.0.1")
-	for name, answer := range map[string]func(q question) []netip.Addr{
-		"public first":        func(q question) []netip.Addr { return oneOf(q.nth == 1, good, bad) },
-		"private first":       func(q question) []netip.Addr { return oneOf(q.nth != 1, good, bad) },
-		"alternating":         func(q question) []netip.Addr { return oneOf(q.nth%2 == 1, good, bad) },
-		"public A, bad AAAA":  func(q question) []netip.Addr { return oneOf(q.kind == typeA, good, netip.MustParseAddr("::1")) },
-		"both, private first": func(question) []netip.Addr { return []netip.Addr{bad, good} },
-		"both, public first":  func(question) []netip.Addr { return []netip.Addr{good, bad} },
+	for name, answer := range map[string]func(q nettest.Question) []netip.Addr{
+		"public first":  func(q nettest.Question) []netip.Addr { return oneOf(q.Nth == 1, good, bad) },
+		"private first": func(q nettest.Question) []netip.Addr { return oneOf(q.Nth != 1, good, bad) },
+		"alternating":   func(q nettest.Question) []netip.Addr { return oneOf(q.Nth%2 == 1, good, bad) },
+		"public A, bad AAAA": func(q nettest.Question) []netip.Addr {
+			return oneOf(q.Kind == nettest.TypeA, good, netip.MustParseAddr("::1"))
+		},
+		"both, private first": func(nettest.Question) []netip.Addr { return []netip.Addr{bad, good} },
+		"both, public first":  func(nettest.Question) []netip.Addr { return []netip.Addr{good, bad} },
 	} {
 		t.Run(name, func(t *testing.T) {
-			dns := &fakeDNS{answer: answer}
-			c := guardedClient(t, &Guard{AllowNetworks: networks("127.0.0.2/32"), Resolver: dns.resolver()})
+			dns := &nettest.NameServer{Answer: answer}
+			c := guardedClient(t, &Guard{AllowNetworks: networks("127.0.0.2/32"), Resolver: dns.Resolver()})
 			reached := 0
 			for i := range 8 {
-				before := dns.queries(typeA)
+				before := dns.Queries(nettest.TypeA)
 				body, err := fetched(t, c, "http://rebind.example.com:"+port+"/")
 				switch {
 				case err == nil && body == "public":
@@ -166,7 +119,7 @@ func TestS6_RebindingNeverReachesLoopback(t *testing.T) {
 				case !errors.Is(err, ErrBlockedAddress):
 					t.Errorf("request %d: %q, %v, want the public server or ErrBlockedAddress", i, body, err)
 				}
-				if n := dns.queries(typeA) - before; n != 1 {
+				if n := dns.Queries(nettest.TypeA) - before; n != 1 {
 					t.Errorf("request %d looked the name up %d times; the address that was checked must be the one that is dialed", i, n)
 				}
 			}
@@ -175,7 +128,7 @@ func TestS6_RebindingNeverReachesLoopback(t *testing.T) {
 			}
 		})
 	}
-	canary.silent(t)
+	canary.Silent(t)
 }
 
 func oneOf(first bool, a, b netip.Addr) []netip.Addr {
@@ -193,15 +146,15 @@ var numericHosts = []string{
 }
 
 func TestS8_NumericHostsAreBlockedAtDial(t *testing.T) {
-	canary := newCanary(t, "127.0.0.1:0")
+	canary := nettest.NewCanary(t, "127.0.0.1:0")
 	for _, mode := range []string{"netdns=go", "netdns=cgo"} {
 		child := exec.Command(os.Args[0], "-test.run=^TestS8_InChild$", "-test.count=1")
-		child.Env = append(os.Environ(), "GODEBUG="+mode, "WEBHOOK_TEST_CANARY="+canary.port())
+		child.Env = append(os.Environ(), "GODEBUG="+mode, "WEBHOOK_TEST_CANARY="+canary.Port())
 		if out, err := child.CombinedOutput(); err != nil {
 			t.Errorf("%s: %v\n%s", mode, err, out)
 		}
 	}
-	canary.silent(t)
+	canary.Silent(t)
 }
 
 // TestS8_InChild is run by the test above under each resolver, and by itself
@@ -242,23 +195,25 @@ var (
 )
 
 func TestS9_UnicodeSpellingsAreBlockedAtDial(t *testing.T) {
-	canary := newCanary(t, "127.0.0.1:0")
-	dns := &fakeDNS{answer: func(question) []netip.Addr { return []netip.Addr{netip.MustParseAddr("127.0.0.1")} }}
-	c := guardedClient(t, &Guard{Resolver: dns.resolver()})
+	canary := nettest.NewCanary(t, "127.0.0.1:0")
+	dns := &nettest.NameServer{Answer: func(nettest.Question) []netip.Addr { return []netip.Addr{netip.MustParseAddr("127.0.0.1")} }}
+	c := guardedClient(t, &Guard{Resolver: dns.Resolver()})
 	for _, host := range slices.Concat(unicodeAddresses, unicodeNames) {
-		if _, err := fetched(t, c, "http://"+host+":"+canary.port()+"/"); !errors.Is(err, ErrBlockedAddress) {
+		if _, err := fetched(t, c, "http://"+host+":"+canary.Port()+"/"); !errors.Is(err, ErrBlockedAddress) {
 			t.Errorf("GET %q: %v, want ErrBlockedAddress", host, err)
 		}
 	}
-	canary.silent(t)
+	canary.Silent(t)
 }
 
 func TestS23_FailuresToConnectNameNoAddress(t *testing.T) {
-	canary := newCanary(t, "127.0.0.1:0")
-	port := canary.port()
+	canary := nettest.NewCanary(t, "127.0.0.1:0")
+	port := canary.Port()
 	canary.Close() // from here on connections are refused
-	dns := &fakeDNS{answer: func(q question) []netip.Addr { return oneOf(true, netip.MustParseAddr("127.0.0.1"), netip.Addr{}) }}
-	g := &Guard{AllowNetworks: networks("127.0.0.0/8"), Resolver: dns.resolver()}
+	dns := &nettest.NameServer{Answer: func(q nettest.Question) []netip.Addr {
+		return oneOf(true, netip.MustParseAddr("127.0.0.1"), netip.Addr{})
+	}}
+	g := &Guard{AllowNetworks: networks("127.0.0.0/8"), Resolver: dns.Resolver()}
 	_, err := g.DialContext(t.Context(), "tcp", "refused.example.com:"+port)
 	if op, ok := errors.AsType[*net.OpError](err); !ok || op.Op != "dial" || strings.Contains(err.Error(), "127.0.0.1") {
 		t.Errorf("%v, want a dial error without the address", err)
@@ -274,15 +229,15 @@ func hostile() (hosts []string) {
 }
 
 func TestS27_NoAcceptedURLReachesLoopback(t *testing.T) {
-	canary := newCanary(t, "127.0.0.1:0")
-	dns := &fakeDNS{answer: func(q question) []netip.Addr {
-		return oneOf(q.kind == typeA, netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::ffff:127.0.0.1"))
+	canary := nettest.NewCanary(t, "127.0.0.1:0")
+	dns := &nettest.NameServer{Answer: func(q nettest.Question) []netip.Addr {
+		return oneOf(q.Kind == nettest.TypeA, netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::ffff:127.0.0.1"))
 	}}
-	g := &Guard{Resolver: dns.resolver()}
+	g := &Guard{Resolver: dns.Resolver()}
 	c := guardedClient(t, g)
 	accepted := 0
 	for _, host := range hostile() {
-		normalized, err := checkURL("http://"+host+":"+canary.port()+"/x?y", urlPolicy{allowHTTP: true, guard: g})
+		normalized, err := CheckURL("http://"+host+":"+canary.Port()+"/x?y", URLPolicy{AllowHTTP: true, Guard: g})
 		if err != nil {
 			continue
 		}
@@ -294,24 +249,24 @@ func TestS27_NoAcceptedURLReachesLoopback(t *testing.T) {
 	if accepted < 5 {
 		t.Errorf("only %d URLs were accepted: the test shows little", accepted)
 	}
-	canary.silent(t)
+	canary.Silent(t)
 }
 
 func TestS28_EitherFamilyAlone(t *testing.T) {
 	for _, tt := range []struct{ listen, allow string }{{"127.0.0.1:0", "127.0.0.1/32"}, {"[::1]:0", "::1/128"}} {
 		allowed := netip.MustParsePrefix(tt.allow)
 		port := serveText(t, tt.listen, "here")
-		both := &fakeDNS{answer: func(q question) []netip.Addr {
-			return oneOf(q.kind == typeA, netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::1"))
+		both := &nettest.NameServer{Answer: func(q nettest.Question) []netip.Addr {
+			return oneOf(q.Kind == nettest.TypeA, netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::1"))
 		}}
-		alone := &fakeDNS{answer: func(q question) []netip.Addr {
-			if (q.kind == typeA) == allowed.Addr().Is4() {
+		alone := &nettest.NameServer{Answer: func(q nettest.Question) []netip.Addr {
+			if (q.Kind == nettest.TypeA) == allowed.Addr().Is4() {
 				return []netip.Addr{allowed.Addr()}
 			}
 			return []netip.Addr{}
 		}}
-		for _, dns := range []*fakeDNS{both, alone} {
-			c := guardedClient(t, &Guard{AllowNetworks: []netip.Prefix{allowed}, Resolver: dns.resolver()})
+		for _, dns := range []*nettest.NameServer{both, alone} {
+			c := guardedClient(t, &Guard{AllowNetworks: []netip.Prefix{allowed}, Resolver: dns.Resolver()})
 			if body, err := fetched(t, c, "http://host.example.com:"+port+"/"); err != nil || body != "here" {
 				t.Errorf("%s: %q, %v, want an answer", tt.allow, body, err)
 			}

@@ -1,4 +1,4 @@
-package webhook
+package guard
 
 import (
 	"context"
@@ -20,21 +20,28 @@ const (
 	maxLabelLength = 63
 )
 
-// urlPolicy is what a host allows in the URL of a webhook.
-type urlPolicy struct {
-	allowHTTP bool   // plain http as well, for development
-	guard     *Guard // judges ports and literal addresses; nil means the zero Guard
+// URLPolicy says which URLs [CheckURL] accepts. The zero value accepts https URLs
+// whose host is a public address or a name, on every port.
+type URLPolicy struct {
+	AllowHTTP bool   // accept plain http too, for development
+	Guard     *Guard // judges the port and a literal address; nil means the zero Guard
 }
 
-// checkURL says, while the customer is still there to read it, why a URL would
-// never be delivered to, and returns the form to store: scheme and host in
-// lower case, no default port, no dot at the end of the host, the host in the
-// ASCII form that net/http would dial, a path. It resolves nothing and is not
-// the boundary: that is the [Guard] in the dialer.
+// CheckURL checks the URL that a customer enters for a webhook, and returns the
+// form to store: scheme and host in lower case, no default port, no dot at the end
+// of the host, the host in the ASCII form that net/http would dial, a path. It
+// refuses, while the customer can still read why, a URL that could never be
+// delivered to: a private address, a port that is not allowed, a user name or
+// password, a fragment, more than 2048 bytes.
 //
-// Its errors name the part that was wrong and the limit; that it is the URL,
-// the caller says. They never repeat all of it, nor what may be a password.
-func checkURL(raw string, p urlPolicy) (string, error) {
+// CheckURL looks up no name and does not block. It is no security boundary: the
+// name may resolve to a private address later. The [Guard] in the dialer is the
+// boundary.
+//
+// Its errors name the part of the URL that was wrong and the limit. They never
+// repeat the whole URL or a part that may be a password. It is safe for concurrent
+// use.
+func CheckURL(raw string, p URLPolicy) (string, error) {
 	if err := checkURLText(raw); err != nil {
 		return "", err
 	}
@@ -103,15 +110,15 @@ func checkURLText(raw string) error {
 }
 
 // cutScheme returns the scheme in lower case and what follows "://".
-func (p urlPolicy) cutScheme(raw string) (scheme, rest string, err error) {
+func (p URLPolicy) cutScheme(raw string) (scheme, rest string, err error) {
 	want := `"https://"`
-	if p.allowHTTP {
+	if p.AllowHTTP {
 		want = `"https://" or "http://"`
 	}
 	scheme, rest, ok := strings.Cut(raw, "://")
 	scheme = strings.ToLower(scheme)
 	switch {
-	case ok && scheme == "https", ok && scheme == "http" && p.allowHTTP:
+	case ok && scheme == "https", ok && scheme == "http" && p.AllowHTTP:
 		return scheme, rest, nil
 	case ok && scheme == "http":
 		return "", "", errors.New(`plain http is not allowed; it must start with "https://"`)
@@ -135,7 +142,7 @@ func splitAuthority(authority string) (host, port string, err error) {
 }
 
 // checkPort returns the port with its colon, or nothing for the scheme's own.
-func (p urlPolicy) checkPort(scheme, port string) (string, error) {
+func (p URLPolicy) checkPort(scheme, port string) (string, error) {
 	standard := map[string]int{"https": 443, "http": 80}[scheme]
 	number := standard
 	if port != "" {
@@ -147,8 +154,8 @@ func (p urlPolicy) checkPort(scheme, port string) (string, error) {
 			return "", fmt.Errorf("port %s is out of range 1–65535", shorten(port))
 		}
 	}
-	if p.guard.checkPort(number) != nil {
-		return "", fmt.Errorf("port %d is not one of the allowed ports %d", number, p.guard.AllowPorts)
+	if p.Guard.CheckPort(number) != nil {
+		return "", fmt.Errorf("port %d is not one of the allowed ports %d", number, p.Guard.AllowPorts)
 	}
 	if number == standard {
 		return "", nil
@@ -157,7 +164,7 @@ func (p urlPolicy) checkPort(scheme, port string) (string, error) {
 }
 
 // checkHost returns the host as it is to be stored and dialed.
-func (p urlPolicy) checkHost(host string) (string, error) {
+func (p URLPolicy) checkHost(host string) (string, error) {
 	if host == "" {
 		return "", errors.New("the host is missing")
 	}
@@ -177,7 +184,7 @@ func (p urlPolicy) checkHost(host string) (string, error) {
 		return "", err
 	}
 	ascii = strings.TrimSuffix(strings.ToLower(ascii), ".")
-	if endsInNumber(ascii) {
+	if EndsInNumber(ascii) {
 		addr, err := netip.ParseAddr(ascii)
 		if err != nil || strings.TrimSuffix(host, ".") != ascii { // also when it only looks like one: １２７.0.0.1
 			return "", fmt.Errorf("host %q ends in a number but is not an IPv4 address of four decimal numbers", shorten(host))
@@ -187,9 +194,9 @@ func (p urlPolicy) checkHost(host string) (string, error) {
 	return ascii, p.checkName(ascii)
 }
 
-func (p urlPolicy) checkLiteral(addr netip.Addr) (string, error) {
+func (p URLPolicy) checkLiteral(addr netip.Addr) (string, error) {
 	addr = addr.Unmap()
-	if p.guard.Check(addr) != nil {
+	if p.Guard.Check(addr) != nil {
 		return "", fmt.Errorf("host %s is not a public address", addr)
 	}
 	if addr.Is6() {
@@ -200,7 +207,7 @@ func (p urlPolicy) checkLiteral(addr netip.Addr) (string, error) {
 
 // checkName refuses names that DNS cannot have and names that only mean
 // something inside a network.
-func (p urlPolicy) checkName(name string) error {
+func (p URLPolicy) checkName(name string) error {
 	if len(name) > maxHostLength {
 		return fmt.Errorf("host: %d bytes; the limit is %d", len(name), maxHostLength)
 	}
@@ -217,19 +224,19 @@ func (p urlPolicy) checkName(name string) error {
 	}
 	switch last := labels[len(labels)-1]; {
 	case last == "localhost":
-		if p.guard.Check(netip.AddrFrom4([4]byte{127, 0, 0, 1})) != nil && p.guard.Check(netip.IPv6Loopback()) != nil {
+		if p.Guard.Check(netip.AddrFrom4([4]byte{127, 0, 0, 1})) != nil && p.Guard.Check(netip.IPv6Loopback()) != nil {
 			return fmt.Errorf("host %q is this machine itself, which is not a public address", shorten(name))
 		}
 	case len(labels) == 1:
-		if !p.guard.allowsPrivate() {
+		if !p.Guard.allowsPrivate() {
 			return fmt.Errorf("host %q is a single word; a public name has a dot", name)
 		}
 	case name == "metadata.google.internal", strings.HasSuffix(name, ".metadata.google.internal"):
-		if p.guard.Check(netip.AddrFrom4([4]byte{169, 254, 169, 254})) != nil {
+		if p.Guard.Check(netip.AddrFrom4([4]byte{169, 254, 169, 254})) != nil {
 			return fmt.Errorf("host %q is a metadata service", shorten(name))
 		}
 	case last == "internal", last == "local", last == "localdomain", strings.HasSuffix(name, ".home.arpa"):
-		if !p.guard.allowsPrivate() {
+		if !p.Guard.allowsPrivate() {
 			return fmt.Errorf("host %q is a private name, not a public one", shorten(name))
 		}
 	}

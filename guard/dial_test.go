@@ -1,4 +1,4 @@
-package webhook
+package guard
 
 import (
 	"cmp"
@@ -13,6 +13,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/seed68722ecd/webhook/internal/nettest"
 )
 
 // neverConnect fails the test when a dial gets as far as connecting.
@@ -55,13 +57,13 @@ func (s *dialSink) connect(ctx context.Context, _, address string) (net.Conn, er
 
 func TestS1_NoSpecialAddressIsConnectedTo(t *testing.T) {
 	hosts := blockedHosts
-	for _, r := range blockedRanges {
-		hosts = append(hosts, netip.MustParsePrefix(r.prefix).Addr().String())
+	for _, r := range nettest.BlockedRanges {
+		hosts = append(hosts, netip.MustParsePrefix(r.Prefix).Addr().String())
 	}
 	for _, host := range hosts {
 		addr := netip.MustParseAddr(host)
-		dns := &fakeDNS{answer: func(question) []netip.Addr { return []netip.Addr{addr} }}
-		g := &Guard{Resolver: dns.resolver()}
+		dns := &nettest.NameServer{Answer: func(nettest.Question) []netip.Addr { return []netip.Addr{addr} }}
+		g := &Guard{Resolver: dns.Resolver()}
 		targets := []string{"name.example.com"}
 		for _, form := range []netip.Addr{addr, mapped(addr)} {
 			targets = append(targets, form.String(), form.StringExpanded())
@@ -87,9 +89,9 @@ func TestS7_OnlyThePublicAddressesOfAnAnswerAreDialed(t *testing.T) {
 	for _, answer := range [][]netip.Addr{
 		addrs("10.0.0.1", "93.184.216.34"), addrs("93.184.216.34", "10.0.0.1"), addrs("::1", "93.184.216.34", "fe80::1"),
 	} {
-		dns := &fakeDNS{answer: func(question) []netip.Addr { return answer }}
+		dns := &nettest.NameServer{Answer: func(nettest.Question) []netip.Addr { return answer }}
 		s := &dialSink{}
-		conn, err := (&Guard{Resolver: dns.resolver()}).dial(t.Context(), "tcp", "mixed.example.com:443", s.connect)
+		conn, err := (&Guard{Resolver: dns.Resolver()}).dial(t.Context(), "tcp", "mixed.example.com:443", s.connect)
 		if err != nil {
 			t.Errorf("%v: %v", answer, err)
 			continue
@@ -99,8 +101,8 @@ func TestS7_OnlyThePublicAddressesOfAnAnswerAreDialed(t *testing.T) {
 			t.Errorf("%v: dialed %v, want the public address only", answer, s.dialed)
 		}
 	}
-	dns := &fakeDNS{answer: func(question) []netip.Addr { return addrs("10.0.0.1", "192.168.0.1", "::1") }}
-	_, err := (&Guard{Resolver: dns.resolver()}).dial(t.Context(), "tcp", "private.example.com:443", neverConnect(t))
+	dns := &nettest.NameServer{Answer: func(nettest.Question) []netip.Addr { return addrs("10.0.0.1", "192.168.0.1", "::1") }}
+	_, err := (&Guard{Resolver: dns.Resolver()}).dial(t.Context(), "tcp", "private.example.com:443", neverConnect(t))
 	if timeout, ok := errors.AsType[net.Error](err); !errors.Is(err, ErrBlockedAddress) || ok && timeout.Timeout() {
 		t.Errorf("private addresses only: %v, want ErrBlockedAddress and no timeout", err)
 	}
@@ -108,9 +110,9 @@ func TestS7_OnlyThePublicAddressesOfAnAnswerAreDialed(t *testing.T) {
 
 func TestS7_ManyAddressesAreBoundedAndTheDeadlineKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		dns := &fakeDNS{answer: func(q question) (list []netip.Addr) {
+		dns := &nettest.NameServer{Answer: func(q nettest.Question) (list []netip.Addr) {
 			base := netip.MustParseAddr("93.184.0.1")
-			if q.kind == typeAAAA {
+			if q.Kind == nettest.TypeAAAA {
 				base = netip.MustParseAddr("2606:4700::1")
 			}
 			for range 200 {
@@ -118,7 +120,7 @@ func TestS7_ManyAddressesAreBoundedAndTheDeadlineKept(t *testing.T) {
 			}
 			return list
 		}}
-		g := &Guard{Resolver: dns.resolver(), Timeout: 3 * time.Second}
+		g := &Guard{Resolver: dns.Resolver(), Timeout: 3 * time.Second}
 		s := &dialSink{hang: map[string]bool{"*": true}}
 		start := time.Now()
 		_, err := g.dial(t.Context(), "tcp", "many.example.com:443", s.connect)
@@ -199,9 +201,9 @@ func TestS7_FamiliesTakeTurns(t *testing.T) {
 // The documented defaults, of a Guard that is nil too.
 func TestS7_WithoutSettings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		dns := &fakeDNS{answer: func(question) []netip.Addr { return []netip.Addr{netip.MustParseAddr("93.184.216.34")} }}
+		dns := &nettest.NameServer{Answer: func(nettest.Question) []netip.Addr { return []netip.Addr{netip.MustParseAddr("93.184.216.34")} }}
 		defer func(was *net.Resolver) { net.DefaultResolver = was }(net.DefaultResolver)
-		net.DefaultResolver = dns.resolver()
+		net.DefaultResolver = dns.Resolver()
 		for _, g := range []*Guard{nil, {}} {
 			s := &dialSink{hang: map[string]bool{"*": true}}
 			start := time.Now()
@@ -225,20 +227,20 @@ func TestS7_HowDialsEnd(t *testing.T) {
 		t.Errorf("%v, want %v without the address", err, refused)
 	}
 	synctest.Test(t, func(t *testing.T) {
-		dns := &fakeDNS{answer: func(question) []netip.Addr {
+		dns := &nettest.NameServer{Answer: func(nettest.Question) []netip.Addr {
 			return []netip.Addr{netip.MustParseAddr("93.184.0.1"), netip.MustParseAddr("93.184.0.2")}
 		}}
 		s := &dialSink{fail: map[string]error{"93.184.0.1": refused, "93.184.0.2": errors.New("no route to host")}}
-		if _, err := (&Guard{Resolver: dns.resolver()}).dial(t.Context(), "tcp4", "two.example.com:443", s.connect); !errors.Is(err, refused) {
+		if _, err := (&Guard{Resolver: dns.Resolver()}).dial(t.Context(), "tcp4", "two.example.com:443", s.connect); !errors.Is(err, refused) {
 			t.Errorf("%v, want the error that came first: %v", err, refused)
 		}
 	})
 	synctest.Test(t, func(t *testing.T) {
-		dns := &fakeDNS{answer: func(question) []netip.Addr {
+		dns := &nettest.NameServer{Answer: func(nettest.Question) []netip.Addr {
 			return []netip.Addr{netip.MustParseAddr("93.184.0.1"), netip.MustParseAddr("93.184.0.2")}
 		}}
 		s, lost := &dialSink{}, make(chan struct{})
-		conn, err := (&Guard{Resolver: dns.resolver()}).dial(t.Context(), "tcp4", "two.example.com:443",
+		conn, err := (&Guard{Resolver: dns.Resolver()}).dial(t.Context(), "tcp4", "two.example.com:443",
 			func(ctx context.Context, network, address string) (net.Conn, error) {
 				if address == "93.184.0.1:443" {
 					<-ctx.Done()
@@ -268,11 +270,11 @@ func (c *closable) Close() error { close(c.closed); return nil }
 
 func TestS7_AConnectionThatComesTooLateIsClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		dns := &fakeDNS{answer: func(question) []netip.Addr {
+		dns := &nettest.NameServer{Answer: func(nettest.Question) []netip.Addr {
 			return []netip.Addr{netip.MustParseAddr("93.184.0.1"), netip.MustParseAddr("93.184.0.1"), netip.MustParseAddr("93.184.0.2")}
 		}}
 		first, second := &closable{closed: make(chan struct{})}, &closable{closed: make(chan struct{})}
-		conn, err := (&Guard{Resolver: dns.resolver()}).dial(t.Context(), "tcp", "two.example.com:443",
+		conn, err := (&Guard{Resolver: dns.Resolver()}).dial(t.Context(), "tcp", "two.example.com:443",
 			func(_ context.Context, _, address string) (net.Conn, error) {
 				if address == "93.184.0.1:443" {
 					<-time.After(dialStagger + 20*time.Millisecond)
@@ -296,20 +298,20 @@ func TestS7_AConnectionThatComesTooLateIsClosed(t *testing.T) {
 func TestS24_LookUpsThatFail(t *testing.T) {
 	servfail := errors.New("SERVFAIL")
 	for name, tt := range map[string]struct {
-		dns                         *fakeDNS
+		dns                         *nettest.NameServer
 		timeout                     time.Duration // 0: 2 s
 		notFound, temporary, timely bool
 	}{
-		"NXDOMAIN":    {dns: &fakeDNS{}, notFound: true, timely: true},
-		"no answers":  {dns: &fakeDNS{answer: func(question) []netip.Addr { return []netip.Addr{} }}, notFound: true, timely: true},
-		"CNAME loop":  {dns: &fakeDNS{cname: "loop.example.com."}, notFound: true, timely: true},
-		"SERVFAIL":    {dns: &fakeDNS{err: servfail}, temporary: true, timely: true},
-		"silence":     {dns: &fakeDNS{silent: true}, temporary: true},
-		"no patience": {dns: &fakeDNS{silent: true}, timeout: time.Hour, temporary: true}, // of the resolver's
+		"NXDOMAIN":    {dns: &nettest.NameServer{}, notFound: true, timely: true},
+		"no answers":  {dns: &nettest.NameServer{Answer: func(nettest.Question) []netip.Addr { return []netip.Addr{} }}, notFound: true, timely: true},
+		"CNAME loop":  {dns: &nettest.NameServer{CName: "loop.example.com."}, notFound: true, timely: true},
+		"SERVFAIL":    {dns: &nettest.NameServer{Err: servfail}, temporary: true, timely: true},
+		"silence":     {dns: &nettest.NameServer{Silent: true}, temporary: true},
+		"no patience": {dns: &nettest.NameServer{Silent: true}, timeout: time.Hour, temporary: true}, // of the resolver's
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				g := &Guard{Resolver: tt.dns.resolver(), Timeout: cmp.Or(tt.timeout, 2*time.Second)}
+				g := &Guard{Resolver: tt.dns.Resolver(), Timeout: cmp.Or(tt.timeout, 2*time.Second)}
 				start := time.Now()
 				_, err := g.dial(t.Context(), "tcp", "loop.example.com:443", neverConnect(t))
 				took := time.Since(start)
@@ -333,8 +335,8 @@ func TestS24_CanceledWhileLookingUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		time.AfterFunc(time.Second, cancel)
-		dns := &fakeDNS{silent: true}
-		_, err := (&Guard{Resolver: dns.resolver()}).dial(ctx, "tcp", "slow.example.com:443", neverConnect(t))
+		dns := &nettest.NameServer{Silent: true}
+		_, err := (&Guard{Resolver: dns.Resolver()}).dial(ctx, "tcp", "slow.example.com:443", neverConnect(t))
 		if timeout, ok := errors.AsType[net.Error](err); !errors.Is(err, context.Canceled) || !ok || timeout.Timeout() {
 			t.Errorf("%v, want context.Canceled and no timeout", err)
 		}
@@ -346,10 +348,10 @@ func TestS24_CanceledWhileLookingUp(t *testing.T) {
 // round the guard, and a literal of the family that was not asked for fails.
 func TestS28_DualStackFallbackIsGuarded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		dns := &fakeDNS{answer: func(q question) []netip.Addr {
-			return oneOf(q.kind == typeA, netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("2606:4700::1"))
+		dns := &nettest.NameServer{Answer: func(q nettest.Question) []netip.Addr {
+			return oneOf(q.Kind == nettest.TypeA, netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("2606:4700::1"))
 		}}
-		g := &Guard{Resolver: dns.resolver(), Timeout: 2 * time.Second}
+		g := &Guard{Resolver: dns.Resolver(), Timeout: 2 * time.Second}
 		s := &dialSink{hang: map[string]bool{"*": true}}
 		if _, err := g.dial(t.Context(), "tcp", "dual.example.com:443", s.connect); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%v, want a timeout", err)

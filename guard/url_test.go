@@ -1,4 +1,4 @@
-package webhook
+package guard
 
 import (
 	"context"
@@ -10,14 +10,16 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/seed68722ecd/webhook/internal/nettest"
 )
 
 // refusedURLs demands that every URL is refused, and that no error repeats a
 // password.
-func refusedURLs(t *testing.T, p urlPolicy, urls ...string) {
+func refusedURLs(t *testing.T, p URLPolicy, urls ...string) {
 	t.Helper()
 	for _, raw := range urls {
-		normalized, err := checkURL(raw, p)
+		normalized, err := CheckURL(raw, p)
 		if err == nil {
 			t.Errorf("%q was accepted as %q", raw, normalized)
 			continue
@@ -31,28 +33,28 @@ func refusedURLs(t *testing.T, p urlPolicy, urls ...string) {
 	}
 }
 
-func acceptedURLs(t *testing.T, p urlPolicy, urls map[string]string) {
+func acceptedURLs(t *testing.T, p URLPolicy, urls map[string]string) {
 	t.Helper()
 	for raw, want := range urls {
-		if got, err := checkURL(raw, p); err != nil || got != want {
-			t.Errorf("checkURL(%q) = %q, %v, want %q", raw, got, err, want)
+		if got, err := CheckURL(raw, p); err != nil || got != want {
+			t.Errorf("CheckURL(%q) = %q, %v, want %q", raw, got, err, want)
 		}
 	}
 }
 
 // saidOfURL demands that the error for raw holds each of the texts.
-func saidOfURL(t *testing.T, p urlPolicy, raw string, texts ...string) {
+func saidOfURL(t *testing.T, p URLPolicy, raw string, texts ...string) {
 	t.Helper()
-	_, err := checkURL(raw, p)
+	_, err := CheckURL(raw, p)
 	for _, text := range texts {
 		if err == nil || !strings.Contains(err.Error(), text) {
-			t.Errorf("checkURL(%.80q): %v, want an error with %q", raw, err, text)
+			t.Errorf("CheckURL(%.80q): %v, want an error with %q", raw, err, text)
 		}
 	}
 }
 
 func TestCheckURL_Normalizes(t *testing.T) {
-	acceptedURLs(t, urlPolicy{}, map[string]string{
+	acceptedURLs(t, URLPolicy{}, map[string]string{
 		"https://example.com":                              "https://example.com/",
 		"https://example.com/Hook?A=b&c":                   "https://example.com/Hook?A=b&c",
 		"https://example.com?token=a@b:c":                  "https://example.com/?token=a@b:c",
@@ -79,12 +81,12 @@ func TestCheckURL_Normalizes(t *testing.T) {
 }
 
 func TestS4_ZonesAreRefusedAtSave(t *testing.T) {
-	refusedURLs(t, urlPolicy{}, "https://[fe80::1%25eth0]/", "https://[::1%25lo]/", "https://[fe80::1%eth0]/", "https://[::1%25%00]/",
+	refusedURLs(t, URLPolicy{}, "https://[fe80::1%25eth0]/", "https://[::1%25lo]/", "https://[fe80::1%eth0]/", "https://[::1%25%00]/",
 		"https://[::1%25..]/", "https://[2606:4700::1%25eth0]/")
 }
 
 func TestS5_URLsWithoutAHost(t *testing.T) {
-	p := urlPolicy{allowHTTP: true}
+	p := URLPolicy{AllowHTTP: true}
 	refusedURLs(t, p, "", " ", "https:", "https:/", "https://", "https:///x", "https://:443/", "https://:443", "https:opaque", "//h.example.com/p",
 		"/path", "example.com", "example.com/x", "https:/example.com", "https://?x", "https://.", "https://..", "://example.com", "https//example.com")
 	saidOfURL(t, p, "https://:443/", "the host is missing")
@@ -95,29 +97,29 @@ func TestS5_URLsWithoutAHost(t *testing.T) {
 
 func TestS8_NumericHostsAreRefusedAtSave(t *testing.T) {
 	for _, host := range append(numericHosts, "1.2.3.4.5", "1.2.3", "256.1.1.1", "08.8.8.8", "8.8.8.8..", "1.1.1.0x1", "1.1.1.0x") {
-		refusedURLs(t, urlPolicy{}, "https://"+host+"/", "https://"+host+":443/")
+		refusedURLs(t, URLPolicy{}, "https://"+host+"/", "https://"+host+":443/")
 	}
-	saidOfURL(t, urlPolicy{}, "https://2130706433/", "2130706433", "IPv4")
-	saidOfURL(t, urlPolicy{}, "https://"+strings.Repeat("9", 500)+"/", "99999…", "IPv4")
+	saidOfURL(t, URLPolicy{}, "https://2130706433/", "2130706433", "IPv4")
+	saidOfURL(t, URLPolicy{}, "https://"+strings.Repeat("9", 500)+"/", "99999…", "IPv4")
 }
 
 func TestS9_UnicodeSpellings(t *testing.T) {
 	// Even on a development machine, where loopback itself is allowed, an
 	// address in disguise is refused.
-	dev := urlPolicy{allowHTTP: true, guard: &Guard{AllowNetworks: networks("127.0.0.0/8")}}
+	dev := URLPolicy{AllowHTTP: true, Guard: &Guard{AllowNetworks: networks("127.0.0.0/8")}}
 	for _, host := range unicodeAddresses {
-		refusedURLs(t, urlPolicy{}, "https://"+host+"/", "https://"+host+":8443/")
+		refusedURLs(t, URLPolicy{}, "https://"+host+"/", "https://"+host+":8443/")
 		refusedURLs(t, dev, "http://"+host+"/")
 	}
 	for _, host := range unicodeNames {
-		refusedURLs(t, urlPolicy{}, "https://"+host+"/", "https://"+host+":8443/")
+		refusedURLs(t, URLPolicy{}, "https://"+host+"/", "https://"+host+":8443/")
 	}
-	refusedURLs(t, urlPolicy{}, "https://１.１.１.１/", "https://xn--/", "https://xn--.example.com/", "https://\u200d.example.com/",
+	refusedURLs(t, URLPolicy{}, "https://１.１.１.１/", "https://xn--/", "https://xn--.example.com/", "https://\u200d.example.com/",
 		"https://a\u202eb.example.com/", "https://exa\u3000mple.com/", "https://a\ufffdb.example.com/", "https://exa\u00admple.com/", "https://example.com/\u200bx", "https://example.com/\ufeff", "https://％６５xample.com/",
 		"https://example.com／@127.0.0.1/", "https://example。com＃.example.com/", "https://a：80.example.com/", "https://\xff.example.com/",
 		"https://ａ＠b.example.com/", "https://⒈example.com/", "https://exa℀mple.com/", "https://[１::1]/", "https://example.com:４４３/")
-	saidOfURL(t, urlPolicy{}, "https://a\u2024\u2024b.example.com/", "try its xn-- form")
-	acceptedURLs(t, urlPolicy{}, map[string]string{
+	saidOfURL(t, URLPolicy{}, "https://a\u2024\u2024b.example.com/", "try its xn-- form")
+	acceptedURLs(t, URLPolicy{}, map[string]string{
 		"https://ＥＸＡＭＰＬＥ.com/":          "https://example.com/",
 		"https://example。com/":          "https://example.com/",
 		"https://pаypal.example.com/":   "https://xn--pypal-4ve.example.com/", // a Cyrillic а: shown for what it is
@@ -129,7 +131,7 @@ func TestS9_UnicodeSpellings(t *testing.T) {
 // What is stored for a Unicode host is what net/http would have dialed.
 func TestS9_StoredHostIsTheDialedOne(t *testing.T) {
 	for _, host := range []string{"bücher.example.com", "straße.example.com", "ＥＸＡＭＰＬＥ.com", "例え.テスト.example", "☃.example.com", "pаypal.example.com"} {
-		stored, err := checkURL("https://"+host+"/", urlPolicy{})
+		stored, err := CheckURL("https://"+host+"/", URLPolicy{})
 		if err != nil {
 			t.Errorf("%q: %v", host, err)
 			continue
@@ -155,7 +157,7 @@ func TestS9_StoredHostIsTheDialedOne(t *testing.T) {
 }
 
 func TestS12_UserinfoIsRefusedAndNeverRepeated(t *testing.T) {
-	p := urlPolicy{allowHTTP: true}
+	p := URLPolicy{AllowHTTP: true}
 	refusedURLs(t, p, "https://user:hunter2@example.com/", "https://hunter2@example.com/", "https://:hunter2@example.com", "https://@example.com/",
 		"https://example.com@127.0.0.1/", "https://good.com:80@10.0.0.1:443/", "https://127.0.0.1%2f@good.com/", "https://user:hunter2%zz@example.com",
 		"https://user:hunter2 @example.com/", "https://u:hunter2@[::1]:80/", "https:user:hunter2@example.com/", "user:hunter2@example.com/",
@@ -165,24 +167,24 @@ func TestS12_UserinfoIsRefusedAndNeverRepeated(t *testing.T) {
 }
 
 func TestS13_Ports(t *testing.T) {
-	refusedURLs(t, urlPolicy{}, "https://example.com:0/", "https://example.com:65536/", "https://example.com:99999/", "https://example.com:/",
+	refusedURLs(t, URLPolicy{}, "https://example.com:0/", "https://example.com:65536/", "https://example.com:99999/", "https://example.com:/",
 		"https://example.com:0443/", "https://example.com:08/", "https://example.com:+443/", "https://example.com:-1/", "https://example.com:443:443/", "https://example.com:https/",
 		"https://example.com:4 43/", "https://example.com:99999999999999999999999/", "https://1.1.1.1:/", "https://[2606:4700::1]:/", "https://[2606:4700::1]443/")
-	acceptedURLs(t, urlPolicy{}, map[string]string{
+	acceptedURLs(t, URLPolicy{}, map[string]string{
 		"https://example.com:22/":    "https://example.com:22/", // allowed unless the host sets a list
 		"https://example.com:65535/": "https://example.com:65535/",
 		"https://example.com:1/":     "https://example.com:1/",
 		"https://example.com:80/":    "https://example.com:80/",
 	})
-	acceptedURLs(t, urlPolicy{allowHTTP: true}, map[string]string{
+	acceptedURLs(t, URLPolicy{AllowHTTP: true}, map[string]string{
 		"http://example.com:80/":  "http://example.com/",
 		"http://example.com:443/": "http://example.com:443/",
 	})
-	list := urlPolicy{allowHTTP: true, guard: &Guard{AllowPorts: []int{443, 8443}}}
+	list := URLPolicy{AllowHTTP: true, Guard: &Guard{AllowPorts: []int{443, 8443}}}
 	refusedURLs(t, list, "https://example.com:22/", "https://example.com:25/", "https://example.com:6379/", "http://example.com/", "https://1.1.1.1:80/")
 	acceptedURLs(t, list, map[string]string{"https://example.com": "https://example.com/", "https://example.com:8443": "https://example.com:8443/"})
-	saidOfURL(t, urlPolicy{}, "https://example.com:0/", "port 0 is out of range 1–65535")
-	saidOfURL(t, urlPolicy{}, "https://example.com:/", "a colon without a port")
+	saidOfURL(t, URLPolicy{}, "https://example.com:0/", "port 0 is out of range 1–65535")
+	saidOfURL(t, URLPolicy{}, "https://example.com:/", "a colon without a port")
 	saidOfURL(t, list, "https://example.com:22/", "22", "[443 8443]")
 }
 
@@ -190,16 +192,16 @@ func TestS14_Schemes(t *testing.T) {
 	schemes := []string{"ftp://", "file://", "file:///", "unix://", "gopher://", "javascript:", "javascript://", "data:", "wss://", "ws://", "httpss://",
 		"https+unix://", " https://", "https ://", "h\u017fttps://", "httpſ://", "https;//", "blob:https://", "view-source:https://"}
 	for _, scheme := range schemes {
-		refusedURLs(t, urlPolicy{}, scheme+"example.com/")
-		refusedURLs(t, urlPolicy{allowHTTP: true}, scheme+"example.com/")
+		refusedURLs(t, URLPolicy{}, scheme+"example.com/")
+		refusedURLs(t, URLPolicy{AllowHTTP: true}, scheme+"example.com/")
 	}
-	refusedURLs(t, urlPolicy{}, "http://example.com/", "HTTP://example.com/")
-	acceptedURLs(t, urlPolicy{}, map[string]string{"HTTPS://Example.COM": "https://example.com/", "hTTps://EXAMPLE.com:443": "https://example.com/"})
-	acceptedURLs(t, urlPolicy{allowHTTP: true}, map[string]string{"HTTP://Example.COM": "http://example.com/"})
-	saidOfURL(t, urlPolicy{}, "http://example.com/", "plain http is not allowed", "https://")
+	refusedURLs(t, URLPolicy{}, "http://example.com/", "HTTP://example.com/")
+	acceptedURLs(t, URLPolicy{}, map[string]string{"HTTPS://Example.COM": "https://example.com/", "hTTps://EXAMPLE.com:443": "https://example.com/"})
+	acceptedURLs(t, URLPolicy{AllowHTTP: true}, map[string]string{"HTTP://Example.COM": "http://example.com/"})
+	saidOfURL(t, URLPolicy{}, "http://example.com/", "plain http is not allowed", "https://")
 	for _, raw := range []string{"http", "https", "ftp://example.com/", "example.com"} {
-		saidOfURL(t, urlPolicy{allowHTTP: true}, raw, `must start with "https://" or "http://"`)
-		if _, err := checkURL(raw, urlPolicy{}); err == nil || err.Error() != `must start with "https://"` {
+		saidOfURL(t, URLPolicy{AllowHTTP: true}, raw, `must start with "https://" or "http://"`)
+		if _, err := CheckURL(raw, URLPolicy{}); err == nil || err.Error() != `must start with "https://"` {
 			t.Errorf("%q: %v, want an error that offers https only", raw, err)
 		}
 	}
@@ -208,7 +210,7 @@ func TestS14_Schemes(t *testing.T) {
 func TestS15_MalformedURLs(t *testing.T) {
 	label63, label64 := strings.Repeat("a", 63), strings.Repeat("a", 64)
 	host253 := strings.Join([]string{label63, label63, label63, label63[:61]}, ".")
-	refusedURLs(t, urlPolicy{}, "https://[1.1.1.1]/", "https://[]/", "https://[::1/", "https://::1]/", "https://2606:4700::1/", "https://[v1.fe80]/",
+	refusedURLs(t, URLPolicy{}, "https://[1.1.1.1]/", "https://[]/", "https://[::1/", "https://::1]/", "https://2606:4700::1/", "https://[v1.fe80]/",
 		"https://[2606:4700::1]x/", "https://x[2606:4700::1]/", "https://[2606:4700::1]]/",
 		"https://a..b/", "https://a..example.com/", "https://.a.com", "https://a.com../", "https://-a.example.com/", "https://a-.example.com/",
 		"https://"+label64+".example.com/", "https://a"+host253+"/",
@@ -219,25 +221,25 @@ func TestS15_MalformedURLs(t *testing.T) {
 		"https://a`b.example.com/", "https://a{b.example.com/", "https://a[b.example.com/", "https://a,b.example.com/", "https://a*b.example.com/", "https://a!b.example.com/", "https://a'b.example.com/", "https://a;b.example.com/",
 		"https://<b>.example.com/", `https://a"b.example.com/`, "https://$(id).example.com/", "https://{a}.example.com/", "https://a|b.example.com/",
 		"https://example.com/"+strings.Repeat("x", 2029), "https://example.com/"+strings.Repeat("ü", 1000), "https://example.com/\xff")
-	acceptedURLs(t, urlPolicy{}, map[string]string{"https://" + host253 + "./": "https://" + host253 + "/"})
+	acceptedURLs(t, URLPolicy{}, map[string]string{"https://" + host253 + "./": "https://" + host253 + "/"})
 	escaped := "https://example.com/" + strings.Repeat("x", 2022)
-	acceptedURLs(t, urlPolicy{}, map[string]string{escaped + "ü": escaped + "%C3%BC"})
-	refusedURLs(t, urlPolicy{}, escaped+"xü")
-	saidOfURL(t, urlPolicy{}, "https://example.com/"+strings.Repeat("x", 2029), "2049 bytes; the limit is 2048")
-	saidOfURL(t, urlPolicy{}, "https://example.com/\x00", "invisible character U+0000 at byte 20")
-	saidOfURL(t, urlPolicy{}, "https://"+label64+".example.com/", "64 bytes", "63")
-	saidOfURL(t, urlPolicy{}, "https://a"+host253+"/", "254 bytes", "253")
-	saidOfURL(t, urlPolicy{}, "https://example.com/#frag", "fragment")
-	saidOfURL(t, urlPolicy{}, "https://example.com../", "a dot too many")
-	saidOfURL(t, urlPolicy{}, "https://example.com.../", "a dot too many")
-	saidOfURL(t, urlPolicy{}, "https://example.com/"+strings.Repeat("ü", 1000), "escaped", "2048")
+	acceptedURLs(t, URLPolicy{}, map[string]string{escaped + "ü": escaped + "%C3%BC"})
+	refusedURLs(t, URLPolicy{}, escaped+"xü")
+	saidOfURL(t, URLPolicy{}, "https://example.com/"+strings.Repeat("x", 2029), "2049 bytes; the limit is 2048")
+	saidOfURL(t, URLPolicy{}, "https://example.com/\x00", "invisible character U+0000 at byte 20")
+	saidOfURL(t, URLPolicy{}, "https://"+label64+".example.com/", "64 bytes", "63")
+	saidOfURL(t, URLPolicy{}, "https://a"+host253+"/", "254 bytes", "253")
+	saidOfURL(t, URLPolicy{}, "https://example.com/#frag", "fragment")
+	saidOfURL(t, URLPolicy{}, "https://example.com../", "a dot too many")
+	saidOfURL(t, URLPolicy{}, "https://example.com.../", "a dot too many")
+	saidOfURL(t, URLPolicy{}, "https://example.com/"+strings.Repeat("ü", 1000), "escaped", "2048")
 }
 
 func TestS16_ADotAtTheEndAndCaseChangeNothing(t *testing.T) {
 	for _, host := range []string{"127.0.0.1", "localhost", "LocalHost", "metadata.google.internal", "METADATA.google.INTERNAL", "printer.local", "redis", "10.0.0.1"} {
-		refusedURLs(t, urlPolicy{}, "https://"+host+"/", "https://"+host+"./", "https://"+strings.ToUpper(host)+".:8443/")
+		refusedURLs(t, URLPolicy{}, "https://"+host+"/", "https://"+host+"./", "https://"+strings.ToUpper(host)+".:8443/")
 	}
-	acceptedURLs(t, urlPolicy{}, map[string]string{
+	acceptedURLs(t, URLPolicy{}, map[string]string{
 		"https://example.com./":     "https://example.com/",
 		"https://EXAMPLE.com.:443/": "https://example.com/",
 		"https://1.1.1.1./":         "https://1.1.1.1/",
@@ -249,15 +251,15 @@ func TestS17_PrivateNames(t *testing.T) {
 	loopback := []string{"localhost", "a.localhost", "A.B.LOCALHOST"}
 	metadata := []string{"metadata.google.internal", "x.metadata.google.internal"}
 	for _, host := range append(append(append([]string{}, private...), loopback...), metadata...) {
-		refusedURLs(t, urlPolicy{}, "https://"+host+"/")
-		refusedURLs(t, urlPolicy{guard: &Guard{}}, "https://"+host+"/")
+		refusedURLs(t, URLPolicy{}, "https://"+host+"/")
+		refusedURLs(t, URLPolicy{Guard: &Guard{}}, "https://"+host+"/")
 	}
-	allow := func(networks ...netip.Prefix) urlPolicy {
-		return urlPolicy{allowHTTP: true, guard: &Guard{AllowNetworks: networks}}
+	allow := func(networks ...netip.Prefix) URLPolicy {
+		return URLPolicy{AllowHTTP: true, Guard: &Guard{AllowNetworks: networks}}
 	}
 	lo, lo6, lan := netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128"), netip.MustParsePrefix("10.0.0.0/8")
 	for _, host := range loopback {
-		for _, p := range []urlPolicy{allow(lo), allow(lo6), allow(lan, lo), allow(netip.MustParsePrefix("127.0.0.1/32"))} {
+		for _, p := range []URLPolicy{allow(lo), allow(lo6), allow(lan, lo), allow(netip.MustParsePrefix("127.0.0.1/32"))} {
 			acceptedURLs(t, p, map[string]string{"http://" + host + ":8080/x": "http://" + strings.ToLower(host) + ":8080/x"})
 		}
 		refusedURLs(t, allow(lan), "https://"+host+"/")
@@ -268,13 +270,13 @@ func TestS17_PrivateNames(t *testing.T) {
 		for _, public := range []string{"8.0.0.0/8", "::ffff:8.0.0.0/104"} { // public anyway: says nothing about names
 			refusedURLs(t, allow(netip.MustParsePrefix(public)), "https://"+host+"/")
 		}
-		refusedURLs(t, urlPolicy{guard: &Guard{AllowNetworks: []netip.Prefix{lan}, DenyNetworks: []netip.Prefix{lan}}}, "https://"+host+"/")
+		refusedURLs(t, URLPolicy{Guard: &Guard{AllowNetworks: []netip.Prefix{lan}, DenyNetworks: []netip.Prefix{lan}}}, "https://"+host+"/")
 	}
 	for _, host := range metadata {
 		refusedURLs(t, allow(lan, lo), "https://"+host+"/")
 		acceptedURLs(t, allow(netip.MustParsePrefix("169.254.169.254/32")), map[string]string{"http://" + host: "http://" + host + "/"})
 	}
-	acceptedURLs(t, urlPolicy{}, map[string]string{"https://localhost.example.com/": "https://localhost.example.com/", "https://internal.example.com": "https://internal.example.com/"})
+	acceptedURLs(t, URLPolicy{}, map[string]string{"https://localhost.example.com/": "https://localhost.example.com/", "https://internal.example.com": "https://internal.example.com/"})
 }
 
 func TestS20_LiteralAddressesGoThroughTheGuard(t *testing.T) {
@@ -285,10 +287,10 @@ func TestS20_LiteralAddressesGoThroughTheGuard(t *testing.T) {
 			forms = append(forms, text, text+".")
 		}
 		for _, host := range forms {
-			refusedURLs(t, urlPolicy{}, "https://"+host+"/", "https://"+host+":8443/")
+			refusedURLs(t, URLPolicy{}, "https://"+host+"/", "https://"+host+":8443/")
 		}
 	}
-	dev := urlPolicy{allowHTTP: true, guard: &Guard{AllowNetworks: networks("127.0.0.0/8", "::1/128")}}
+	dev := URLPolicy{AllowHTTP: true, Guard: &Guard{AllowNetworks: networks("127.0.0.0/8", "::1/128")}}
 	acceptedURLs(t, dev, map[string]string{
 		"http://127.0.0.1:8080/":           "http://127.0.0.1:8080/",
 		"http://[::1]:8080":                "http://[::1]:8080/",
@@ -309,18 +311,18 @@ func FuzzCheckURL(f *testing.F) {
 		f.Add("https://"+host+":8443/x", true)
 	}
 	loopback := netip.MustParseAddr("127.0.0.1")
-	dns := &fakeDNS{answer: func(question) []netip.Addr { return []netip.Addr{loopback} }}
-	g := &Guard{Resolver: dns.resolver()}
+	dns := &nettest.NameServer{Answer: func(nettest.Question) []netip.Addr { return []netip.Addr{loopback} }}
+	g := &Guard{Resolver: dns.Resolver()}
 	f.Fuzz(func(t *testing.T, raw string, allowHTTP bool) {
-		p := urlPolicy{allowHTTP: allowHTTP, guard: g}
-		normalized, err := checkURL(raw, p)
+		p := URLPolicy{AllowHTTP: allowHTTP, Guard: g}
+		normalized, err := CheckURL(raw, p)
 		if err != nil {
 			if normalized != "" || strings.HasPrefix(err.Error(), "url") || !utf8.ValidString(err.Error()) {
 				t.Fatalf("%q: %q and error %q", raw, normalized, err)
 			}
 			return
 		}
-		if again, err := checkURL(normalized, p); err != nil || again != normalized {
+		if again, err := CheckURL(normalized, p); err != nil || again != normalized {
 			t.Fatalf("%q became %q, which becomes %q, %v", raw, normalized, again, err)
 		}
 		for i := range len(normalized) {
@@ -340,8 +342,8 @@ func FuzzCheckURL(f *testing.F) {
 		transport := &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 			return g.dial(ctx, network, address, func(_ context.Context, _, address string) (net.Conn, error) {
 				addr := netip.MustParseAddrPort(address).Addr()
-				for _, r := range blockedRanges {
-					if netip.MustParsePrefix(r.prefix).Contains(addr.Unmap()) {
+				for _, r := range nettest.BlockedRanges {
+					if netip.MustParsePrefix(r.Prefix).Contains(addr.Unmap()) {
 						t.Errorf("%q was accepted and connects to %v", raw, addr)
 					}
 				}

@@ -1,4 +1,4 @@
-package webhook
+package guard
 
 import (
 	"context"
@@ -38,6 +38,9 @@ const (
 // *[net.DNSError] when the look-up failed. No error names an address that was
 // dialed, or a name server.
 //
+// The DNSStart and DNSDone hooks of an [httptrace.ClientTrace] in ctx are called
+// around the look-up.
+//
 // It blocks until it is connected, ctx is done or Timeout is over.
 func (g *Guard) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	return g.dial(ctx, network, address, g.dialer().DialContext)
@@ -63,7 +66,7 @@ func (g *Guard) dial(ctx context.Context, network, address string, connect conne
 	}
 	conn, tried, err := raceWith(ctx, network, candidates, late, connect)
 	if err != nil {
-		return nil, &net.OpError{Op: "dial", Net: network, Err: judgeDial(withoutAddress(err), onlyIPv6(tried))}
+		return nil, &net.OpError{Op: "dial", Net: network, Err: judgeDial(withoutAddress(err), tried)}
 	}
 	return conn, nil
 }
@@ -80,7 +83,7 @@ func (g *Guard) candidates(ctx context.Context, network, address string) ([]neti
 	if err != nil {
 		return nil, none, err
 	}
-	if err := g.checkPort(int(port)); err != nil {
+	if err := g.CheckPort(int(port)); err != nil {
 		return nil, none, err
 	}
 	if g.validate() != nil {
@@ -89,14 +92,14 @@ func (g *Guard) candidates(ctx context.Context, network, address string) ([]neti
 	var f found
 	if addr, err := netip.ParseAddr(host); err == nil {
 		g.admit(&f, singleflight.Result{Val: []netip.Addr{addr}})
-	} else if endsInNumber(host) {
+	} else if EndsInNumber(host) {
 		// What 2130706433 or 0x7f.1 means depends on the resolver that was
 		// linked in. No public name looks like that.
 		return nil, none, blocked("the host is a malformed IP address")
 	} else {
-		answered := lookingUp(ctx)
-		f, err = g.resolve(ctx, network, host)
-		if answered(err == nil); err != nil {
+		answered := lookingUp(ctx, host)
+		f, err = g.resolve(withoutTrace{ctx}, network, host)
+		if answered(err); err != nil {
 			return nil, none, withoutServer(ctx, host, err)
 		}
 	}
@@ -228,7 +231,7 @@ func raceWith(ctx context.Context, network string, candidates []netip.AddrPort, 
 			if got.slow {
 				slow++
 			}
-			if failure == nil || ofThisMachine(failure) && !ofThisMachine(got.err) {
+			if failure == nil || beforeSending(failure) && !beforeSending(got.err) {
 				failure = got.err // a machine without IPv6 says so first
 			}
 		}
@@ -267,8 +270,8 @@ func withoutServer(ctx context.Context, host string, err error) error {
 		clean.Err = "the look-up was canceled"
 	case ctx.Err() != nil || ok && dns.IsTimeout:
 		clean.Err, clean.IsTimeout = "the look-up timed out", true
-	case ok && resolverErrno(dns) != nil:
-		clean.UnwrapErr = resolverErrno(dns)
+	case ok && resolverFault(dns) != nil:
+		clean.UnwrapErr = resolverFault(dns)
 	case ok && dns.IsNotFound:
 		clean.Err, clean.IsNotFound, clean.IsTemporary = "no such host", true, false
 	}

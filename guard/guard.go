@@ -1,4 +1,8 @@
-package webhook
+// Package guard decides which addresses and URLs an outgoing call may reach, so that
+// nobody who enters a URL gets at a network that is not theirs (server-side request
+// forgery). A [Guard] in the dialer is the boundary; [CheckURL] tells a customer early.
+// The package can be used without the sender of webhooks.
+package guard
 
 import (
 	"context"
@@ -28,9 +32,9 @@ var ErrBlockedAddress = errors.New("blocked address")
 // The default client of a Dispatcher uses it by itself. A host that brings an
 // [http.Client] of its own puts it into the client's transport:
 //
-//	guard := &webhook.Guard{}
+//	g := &guard.Guard{}
 //	client := &http.Client{Transport: &http.Transport{
-//		DialContext:         guard.DialContext, // and neither Proxy nor DialTLSContext
+//		DialContext:         g.DialContext, // and neither Proxy nor DialTLSContext
 //		TLSHandshakeTimeout: 10 * time.Second,
 //	}}
 //
@@ -83,7 +87,12 @@ type Guard struct {
 // an invalid prefix, a port outside 1–65535, a NAT64 prefix of a length that
 // RFC 6052 does not know, a negative timeout, or an allowed network that contains a special
 // range and more, or stands for IPv4 addresses. A Guard that is not valid blocks everything.
-func (g *Guard) Validate() error { return prefixed("guard", g.validate()) }
+func (g *Guard) Validate() error {
+	if err := g.validate(); err != nil {
+		return fmt.Errorf("webhook: guard: %w", err)
+	}
+	return nil
+}
 
 func (g *Guard) validate() error {
 	if g == nil {
@@ -168,10 +177,12 @@ func (g *Guard) admits(addr netip.Addr) bool {
 	})
 }
 
-// checkPort judges a port up to 65535: both who ask have seen to that.
-func (g *Guard) checkPort(port int) error {
-	if port < 1 {
-		return blocked("port 0 is out of range 1–65535")
+// CheckPort returns nil when a receiver's port may be dialed, and an error that
+// wraps [ErrBlockedAddress] otherwise. Any port from 1 to 65535 may be dialed
+// unless AllowPorts lists the allowed ones.
+func (g *Guard) CheckPort(port int) error {
+	if port < 1 || port > 65535 {
+		return blocked(fmt.Sprintf("port %d is out of range 1–65535", port))
 	}
 	if g != nil && len(g.AllowPorts) > 0 && !slices.Contains(g.AllowPorts, port) {
 		return blocked(fmt.Sprintf("port %d is not one of the allowed ports", port))
@@ -196,7 +207,7 @@ func (g *Guard) Control(_ context.Context, network, address string, _ syscall.Ra
 	if err != nil {
 		return err
 	}
-	if err := g.checkPort(int(port)); err != nil {
+	if err := g.CheckPort(int(port)); err != nil {
 		return err
 	}
 	addr, err := netip.ParseAddr(host)
@@ -227,10 +238,11 @@ func splitAddress(address string) (host string, port uint16, err error) {
 	return host, uint16(n), nil // ParseUint saw to it
 }
 
-// endsInNumber reports whether the last label of host is a number, decimal or
-// hexadecimal. The URL standard of the browsers uses the same rule to tell
-// IPv4 addresses, well-formed or not, from names.
-func endsInNumber(host string) bool {
+// EndsInNumber reports whether the last label of host is a number, decimal or
+// hexadecimal. The URL standard of the browsers uses this rule to tell IPv4
+// addresses, well-formed or not, from names: a host for which it is true and that
+// [netip.ParseAddr] refuses is a malformed address, and no public name.
+func EndsInNumber(host string) bool {
 	host = strings.TrimSuffix(host, ".")
 	last := host[strings.LastIndexByte(host, '.')+1:]
 	if last == "" {

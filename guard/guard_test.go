@@ -1,4 +1,4 @@
-package webhook
+package guard
 
 import (
 	"errors"
@@ -7,57 +7,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
-)
 
-// blockedRanges is table S-A, written down a second time on purpose: the
-// tests must not trust the tables of the code. below and above say what the
-// addresses next to the range are.
-var blockedRanges = []struct {
-	prefix       string
-	below, above bool // admitted?
-}{
-	{"0.0.0.0/8", false, true},
-	{"10.0.0.0/8", true, true},
-	{"100.64.0.0/10", true, true},
-	{"127.0.0.0/8", true, true},
-	{"168.63.129.16/32", true, true},
-	{"169.254.0.0/16", true, true},
-	{"172.16.0.0/12", true, true},
-	{"192.0.0.0/24", true, true},
-	{"192.0.2.0/24", true, true},
-	{"192.31.196.0/24", true, true},
-	{"192.52.193.0/24", true, true},
-	{"192.88.99.0/24", true, true},
-	{"192.168.0.0/16", true, true},
-	{"192.175.48.0/24", true, true},
-	{"198.18.0.0/15", true, true},
-	{"198.51.100.0/24", true, true},
-	{"203.0.113.0/24", true, true},
-	{"224.0.0.0/4", true, false},
-	{"240.0.0.0/4", false, false},
-	{"255.255.255.255/32", false, false},
-	{"::/128", false, false},
-	{"::1/128", false, false},
-	{"::/96", false, false},
-	{"::ffff:0:0:0/96", false, false},
-	{"64:ff9b::/96", false, false},
-	{"64:ff9b:1::/48", false, false},
-	{"100::/64", false, false},
-	{"100:0:0:1::/64", false, false},
-	{"::/3", false, true},
-	{"2001::/23", true, true},
-	{"2001:db8::/32", true, true},
-	{"2002::/16", true, true},
-	{"2620:4f:8000::/48", true, true},
-	{"3fff::/20", true, true},
-	{"4000::/2", true, false},
-	{"8000::/1", false, false},
-	{"5f00::/16", false, false},
-	{"fc00::/7", false, false},
-	{"fe80::/10", false, false},
-	{"fec0::/10", false, false},
-	{"ff00::/8", false, false},
-}
+	"github.com/seed68722ecd/webhook/internal/nettest"
+)
 
 // blockedHosts are the addresses that S-A names one by one.
 var blockedHosts = []string{
@@ -100,16 +52,16 @@ func wantVerdict(t *testing.T, g *Guard, addr netip.Addr, admitted bool) {
 
 func TestS2_EveryRangeAtItsBoundaries(t *testing.T) {
 	for _, g := range []*Guard{nil, {}} {
-		for _, r := range blockedRanges {
-			p := netip.MustParsePrefix(r.prefix)
+		for _, r := range nettest.BlockedRanges {
+			p := netip.MustParsePrefix(r.Prefix)
 			first, last := p.Addr(), lastOf(p)
 			wantVerdict(t, g, first, false)
 			wantVerdict(t, g, last, false)
 			if below := first.Prev(); below.IsValid() {
-				wantVerdict(t, g, below, r.below)
+				wantVerdict(t, g, below, r.Below)
 			}
 			if above := last.Next(); above.IsValid() {
-				wantVerdict(t, g, above, r.above)
+				wantVerdict(t, g, above, r.Above)
 			}
 		}
 		for _, host := range blockedHosts {
@@ -126,8 +78,8 @@ func TestS3_MappedAddressesAreJudgedByTheirIPv4(t *testing.T) {
 	for _, text := range []string{"::ffff:127.0.0.1", "::ffff:7f00:1", "::ffff:a9fe:a9fe", "0:0:0:0:0:ffff:0:0"} {
 		wantVerdict(t, nil, netip.MustParseAddr(text), false)
 	}
-	for _, r := range blockedRanges {
-		if p := netip.MustParsePrefix(r.prefix); p.Addr().Is4() {
+	for _, r := range nettest.BlockedRanges {
+		if p := netip.MustParsePrefix(r.Prefix); p.Addr().Is4() {
 			wantVerdict(t, nil, mapped(p.Addr()), false)
 			wantVerdict(t, nil, mapped(lastOf(p)), false)
 		}
@@ -235,11 +187,11 @@ func TestS20_NothingWiderThanARangeIsAllowed(t *testing.T) {
 	// Single addresses, which are pinned within wider ranges, and parts of IPv6 that
 	// nobody was given.
 	other := []string{"168.63.129.16/32", "255.255.255.255/32", "::/128", "::/3", "4000::/2", "8000::/1"}
-	for _, r := range blockedRanges {
-		if slices.Contains(other, r.prefix) {
+	for _, r := range nettest.BlockedRanges {
+		if slices.Contains(other, r.Prefix) {
 			continue
 		}
-		p := netip.MustParsePrefix(r.prefix)
+		p := netip.MustParsePrefix(r.Prefix)
 		wide := netip.PrefixFrom(p.Addr(), p.Bits()-1).Masked()
 		if err := (&Guard{AllowNetworks: []netip.Prefix{wide}}).Validate(); err == nil {
 			t.Errorf("%v was allowed, with all of %v inside it", wide, p)
@@ -425,8 +377,8 @@ func FuzzGuardCheck(f *testing.F) {
 	}
 	f.Add([]byte{1, 2, 3})
 	var table []netip.Prefix
-	for _, r := range blockedRanges {
-		table = append(table, netip.MustParsePrefix(r.prefix))
+	for _, r := range nettest.BlockedRanges {
+		table = append(table, netip.MustParsePrefix(r.Prefix))
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		addr, _ := netip.AddrFromSlice(raw)

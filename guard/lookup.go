@@ -1,13 +1,13 @@
-package webhook
+package guard
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"net"
+	"net/http/httptrace"
 	"net/netip"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/singleflight"
@@ -151,63 +151,26 @@ func isNotFound(err error) bool {
 	return ok && dns.IsNotFound
 }
 
-// lookingUp tells the attempt that a connection is for, if there is one, that the
-// receiver's name is looked up until the function that it returns is called, with
-// whether there was an answer.
-func lookingUp(ctx context.Context) (answered func(bool)) {
-	f, ok := ctx.Value(flightKey{}).(*flight)
-	if !ok {
-		return func(bool) {}
-	}
-	f.lookups.begin()
-	return f.lookups.end
-}
+// withoutTrace is a context whose hooks of an httptrace.ClientTrace package net does
+// not see: the look-ups of one dial are told as one.
+type withoutTrace struct{ context.Context }
 
-// lookupTime is how long the look-ups of an attempt took.
-type lookupTime struct {
-	mu      sync.Mutex
-	running int
-	since   time.Time     // the first of those that are running
-	longest time.Duration // of those that have ended
-	silent  bool          // the last of them ended without an answer
-}
+// Value returns nil for every key.
+func (withoutTrace) Value(any) any { return nil }
 
-func (l *lookupTime) begin() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.running++; l.running == 1 {
-		l.since = time.Now()
+// lookingUp calls the hooks of a trace in ctx: DNSStart at once, and DNSDone when the
+// function that it returns is called.
+func lookingUp(ctx context.Context, host string) (answered func(error)) {
+	trace := httptrace.ContextClientTrace(ctx)
+	if trace == nil {
+		return func(error) {}
 	}
-}
-
-func (l *lookupTime) end(answered bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.running--
-	l.silent = !answered
-	l.longest = max(l.longest, time.Since(l.since))
-}
-
-// took returns how long, and whether they were answered.
-func (l *lookupTime) took() (time.Duration, bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.running > 0 {
-		return time.Since(l.since), false
+	if trace.DNSStart != nil {
+		trace.DNSStart(httptrace.DNSStartInfo{Host: host})
 	}
-	return l.longest, !l.silent
-}
-
-// lookupText explains an attempt whose time ran out because of the look-up. It is
-// empty when that was not the reason.
-func (f *flight) lookupText() string {
-	took, answered := f.lookups.took()
-	if f.connected.Load() || 2*took < f.timeout {
-		return ""
+	return func(err error) {
+		if trace.DNSDone != nil {
+			trace.DNSDone(httptrace.DNSDoneInfo{Err: err})
+		}
 	}
-	if !answered {
-		return fmt.Sprintf("the look-up of the host name timed out after %s: its name server does not answer", f.elapsed())
-	}
-	return fmt.Sprintf("timed out after %s while connecting: the look-up of the host name took %s of it, its name server answers late",
-		f.elapsed(), took.Round(time.Millisecond))
 }

@@ -1,0 +1,50 @@
+package nettest
+
+// BlockedRanges is the table of ranges that a guard refuses, written down a second
+// time on purpose: the tests must not trust the table of the code.
+var BlockedRanges = []struct {
+	Prefix       string
+	Below, Above bool // whether the addresses next to the range are admitted
+}{
+	{"0.0.0.0/8", false, true},
+	{"10.0.0.0/8", true, true},
+	{"100.64.0.0/10", true, true},
+	{"127.0.0.0/8", true, true},
+	{"168.63.129.16/32", true, true},
+	{"169.254.0.0/16", true, true},
+	{"172.16.0.0/12", true, true},
+	{"192.0.0.0/24", true, true},
+	{"192.0.2.0/24", true, true},
+	{"192.31.196.0/24", true, true},
+	{"192.52.193.0/24", true, true},
+	{"192.88.99.0/24", true, true},
+	{"192.168.0.0/16", true, true},
+	{"192.175.48.0/24", true, true},
+	{"198.18.0.0/15", true, true},
+	{"198.51.100.0/24", true, true},
+	{"203.0.113.0/24", true, true},
+	{"224.0.0.0/4", true, false},
+	{"240.0.0.0/4", false, false},
+	{"255.255.255.255/32", false, false},
+	{"::/128", false, false},
+	{"::1/128", false, false},
+	{"::/96", false, false},
+	{"::ffff:0:0:0/96", false, false},
+	{"64:ff9b::/96", false, false},
+	{"64:ff9b:1::/48", false, false},
+	{"100::/64", false, false},
+	{"100:0:0:1::/64", false, false},
+	{"::/3", false, true},
+	{"2001::/23", true, true},
+	{"2001:db8::/32", true, true},
+	{"2002::/16", true, true},
+	{"2620:4f:8000::/48", true, true},
+	{"3fff::/20", true, true},
+	{"4000::/2", true, false},
+	{"8000::/1", false, false},
+	{"5f00::/16", false, false},
+	{"fc00::/7", false, false},
+	{"fe80::/10", false, false},
+	{"fec0::/10", false, false},
+	{"ff00::/8", false, false},
+}
