@@ -11,15 +11,15 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// backlogRows show what is waiting for somebody else, or was finished long ago,
-// costs those who have work now: in the stores alone, and of a dispatcher. Each
-// has the same measured next to it on a store without any backlog.
+// backlogRows show how deliveries that wait for a dead webhook, or were
+// finished long ago, slow down current deliveries: in the stores alone, and
+// through a dispatcher. Each has a run on a store without a backlog next to it.
 func backlogRows() []row {
 	var rows []row
 	for _, store := range storeNames {
 		for _, b := range []backlog{{waiting: 10_000}, {waiting: 1_000_000}, {finished: 1_000_000}} {
 			if store == "memory" && b.finished > 0 {
-				continue // it keeps 10,000
+				continue // the memory store keeps 10,000
 			}
 			s := &backlogStores{name: store, backlog: b}
 			rows = append(rows, row{fmt.Sprintf("backlog/%s/%s", store, b), s.run})
@@ -28,9 +28,9 @@ func backlogRows() []row {
 	return rows
 }
 
-// backlog is what a store holds beside the work that is measured.
+// backlog describes the deliveries of a store besides the measured ones.
 type backlog struct {
-	waiting  int // deliveries due for a webhook whose endpoint is dead
+	waiting  int // due deliveries of a webhook whose endpoint is dead
 	finished int // deliveries that have succeeded
 }
 
@@ -41,8 +41,8 @@ func (b backlog) String() string {
 	return fmt.Sprintf("%d-waiting", b.waiting)
 }
 
-// backlogStores are an empty store and one with a backlog, filled by the first
-// run and used by all.
+// backlogStores holds an empty store and a store with a backlog, filled by the
+// first run and used by all.
 type backlogStores struct {
 	name        string
 	backlog     backlog
@@ -59,10 +59,10 @@ func (b *backlogStores) run(ctx context.Context, e *env) (out []figure, err erro
 	if b.runs++; b.runs == e.opt.runs {
 		defer func() {
 			closing(&err, b.empty.close, b.full.close)
-			b.empty, b.full = nil, nil // in memory they are large
+			b.empty, b.full = nil, nil // large stores in memory
 		}()
 	}
-	// Turn about, so that neither is always first.
+	// Alternate, so that each store comes first in half of the runs.
 	stores := []*opened{b.empty, b.full}
 	if b.runs%2 == 0 {
 		stores[0], stores[1] = stores[1], stores[0]
@@ -89,7 +89,7 @@ func (b *backlogStores) run(ctx context.Context, e *env) (out []figure, err erro
 	}, nil
 }
 
-// fill opens the stores and makes the backlog.
+// fill opens the stores and creates the backlog.
 func (b *backlogStores) fill(ctx context.Context, e *env) (err error) {
 	if b.empty, err = e.open(ctx, b.name); err != nil {
 		return err
@@ -102,8 +102,8 @@ func (b *backlogStores) fill(ctx context.Context, e *env) (err error) {
 		if err != nil {
 			return err
 		}
-		// Nobody listens there. Its deliveries wait: they never run out of retries
-		// while this lasts.
+		// No server listens at this port. The deliveries wait: they do not run
+		// out of retries during the run.
 		dead, err := r.register(ctx, "dead", "http://127.0.0.1:1/", func(w *webhook.WebhookSpec) { w.MaxRetries = new(10) })
 		if err != nil {
 			return err
@@ -140,7 +140,7 @@ func (s *opened) publishMany(ctx context.Context, tenant string, n int) error {
 	return nil
 }
 
-// settle gives PostgreSQL what its autovacuum would do in time.
+// settle does the work that PostgreSQL's autovacuum would do in time.
 func (s *opened) settle(ctx context.Context) error {
 	if s.schema == "" {
 		return nil
@@ -152,7 +152,7 @@ func (s *opened) settle(ctx context.Context) error {
 	return err
 }
 
-// requests are n events for a tenant.
+// requests returns n events of a tenant.
 func requests(tenant string, n int, data []byte) []webhook.PublishRequest {
 	reqs := make([]webhook.PublishRequest, n)
 	now := time.Now().UTC().Truncate(time.Microsecond)
@@ -165,19 +165,19 @@ func requests(tenant string, n int, data []byte) []webhook.PublishRequest {
 	return reqs
 }
 
-// token is a new claim's.
+// token returns a new claim token.
 func token() int64 {
 	var b [8]byte
-	_, _ = rand.Read(b[:]) // it does not fail
+	_, _ = rand.Read(b[:]) // never fails
 	return int64(binary.LittleEndian.Uint64(b[:])&math.MaxInt64 | 1)
 }
 
-// finish claims deliveries and completes all of them as succeeded, as often as
-// it takes for n, and returns how long both took.
+// finish claims deliveries and completes them as succeeded until n are done,
+// and returns the times of both.
 func finish(ctx context.Context, s *opened, n int) (cost storeCost, err error) {
 	for done, empty := 0, 0; done < n; {
 		req := webhook.ClaimRequest{Token: token(), Now: time.Now().UTC(), Lease: 30 * time.Second, Limit: 500, PerWebhook: 500}
-		// The dead one is passed over, as a dispatcher does most of the time.
+		// Skip the dead webhook, as a dispatcher does most of the time.
 		req.Limits = map[string]int{s.dead: 0}
 		began := time.Now()
 		res, err := s.Claim(ctx, req)
@@ -186,7 +186,8 @@ func finish(ctx context.Context, s *opened, n int) (cost storeCost, err error) {
 		}
 		cost.claim += micros(time.Since(began))
 		if len(res.Deliveries) == 0 {
-			// A claim may pass over what it meets on its way; a hundred may not.
+			// A claim may return no delivery, but not a hundred claims in a
+			// row.
 			if empty++; empty == 100 {
 				return cost, fmt.Errorf("%d of %d deliveries could not be claimed", n-done, n)
 			}
@@ -211,14 +212,13 @@ func finish(ctx context.Context, s *opened, n int) (cost storeCost, err error) {
 	return cost, nil
 }
 
-// storeCost is the time that calls to a store take for each delivery, in
-// microseconds.
+// storeCost is the time of a store's calls per delivery, in microseconds.
 type storeCost struct{ publish, claim, complete float64 }
 
 func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
 
-// storeCosts publishes, claims and completes without a dispatcher: medians over
-// batches of 100.
+// storeCosts measures publishing, claiming and completing without a dispatcher,
+// as medians over batches of 100.
 func storeCosts(ctx context.Context, e *env, s *opened) (storeCost, error) {
 	const batch = 100
 	data := make([]byte, 0, smallBody)

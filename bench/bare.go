@@ -16,13 +16,13 @@ import (
 	"time"
 )
 
-// bareLoops is how many goroutines the bare loop has.
+// bareLoops is the number of goroutines of the bare loop.
 const bareLoops = 64
 
-// bareKey signs what is sent without the library.
+// bareKey signs requests that are sent without the library.
 var bareKey = []byte("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
 
-// newBareClient is the client that the bare loop and the peer use.
+// newBareClient returns the client of the bare loop and of River's workers.
 func newBareClient() *http.Client {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
@@ -36,7 +36,7 @@ func newBareClient() *http.Client {
 	}}
 }
 
-// post signs a body and sends it: the work that every contestant does.
+// post signs a body and sends it, the work that every measured program does.
 func post(ctx context.Context, client *http.Client, url, id string, body []byte) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
 	if err != nil {
@@ -61,7 +61,7 @@ func post(ctx context.Context, client *http.Client, url, id string, body []byte)
 	return nil
 }
 
-// bare measures the bare loop: it signs and posts, and stores nothing.
+// bare measures the bare loop, which signs and posts without a store.
 func (e *env) bare(ctx context.Context, size, endpoints int, secure bool) (sample, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	client := newBareClient()
@@ -88,7 +88,7 @@ func (e *env) bare(ctx context.Context, size, endpoints int, secure bool) (sampl
 			}
 		})
 	}
-	err := pause(ctx, e.opt.window/6) // connections are made
+	err := pause(ctx, e.opt.window/6) // connections are established meanwhile
 	s, werr := e.watch(ctx, "bare", func() (int64, error) { return posted.Load(), nil })
 	cancel()
 	loops.Wait()
@@ -100,8 +100,8 @@ func (e *env) bare(ctx context.Context, size, endpoints int, secure bool) (sampl
 	}
 }
 
-// barePaced posts at a fixed rate, each post in its turn whatever became of the
-// one before, and leaves the latencies to the sink.
+// barePaced posts at a fixed rate, without waiting for earlier posts to end.
+// The sink measures the latencies.
 func (e *env) barePaced(ctx context.Context, rate int, window time.Duration) error {
 	client := newBareClient()
 	defer client.CloseIdleConnections()

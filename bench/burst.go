@@ -7,16 +7,17 @@ import (
 )
 
 const (
-	// burstEvents are published by one tenant at once.
+	// burstEvents is the number of events that one tenant publishes at once.
 	burstEvents = 1_000_000
-	// leastBurst lasts for longer than a quick run measures.
+	// leastBurst takes longer to deliver than a quick run measures.
 	leastBurst = 100_000
-	// quietRate is how many events another one publishes a second, one at a time.
+	// quietRate is how many events per second another tenant publishes, one at
+	// a time.
 	quietRate = 50
 )
 
 // burstRows show how long a tenant's single events take while another tenant's
-// burst is worked off, beside the same without it.
+// burst is delivered, beside a run without the burst.
 func burstRows() []row {
 	var rows []row
 	for _, store := range storeNames {

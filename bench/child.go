@@ -10,18 +10,18 @@ import (
 	"os/exec"
 )
 
-// specVariable carries what a child process is told.
+// specVariable is the environment variable that carries a child process's spec.
 const specVariable = "WEBHOOK_BENCH_SPEC"
 
 // child is another process of this program. It ends when its standard input
-// does, and so also when this process dies.
+// ends, and so also when this process dies.
 type child struct {
 	cmd *exec.Cmd
 	end io.Closer
 }
 
-// startChild starts this program in another role, and returns when it has said
-// into ready that it is.
+// startChild starts this program in another role, and returns once the child
+// has reported that it is ready.
 func startChild(ctx context.Context, role string, spec, ready any) (*child, error) {
 	self, err := os.Executable()
 	if err != nil {

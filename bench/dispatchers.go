@@ -12,14 +12,14 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// dispatcherSpec tells a dispatcher's process where its work is.
+// dispatcherSpec tells a dispatcher's process which store to use.
 type dispatcherSpec struct {
 	DSN    string `json:"dsn"`
 	Schema string `json:"schema"`
 }
 
-// dispatcherMain is a process that delivers from PostgreSQL until its standard
-// input ends.
+// dispatcherMain runs a process that delivers from PostgreSQL until its
+// standard input ends.
 func dispatcherMain(ctx context.Context) error {
 	var spec dispatcherSpec
 	if err := json.Unmarshal([]byte(os.Getenv(specVariable)), &spec); err != nil {
@@ -46,7 +46,7 @@ func dispatcherMain(ctx context.Context) error {
 	return errors.Join(err, store.close())
 }
 
-// processRows have several dispatcher processes on one PostgreSQL, and the
+// processRows measure several dispatcher processes on one PostgreSQL, with the
 // publishers in a process of their own.
 func processRows() []row {
 	var rows []row
@@ -58,14 +58,15 @@ func processRows() []row {
 	return rows
 }
 
-// processes counts what the sink receives, as no process sees all.
+// processes counts at the sink, because no dispatcher process sees all
+// deliveries.
 func (e *env) processes(ctx context.Context, n int) (out []figure, err error) {
 	const endpoints = 20
 	bare, err := e.bare(ctx, smallBody, endpoints, false)
 	if err != nil {
 		return nil, err
 	}
-	// This dispatcher registers and publishes, and never runs.
+	// This dispatcher manages webhooks and publishes, but does not run.
 	r, err := e.openRig(ctx, "postgres")
 	if err != nil {
 		return nil, err
@@ -96,7 +97,7 @@ func (e *env) processes(ctx context.Context, n int) (out []figure, err error) {
 	if _, err := e.sink.counts(ctx, "/reset"); err != nil {
 		return nil, err
 	}
-	// What has been received makes room for more.
+	// Received requests let publishers go on.
 	feeding, stopFeeding := context.WithCancel(ctx)
 	fed := make(chan error, 1)
 	go func() { fed <- e.feed(feeding, r) }()
@@ -111,10 +112,10 @@ func (e *env) processes(ctx context.Context, n int) (out []figure, err error) {
 	return s.against(bare), err
 }
 
-// feedEvery is how often publishers hear of what was received.
+// feedEvery is how often the received requests are passed on to publishers.
 const feedEvery = 10 * time.Millisecond
 
-// feed makes room for publishers as the sink receives.
+// feed lets publishers go on as the sink receives requests.
 func (e *env) feed(ctx context.Context, r *rig) error {
 	var seen int64
 	for pause(ctx, feedEvery) == nil {

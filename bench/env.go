@@ -19,13 +19,13 @@ import (
 	_ "modernc.org/sqlite"
 )
 
-// env is what all rows share.
+// env holds the parts that all rows share.
 type env struct {
 	opt  *options
 	sink *sink
 	dir  string
-	pg   *dbtest.Postgres // started by the first row that wants it
-	made atomic.Int64     // numbers what needs a name of its own
+	pg   *dbtest.Postgres // started by the first row that needs it
+	made atomic.Int64     // numbers unique names
 }
 
 func newEnv(ctx context.Context, o *options) (*env, error) {
@@ -45,8 +45,8 @@ func newEnv(ctx context.Context, o *options) (*env, error) {
 	return e, nil
 }
 
-// profile begins a CPU profile, if one is wanted, and returns what ends it. Its
-// file is numbered: each window of each run has one.
+// profile starts a CPU profile, if profiles are enabled, and returns the
+// function that ends it. Files are numbered, one for each window of each run.
 func (e *env) profile(name string) (end func() error, err error) {
 	if e.opt.profile == "" {
 		return func() error { return nil }, nil
@@ -86,12 +86,12 @@ var storeNames = []string{"memory", "sqlite", "postgres"}
 type opened struct {
 	webhook.Store
 	db     *sql.DB // nil: in memory
-	schema string  // of PostgreSQL
-	dead   string  // the webhook that the backlog is for
+	schema string  // in PostgreSQL
+	dead   string  // the webhook of the backlog
 	close  func() error
 }
 
-// open makes an empty store.
+// open creates an empty store.
 func (e *env) open(ctx context.Context, name string) (*opened, error) {
 	n := e.made.Add(1)
 	switch name {
@@ -152,7 +152,7 @@ func (e *env) openPostgres(ctx context.Context, schema string) (*opened, error) 
 	return o, nil
 }
 
-// openSchema opens a schema that exists, or that will be made.
+// openSchema opens a schema, which need not exist yet.
 func openSchema(dsn, schema string) (*opened, error) {
 	db, err := sql.Open("pgx", dsn)
 	if err != nil {

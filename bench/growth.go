@@ -24,7 +24,7 @@ func growthRows() []row {
 	return rows
 }
 
-// growth publishes events, one at a time, until 10,000 deliveries are due, and
+// growth publishes events one at a time until 10,000 deliveries are due, and
 // then delivers all of them.
 func (e *env) growth(ctx context.Context, name string, fan int) (out []figure, err error) {
 	const deliveries = 10_000
@@ -73,8 +73,8 @@ func (e *env) growth(ctx context.Context, name string, fan int) (out []figure, e
 	}, err
 }
 
-// footprintRows show what a thing takes: memory of the process, or bytes that
-// PostgreSQL writes to its log.
+// footprintRows show the cost of webhooks and deliveries in the memory of the
+// process, or in bytes of PostgreSQL's log.
 func footprintRows() []row {
 	var rows []row
 	for _, store := range storeNames {
@@ -91,15 +91,15 @@ func footprintRows() []row {
 	}})
 }
 
-// memoryOf is how much the heap of a process with a running dispatcher grows by
-// each of n.
+// memoryOf measures how much the heap of a process with a running dispatcher
+// grows for each of n items.
 func (e *env) memoryOf(ctx context.Context, name string, n int, grow func(ctx context.Context, r *rig, n int) error) (out []figure, err error) {
 	r, err := e.openRig(ctx, name)
 	if err != nil {
 		return nil, err
 	}
 	defer closing(&err, r.store.close)
-	// Its endpoint hangs: what is published to it waits.
+	// Its endpoint hangs, so that its deliveries wait.
 	if _, err := r.register(ctx, "dead", e.sink.url("hang", 0, false), nil); err != nil {
 		return nil, err
 	}
@@ -118,16 +118,16 @@ func (e *env) memoryOf(ctx context.Context, name string, n int, grow func(ctx co
 	return []figure{{"bytes", float64(heap()-before) / float64(n)}}, nil
 }
 
-// heap is what is in use after a collection.
+// heap returns the bytes in use after a collection.
 func heap() int64 {
 	var m runtime.MemStats
 	runtime.GC()
-	runtime.GC() // and what the first one finalized
+	runtime.GC() // frees memory of finalizers that the first run started
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
 }
 
-// waitDeliveries publishes events with hardly any data.
+// waitDeliveries publishes events with little data.
 func waitDeliveries(ctx context.Context, r *rig, n int) error {
 	for left := n; left > 0; left -= 500 {
 		if _, err := r.store.Publish(ctx, time.Now().UTC(), requests("dead", min(left, 500), []byte("{}"))); err != nil {
@@ -144,8 +144,8 @@ func registerWebhooks(ctx context.Context, r *rig, n int) error {
 	})
 }
 
-// together calls f with 0 to n-1 from several goroutines, which a durable store
-// needs to be quick, and returns the first error.
+// together calls f with 0 to n-1 from several goroutines, without which a
+// durable store would be slow, and returns the first error.
 func together(n int, f func(i int) error) error {
 	var turn atomic.Int64
 	var all sync.WaitGroup
@@ -165,8 +165,8 @@ func together(n int, f func(i int) error) error {
 	return first
 }
 
-// logged is how many bytes PostgreSQL writes to its log for a delivery, from
-// the publish to the recorded result.
+// logged measures the bytes that PostgreSQL writes to its log for a delivery,
+// from the publish to the recorded result.
 func (e *env) logged(ctx context.Context) (out []figure, err error) {
 	const deliveries = 20_000
 	r, err := e.openRig(ctx, "postgres")

@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// steps is how many buckets there are from one power of two to the next: values
-// are kept to within 1/128.
+// steps is the number of buckets from one power of two to the next, which keeps
+// values to within 1/128.
 const steps = 64
 
 // histogram counts durations. It is safe for concurrent use.
 type histogram [64 * steps]atomic.Int64
 
-// bucket is where a duration is counted, in microseconds.
+// bucket returns the bucket of a duration, in microseconds.
 func bucket(d time.Duration) int {
 	v := uint64(max(d.Microseconds(), 0))
 	if v < steps {
@@ -23,7 +23,7 @@ func bucket(d time.Duration) int {
 	return (shift+1)*steps + int(v>>shift) - steps
 }
 
-// middle is the duration that a bucket stands for.
+// middle returns the duration that represents a bucket.
 func middle(b int) time.Duration {
 	if b < steps {
 		return time.Duration(b) * time.Microsecond
@@ -35,7 +35,7 @@ func middle(b int) time.Duration {
 
 func (h *histogram) add(d time.Duration) { h[bucket(d)].Add(1) }
 
-// counts are the buckets that are not empty.
+// counts returns the buckets that are not empty.
 func (h *histogram) counts() map[int]int64 {
 	out := make(map[int]int64)
 	for i := range h {
@@ -52,8 +52,7 @@ func (h *histogram) reset() {
 	}
 }
 
-// quantile is the duration that a part q of all is no longer than, in
-// milliseconds; 0 when there are none.
+// quantile returns the q-quantile in milliseconds, or 0 without values.
 func quantile(counts map[int]int64, q float64) float64 {
 	var total int64
 	for _, n := range counts {

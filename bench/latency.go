@@ -48,8 +48,8 @@ func (e *env) latency(ctx context.Context, name string, rate int) (out []figure,
 	return latencies(got, bare), nil
 }
 
-// singles runs a dispatcher while a tenant publishes at a fixed rate, one event at
-// a time, and returns what the sink has received of it.
+// singles runs a dispatcher while a tenant publishes at a fixed rate, one event
+// at a time, and returns the sink's counts.
 func (e *env) singles(ctx context.Context, r *rig, tenant string, rate int, window time.Duration) (got sinkCounts, err error) {
 	ev, err := r.event(tenant, smallBody)
 	if err != nil {
@@ -75,7 +75,7 @@ func (e *env) singles(ctx context.Context, r *rig, tenant string, rate int, wind
 	return e.arrived(ctx, int64(window.Seconds()*float64(rate)))
 }
 
-// arrived waits until the sink has received so much.
+// arrived waits until the sink has received want requests.
 func (e *env) arrived(ctx context.Context, want int64) (sinkCounts, error) {
 	began := time.Now()
 	for {

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// machine is what figures were measured on.
+// machine describes the machine of the measurement.
 type machine struct {
 	CPU   string `json:"cpu"`
 	Cores int    `json:"cores"`
@@ -41,7 +41,7 @@ func thisMachine() machine {
 	return m
 }
 
-// loadAverage is that of the last minute, 0 where it is not known.
+// loadAverage returns the load of the last minute, or 0 if it is not known.
 func loadAverage() float64 {
 	text, err := os.ReadFile("/proc/loadavg")
 	if err != nil {
@@ -58,8 +58,8 @@ const tick = 10 * time.Millisecond
 
 // cpuTimes are CPU times consumed so far.
 type cpuTimes struct {
-	machine time.Duration // by everything on the machine
-	tree    time.Duration // by this process and all that it started: sink, dispatchers, database
+	machine time.Duration // by all processes of the machine
+	tree    time.Duration // by this process and its descendants: sink, dispatchers, database
 	own     time.Duration // by this process
 }
 
@@ -80,7 +80,7 @@ func readCPU() (cpuTimes, error) {
 	return t, errors.Join(err1, err2)
 }
 
-// machineBusy is the time that the machine's cores were not idle.
+// machineBusy returns the time that the machine's cores were not idle.
 func machineBusy() (time.Duration, error) {
 	text, err := os.ReadFile("/proc/stat")
 	if err != nil {
@@ -102,8 +102,8 @@ func machineBusy() (time.Duration, error) {
 	return time.Duration(busy) * tick, nil
 }
 
-// treeCPU is the time used by this process, its descendants, and those of their
-// children that have ended.
+// treeCPU returns the CPU time of this process, its descendants, and their
+// ended children.
 func treeCPU() (time.Duration, error) {
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil {
@@ -117,13 +117,14 @@ func treeCPU() (time.Duration, error) {
 	for _, file := range stats {
 		text, err := os.ReadFile(file) //nolint:gosec // in /proc
 		if err != nil {
-			continue // it has ended
+			continue // the process has ended
 		}
 		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
 		if err != nil {
 			return 0, err
 		}
-		// The name may hold anything; the fields begin behind it.
+		// The name may hold any character; the fields begin after its last
+		// parenthesis.
 		rest := string(text[strings.LastIndexByte(string(text), ')')+1:])
 		fields := strings.Fields(rest)
 		if len(fields) < 15 {
@@ -155,7 +156,7 @@ func treeCPU() (time.Duration, error) {
 	return time.Duration(sum) * tick, nil
 }
 
-// sample is what happened in one window.
+// sample holds the counts of one window.
 type sample struct {
 	n       int64
 	failed  int64 // attempts
@@ -163,7 +164,8 @@ type sample struct {
 	cpu     cpuTimes
 }
 
-// watch counts over a window. Its name is that of its profile, if one is wanted.
+// watch counts over a window. The name is used for the profile, if profiles are
+// enabled.
 func (e *env) watch(ctx context.Context, name string, count func() (int64, error)) (sample, error) {
 	unprofile, err0 := e.profile(name)
 	before, err1 := count()
@@ -176,20 +178,20 @@ func (e *env) watch(ctx context.Context, name string, count func() (int64, error
 	s := sample{n: after - before, elapsed: elapsed, cpu: end.minus(cpu)}
 	err := errors.Join(err0, err1, err2, err3, err4, err5, unprofile())
 	if err == nil && s.n <= 0 {
-		err = errors.New("nothing was delivered while it was measured")
+		err = errors.New("no delivery was recorded during the measurement")
 	}
 	return s, err
 }
 
-// rate is per second.
+// rate returns the count per second.
 func (s sample) rate() float64 { return float64(s.n) / s.elapsed.Seconds() }
 
-// each is a CPU time in microseconds for each of what was counted.
+// each returns a CPU time per count, in microseconds.
 func (s sample) each(cpu time.Duration) float64 {
 	return float64(cpu) / float64(time.Microsecond) / float64(s.n)
 }
 
-// against compares a sample with that of the bare loop next to it.
+// against compares a sample with the bare loop's sample next to it.
 func (s sample) against(bare sample) []figure {
 	return []figure{
 		{"/s", s.rate()},
@@ -202,7 +204,7 @@ func (s sample) against(bare sample) []figure {
 	}
 }
 
-// pause waits, or returns why it did not.
+// pause waits for d, or returns the context's error.
 func pause(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()

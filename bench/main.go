@@ -1,16 +1,16 @@
-// Command bench measures the library against a bare loop that signs and posts
-// and stores nothing, and prints a table.
+// Command bench measures the library against a bare loop, which signs and posts
+// without a store, and prints a table.
 //
-//	go run ./bench                      everything; about an hour
-//	go run ./bench -rows 'throughput/*' what the patterns pick
+//	go run ./bench                      all rows; about an hour
+//	go run ./bench -rows 'throughput/*' the rows that match
 //	go run ./bench -list                the names of the rows
-//	go run ./bench -quick               shorter windows: to see that it works
-//	go run ./bench -json results.json   keeps every run
+//	go run ./bench -quick               shorter windows, to see that it works
+//	go run ./bench -json results.json   also writes every run to a file
 //
 // The receiver is a process of its own, and PostgreSQL a throw-away server that
-// writes to the disk as one in production does. Every run of a row has the bare
-// loop, or the run without the disturbance, measured next to it; a figure is the
-// median of its runs. docs/performance.md explains the columns.
+// is as durable as one in production. Next to every run of a row, the bare loop
+// or a run without the disturbance is measured. A figure is the median of its
+// runs. docs/performance.md explains the columns.
 package main
 
 import (
@@ -25,7 +25,7 @@ import (
 	"time"
 )
 
-// roleVariable tells a process that this one started what it is to be.
+// roleVariable is the environment variable that tells a child process its role.
 const roleVariable = "WEBHOOK_BENCH_ROLE"
 
 func main() {
@@ -48,7 +48,7 @@ func main() {
 	}
 }
 
-// options are what the command line says.
+// options holds the flags of the command line.
 type options struct {
 	rows    string
 	json    string
@@ -59,7 +59,7 @@ type options struct {
 	list    bool
 }
 
-// scaled is n, or a good deal less with -quick.
+// scaled returns n, or much less with -quick.
 func (o *options) scaled(n int) int {
 	if o.quick {
 		return max(n/100, 1)
@@ -117,7 +117,7 @@ func run(ctx context.Context) (err error) {
 			if ctx.Err() != nil {
 				return err
 			}
-			// The others can still be measured.
+			// The other rows can still be measured.
 			failed = append(failed, fmt.Errorf("%s: %w", r.name, err))
 			continue
 		}
@@ -130,7 +130,7 @@ func run(ctx context.Context) (err error) {
 	return errors.Join(failed...)
 }
 
-// pick returns the rows that a pattern matches, in their order. A star matches
+// pick returns the rows that match a pattern, in their order. A star matches
 // slashes too.
 func pick(rows []row, patterns string) ([]row, error) {
 	flat := strings.NewReplacer("/", "\x00")

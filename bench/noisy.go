@@ -9,18 +9,18 @@ import (
 )
 
 const (
-	// neighbours have the same traffic each.
+	// neighbours is the number of endpoints, which have equal traffic.
 	neighbours = 20
-	// calmRate is what they are sent together where latency is measured, per
-	// second: less than what a store can take.
+	// calmRate is the number of events per second for all of them when latency
+	// is measured: less than a store can take.
 	calmRate = 1000
-	// badTimeout is that of the endpoints that do not answer.
+	// badTimeout is the timeout of the endpoints that do not answer.
 	badTimeout = 2 * time.Second
 )
 
-// noisyRows show what endpoints that do not do well cost the others: their
-// throughput when as much is published as they take, and their latency at a
-// fixed rate. Each is measured next to the same without trouble.
+// noisyRows show how bad endpoints affect healthy ones: the healthy endpoints'
+// throughput under full load, and their latency at a fixed rate. Each run has a
+// run without bad endpoints next to it.
 func noisyRows() []row {
 	var rows []row
 	for _, store := range storeNames {
@@ -56,8 +56,8 @@ func (e *env) noisy(ctx context.Context, store, kind string, bad int) ([]figure,
 	}, nil
 }
 
-// neighbourhood measures the endpoints that do well when the first few are of
-// another kind. Those are not counted in the run without trouble either.
+// neighbourhood measures the healthy endpoints when the first few are bad. The
+// run without bad endpoints leaves out the same few.
 func (e *env) neighbourhood(ctx context.Context, name, kind string, bad int) (s sample, latency sinkCounts, err error) {
 	r, err := e.openRig(ctx, name)
 	if err != nil {
@@ -84,14 +84,14 @@ func (e *env) neighbourhood(ctx context.Context, name, kind string, bad int) (s 
 	r.start(ctx)
 	defer closing(&err, r.stop)
 
-	// First at a fixed rate, an event for each in turn.
+	// First publish at a fixed rate, an event for each endpoint in turn.
 	publish := func(n int64) error {
 		ev := events[n%neighbours]
 		ev.ID = stampedID(n)
 		_, err := r.Publish(ctx, ev)
 		return err
 	}
-	if err := paced(ctx, calmRate, badTimeout+time.Second, publish); err != nil { // all that hang have timed out once
+	if err := paced(ctx, calmRate, badTimeout+time.Second, publish); err != nil { // every hanging endpoint has timed out once
 		return s, latency, err
 	}
 	if _, err := e.sink.counts(ctx, "/reset"); err != nil {
@@ -104,7 +104,8 @@ func (e *env) neighbourhood(ctx context.Context, name, kind string, bad int) (s 
 		return s, latency, err
 	}
 
-	// Then as much as the healthy ones take: a round is an event for each.
+	// Then publish as much as the healthy endpoints take. A round is one event
+	// for each.
 	pace := newPace(e, neighbours-bad)
 	p := publishers(ctx, 1, func(ctx context.Context) error {
 		if err := pace.wait(ctx); err != nil {
@@ -121,7 +122,7 @@ func (e *env) neighbourhood(ctx context.Context, name, kind string, bad int) (s 
 	return s, latency, err
 }
 
-// otherwise is the path of an endpoint that is not counted.
+// otherwise returns the path of an endpoint that is not counted.
 func otherwise(kind string) string {
 	if kind == "ok" {
 		return "well"
@@ -129,8 +130,8 @@ func otherwise(kind string) string {
 	return kind
 }
 
-// pace lets a publisher run ahead of what the sink received from healthy
-// endpoints by so many rounds.
+// pace lets a publisher run ahead of the sink's healthy endpoints by a number
+// of rounds.
 type pace struct {
 	e        *env
 	healthy  int64

@@ -11,9 +11,8 @@ import (
 	"github.com/seed68722ecd/webhook/portal"
 )
 
-// portalRows show what customers wait for when there is a lot to look at: the pages
-// and the API of a webhook with 1,000,000 deliveries, beside the query of the store
-// that they make.
+// portalRows measure the portal with large data: the pages and the API of a
+// webhook with 1,000,000 deliveries, beside the store's query behind them.
 func portalRows() []row {
 	var rows []row
 	for _, store := range storeNames {
@@ -22,7 +21,7 @@ func portalRows() []row {
 	return rows
 }
 
-// portalRow keeps the store that its first run has filled for the others.
+// portalRow keeps the store that its first run has filled for later runs.
 type portalRow struct {
 	name     string
 	runs     int
@@ -41,7 +40,7 @@ func (p *portalRow) run(ctx context.Context, e *env) (out []figure, err error) {
 	if p.runs++; p.runs == e.opt.runs {
 		defer func() {
 			closing(&err, p.store.close)
-			p.store, p.handler = nil, nil // in memory it is large
+			p.store, p.handler = nil, nil // a large store in memory
 		}()
 	}
 	query := func() error {
@@ -66,8 +65,8 @@ func (p *portalRow) run(ctx context.Context, e *env) (out []figure, err error) {
 	out = []figure{
 		{"query ms", bare}, {"api ms", api}, {"ratio", api / bare}, {"page ms", page}, {"ratio", page / bare},
 	}
-	// Everything else that there is to look at, each with what it finds hardest: a
-	// filter that nothing of all this passes. The dearest counts.
+	// All other pages, each with its most expensive query: a filter that no row
+	// matches. The slowest page counts.
 	slowest := 0.0
 	for _, path := range []string{
 		"/", "/?q=bench", "/?q=nothing", "/webhooks/" + p.hook.ID + "?state=failed", "/webhooks/" + p.hook.ID + "?state=succeeded",
@@ -85,7 +84,8 @@ func (p *portalRow) run(ctx context.Context, e *env) (out []figure, err error) {
 	return append(out, figure{"slowest ms", slowest}), nil
 }
 
-// timed is the median of twenty calls in milliseconds, after one that does not count.
+// timed returns the median of twenty calls in milliseconds, after a call that
+// does not count.
 func timed(call func() error) (float64, error) {
 	var ms []float64
 	for i := range 21 {
@@ -100,7 +100,7 @@ func timed(call func() error) (float64, error) {
 	return median(ms), nil
 }
 
-// get asks the portal.
+// get returns a call that requests a path of the portal.
 func (p *portalRow) get(ctx context.Context, path string) func() error {
 	return func() error {
 		rec := httptest.NewRecorder()
@@ -112,7 +112,7 @@ func (p *portalRow) get(ctx context.Context, path string) func() error {
 	}
 }
 
-// fill makes a webhook with a million deliveries that wait, and a portal.
+// fill creates a webhook with a million waiting deliveries, and a portal.
 func (p *portalRow) fill(ctx context.Context, e *env) (err error) {
 	if p.store, err = e.open(ctx, p.name); err != nil {
 		return err

@@ -24,7 +24,7 @@ type figure struct {
 	Value float64 `json:"value"`
 }
 
-// A report is all that was measured.
+// A report holds all results.
 type report struct {
 	Machine machine     `json:"machine"`
 	Began   time.Time   `json:"began"`
@@ -43,7 +43,7 @@ type rowReport struct {
 
 func newReport() *report { return &report{Machine: thisMachine(), Began: time.Now().UTC()} }
 
-// measure runs a row as often as the options say and prints its medians.
+// measure runs a row as often as configured and prints its medians.
 func (rep *report) measure(ctx context.Context, e *env, r row) error {
 	rr := rowReport{Name: r.name, Load: loadAverage()}
 	for range e.opt.runs {
@@ -84,7 +84,7 @@ func (rep *report) print(rr *rowReport) {
 
 func width(name string) int { return max(len([]rune(name)), 7) }
 
-// shown prints three digits or more.
+// shown formats a value with at least three digits.
 func shown(v float64) string {
 	switch {
 	case v >= 100:

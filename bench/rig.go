@@ -15,26 +15,26 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// Sizes of a whole body, in bytes.
+// Sizes of complete bodies, in bytes.
 const (
 	smallBody = 1 << 10
 	largeBody = 16 << 10
 )
 
-// rig is a dispatcher at work on a store. Its client is the library's own, with
-// the guard, which is told to permit the loopback network.
+// rig is a dispatcher with its store. It uses the library's own client, whose
+// guard permits the loopback network.
 type rig struct {
 	*webhook.Dispatcher
 	store     *opened
 	delivered atomic.Int64 // recorded as succeeded
-	attempts  atomic.Int64 // recorded, whatever came of them
+	attempts  atomic.Int64 // recorded, successful or not
 	release   func(n int64)
 
 	cancel context.CancelFunc
 	ended  chan error
 }
 
-// dispatcherConfig is the library's default but for what loopback needs.
+// dispatcherConfig returns the default configuration, with loopback permitted.
 func dispatcherConfig() webhook.Config {
 	return webhook.Config{
 		AllowHTTP: true,
@@ -42,7 +42,7 @@ func dispatcherConfig() webhook.Config {
 	}
 }
 
-// openRig opens a store and makes a dispatcher on it. The caller closes the store.
+// openRig opens a store with a dispatcher. The caller closes the store.
 func (e *env) openRig(ctx context.Context, store string) (*rig, error) {
 	s, err := e.open(ctx, store)
 	if err != nil {
@@ -55,11 +55,11 @@ func (e *env) openRig(ctx context.Context, store string) (*rig, error) {
 	return r, nil
 }
 
-// newRig makes a dispatcher that start starts.
+// newRig returns a dispatcher that is not running yet.
 func newRig(store *opened) (*rig, error) {
 	r := &rig{store: store, ended: make(chan error, 1)}
 	cfg := dispatcherConfig()
-	cfg.DrainTimeout = time.Second // nothing is measured any more
+	cfg.DrainTimeout = time.Second // the measurement is over
 	cfg.Hooks.Attempt = func(webhook.Delivery, webhook.Attempt) { r.attempts.Add(1) }
 	cfg.Hooks.Succeeded = func(webhook.Delivery, webhook.Attempt) {
 		n := r.delivered.Add(1)
@@ -74,7 +74,7 @@ func newRig(store *opened) (*rig, error) {
 	return r, nil
 }
 
-// start runs the dispatcher. What release is must be set before.
+// start runs the dispatcher. Set release before.
 func (r *rig) start(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	r.cancel = cancel
@@ -100,7 +100,7 @@ func (r *rig) register(ctx context.Context, tenant, url string, change func(*web
 	return w, err
 }
 
-// event is one whose body has the given size.
+// event returns an event whose body has the given size.
 func (r *rig) event(tenant string, size int) (webhook.Event, error) {
 	data := webhook.AgentMessage{Agent: webhook.Ref{ID: "agent-1", Name: "bench"}, Room: "room-1"}
 	req, err := r.Prepare(webhook.Event{Tenant: tenant, Data: data})
@@ -115,7 +115,7 @@ func (r *rig) event(tenant string, size int) (webhook.Event, error) {
 	return webhook.Event{Tenant: tenant, Data: data}, nil
 }
 
-// quota lets publishers run ahead of the deliveries by so many events.
+// quota lets publishers run ahead of the deliveries by a number of events.
 type quota struct{ tokens chan struct{} }
 
 func newQuota(events int) *quota {
@@ -128,7 +128,7 @@ func (q *quota) give(n int) {
 	for range n {
 		select {
 		case q.tokens <- struct{}{}:
-		default: // as many as there may be
+		default: // the quota is full
 			return
 		}
 	}
@@ -145,7 +145,7 @@ func (q *quota) take(ctx context.Context, n int) error {
 	return nil
 }
 
-// publishing is a number of goroutines that publish until they are stopped.
+// publishing is a group of goroutines that publish until they are stopped.
 type publishing struct {
 	cancel context.CancelFunc
 	all    sync.WaitGroup
@@ -153,7 +153,7 @@ type publishing struct {
 	err    error
 }
 
-// publishers starts n goroutines that call publish over and over.
+// publishers starts n goroutines that call publish repeatedly.
 func publishers(ctx context.Context, n int, publish func(ctx context.Context) error) *publishing {
 	p := &publishing{}
 	ctx, p.cancel = context.WithCancel(ctx)
@@ -170,14 +170,14 @@ func publishers(ctx context.Context, n int, publish func(ctx context.Context) er
 	return p
 }
 
-// stop waits for them and returns the first error.
+// stop ends the goroutines and returns the first error.
 func (p *publishing) stop() error {
 	p.cancel()
 	p.all.Wait()
 	return p.err
 }
 
-// closing joins the errors of what has to end in any case.
+// closing calls ends and joins their errors to err.
 func closing(err *error, ends ...func() error) {
 	for _, end := range ends {
 		*err = errors.Join(*err, end())

@@ -17,8 +17,8 @@ import (
 	"github.com/riverqueue/river/rivermigrate"
 )
 
-// riverRows have a general job queue do the same work on the same PostgreSQL:
-// each job signs a body and posts it.
+// riverRows measure River, a general job queue, with the same work on the same
+// PostgreSQL: each job signs a body and posts it.
 func riverRows() []row {
 	var rows []row
 	add := func(name string, l load) {
@@ -43,14 +43,14 @@ type riverWorker struct {
 	url    string
 }
 
-// Work does what the bare loop does.
+// Work does the work of the bare loop.
 func (w *riverWorker) Work(ctx context.Context, job *river.Job[riverJob]) error {
 	return post(ctx, w.client, w.url, "bare", []byte(job.Args.Body))
 }
 
-// riverConfig is tuned for throughput: new jobs are looked for as soon as River
-// can, where its default is ten times a second, and there are as many workers
-// as the library has attempts in flight for one webhook, or several times that.
+// riverConfig is tuned for throughput: River fetches new jobs as often as it
+// can (ten times a second by default), and the number of workers is the
+// library's limit of attempts in flight for one webhook, or a multiple of it.
 func riverConfig(schema string, workers *river.Workers) *river.Config {
 	return &river.Config{
 		Schema:            schema,
@@ -62,7 +62,7 @@ func riverConfig(schema string, workers *river.Workers) *river.Config {
 	}
 }
 
-// river measures jobs that were inserted, worked and recorded as completed.
+// river measures jobs from insertion to recorded completion.
 func (e *env) river(ctx context.Context, l load) (out []figure, err error) {
 	bare, err := e.bare(ctx, smallBody, 1, false)
 	if err != nil {
@@ -110,8 +110,8 @@ func (e *env) river(ctx context.Context, l load) (out []figure, err error) {
 	return s.against(bare), err
 }
 
-// riverLoad inserts jobs, as far ahead as the library's publishers may be, and
-// counts those that completed.
+// riverLoad inserts jobs, as far ahead as the library's publishers may run, and
+// counts completed jobs.
 func (e *env) riverLoad(ctx context.Context, client *river.Client[pgx.Tx], l load) (s sample, err error) {
 	completed, unsubscribe := client.SubscribeConfig(&river.SubscribeConfig{
 		Kinds: []river.EventKind{river.EventKindJobCompleted}, ChanSize: 100_000,

@@ -23,9 +23,9 @@ import (
 // The sink receives. Its path says how an endpoint behaves:
 //
 //	/ok/…    answers 200, and is counted
-//	/well/…  answers 200, and is not
+//	/well/…  answers 200, and is not counted
 //	/500/…   answers 500
-//	/hang/…  answers nothing until the sender gives up
+//	/hang/…  does not answer until the sender gives up
 //	/drip/…  answers 200 and then a byte a second
 //
 // It listens on every address of the loopback network, so that a thousand
@@ -35,21 +35,21 @@ type sinkServer struct {
 	latency   histogram
 }
 
-// sinkPorts is the line with which a sink says where it listens.
+// sinkPorts is the line in which a sink reports its ports.
 type sinkPorts struct {
 	Plain   int `json:"plain"`
 	TLS     int `json:"tls"`
 	Control int `json:"control"`
 }
 
-// sinkCounts is what a sink has received since it was reset.
+// sinkCounts counts the requests that a sink has received since its reset.
 type sinkCounts struct {
 	OK      int64         `json:"ok"`      // requests to /ok
 	Other   int64         `json:"other"`   // all others
-	Latency map[int]int64 `json:"latency"` // of those to /ok whose ID says when they were published, by bucket
+	Latency map[int]int64 `json:"latency"` // of requests to /ok whose ID holds the time of publishing, by bucket
 }
 
-// stampedID is an event ID that says when it was published.
+// stampedID returns an event ID that holds the time of publishing.
 func stampedID(n int64) string {
 	return "t" + strconv.FormatInt(time.Now().UnixNano(), 10) + "-" + strconv.FormatInt(n, 10)
 }
@@ -100,7 +100,7 @@ func drip(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// control answers the bench.
+// control answers the requests of the bench.
 func (s *sinkServer) control(w http.ResponseWriter, r *http.Request) {
 	c := sinkCounts{OK: s.ok.Load(), Other: s.other.Load(), Latency: s.latency.counts()}
 	if r.URL.Path == "/reset" {
@@ -114,7 +114,7 @@ func (s *sinkServer) control(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// sinkMain is the sink's process: it serves until its standard input ends.
+// sinkMain runs the sink's process, which serves until its standard input ends.
 func sinkMain() error {
 	s := &sinkServer{}
 	cert, err := selfSigned()
@@ -139,7 +139,7 @@ func sinkMain() error {
 		HTTP2:     &http.HTTP2Config{MaxConcurrentStreams: 1000},
 	}
 	steering := &http.Server{Handler: http.HandlerFunc(s.control), ReadHeaderTimeout: time.Minute}
-	// A plain and a TLS port on 0.0.0.0 take what is sent to any 127.x.y.z.
+	// A plain and a TLS port on 0.0.0.0 receive requests to any 127.x.y.z.
 	if err := listen(&ports.Plain, "0.0.0.0:0", plain.Serve); err != nil {
 		return err
 	}
@@ -188,7 +188,7 @@ func startSink(ctx context.Context) (*sink, error) {
 	return s, err
 }
 
-// url is that of the n-th endpoint of a kind.
+// url returns the URL of the n-th endpoint of a kind.
 func (s *sink) url(kind string, n int, secure bool) string {
 	scheme, port := "http", s.ports.Plain
 	if secure {
@@ -197,7 +197,7 @@ func (s *sink) url(kind string, n int, secure bool) string {
 	return fmt.Sprintf("%s://127.0.%d.%d:%d/%s/%d", scheme, n/250, n%250+1, port, kind, n)
 }
 
-// counts asks what has arrived; "/reset" makes the next count begin at nothing.
+// counts queries the sink's counts; the path "/reset" sets them to 0.
 func (s *sink) counts(ctx context.Context, path string) (sinkCounts, error) {
 	var c sinkCounts
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d%s", s.ports.Control, path), http.NoBody)
@@ -213,7 +213,7 @@ func (s *sink) counts(ctx context.Context, path string) (sinkCounts, error) {
 	return c, err
 }
 
-// received counts the requests to healthy endpoints.
+// received returns a function that counts the requests to healthy endpoints.
 func (s *sink) received(ctx context.Context) func() (int64, error) {
 	return func() (int64, error) {
 		c, err := s.counts(ctx, "/counts")

@@ -8,18 +8,18 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// load is what is published, and to whom.
+// load describes the published events and their endpoints.
 type load struct {
 	store      string
 	batch      int // events in one PublishAll; 0: single publishes
 	publishers int
-	size       int // of a body, in bytes
+	size       int // bytes of a body
 	fan        int // webhooks that each event goes to
-	endpoints  int // different ones, each of a tenant of its own; fan is 1 then
+	endpoints  int // number of endpoints, each of its own tenant; fan is then 1
 	secure     bool
 }
 
-// maxAhead is how many deliveries publishers may be ahead.
+// maxAhead is how many deliveries publishers may run ahead.
 const maxAhead = 4000
 
 func throughputRows() []row {
@@ -62,7 +62,7 @@ func (e *env) throughput(ctx context.Context, l load) (out []figure, err error) 
 	return s.against(bare), err
 }
 
-// loaded measures a load on a store that is open.
+// loaded measures a load on an open store.
 func (e *env) loaded(ctx context.Context, store *opened, l load) (s sample, err error) {
 	r, err := newRig(store)
 	if err != nil {
@@ -85,11 +85,11 @@ func (e *env) loaded(ctx context.Context, store *opened, l load) (s sample, err 
 	return s, err
 }
 
-// prepareLoad registers the webhooks of a load and returns what a publisher
-// does over and over.
+// prepareLoad creates the webhooks of a load and returns the function that a
+// publisher repeats.
 func (e *env) prepareLoad(ctx context.Context, r *rig, l load) (func(ctx context.Context) error, error) {
 	var events []webhook.Event
-	run := e.made.Add(1) // no tenant of a run before
+	run := e.made.Add(1) // tenants of earlier runs are not reused
 	hook := func(tenant string, i int) error {
 		_, err := r.register(ctx, tenant, e.sink.url("ok", i, l.secure), nil)
 		return err

@@ -27,13 +27,14 @@ func anchors(text string) map[string]bool {
 	return out
 }
 
-// broken returns the links of a document that lead nowhere in the repository.
+// broken returns the links of a document whose targets do not exist in the
+// repository.
 func broken(t *testing.T, file, text string) (out []string) {
 	t.Helper()
 	for _, m := range link.FindAllStringSubmatch(codeSpan.ReplaceAllString(fence.ReplaceAllString(text, ""), ""), -1) {
 		target, fragment, _ := strings.Cut(m[1], "#")
 		if strings.Contains(target, "://") || strings.HasPrefix(target, "mailto:") {
-			continue // not of this repository: a test does not depend on others' servers
+			continue // outside this repository: tests must not depend on other servers
 		}
 		in := text
 		if target != "" {

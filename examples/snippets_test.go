@@ -19,8 +19,9 @@ import (
 // The rules for Go blocks in README.md and docs/*.md:
 //
 //   - A block is declarations, statements or one expression. Statements may
-//     return an error; what they declare need not be used. A block that begins
-//     with a package clause is a file by itself, and sees nothing else.
+//     return an error; variables that they declare need not be used. A block
+//     that begins with a package clause is a file by itself and sees no other
+//     declarations.
 //   - Packages in imports may be used without an import.
 //   - Every block sees testdata/snippets/default.go. A line
 //     <!-- snippet: name --> before it adds testdata/snippets/name.go.
@@ -28,8 +29,8 @@ import (
 //   - Folders in testdata/snippets stand in for libraries that this module does
 //     not require.
 //
-// Each block becomes a package of a temporary module that requires what this
-// one requires, and go vet looks at them all.
+// Each block becomes a package of a temporary module with the requirements of
+// this one, and go vet checks them all.
 
 // imports are the packages that blocks may use, by name.
 var imports = map[string]string{
@@ -60,7 +61,7 @@ var (
 	left      = regexp.MustCompile(`^<!-- nocompile: \S.* -->$`)
 )
 
-// blocks finds the Go blocks of a document, also in lists.
+// blocks returns the Go blocks of a document, also those in lists.
 func blocks(name, text string) (out []block, err error) {
 	var b *block
 	var pending block
@@ -95,11 +96,11 @@ func blocks(name, text string) (out []block, err error) {
 	return out, nil
 }
 
-// whole says whether a block is a file by itself.
+// whole reports whether a block is a file by itself.
 func (b *block) whole() bool { return strings.HasPrefix(b.code, "package ") }
 
-// source makes a file of a block. The line comment makes errors name the place
-// in the document.
+// source returns the block as a file. Its line comment makes errors name the
+// place in the document.
 func (b *block) source() (string, error) {
 	if b.whole() {
 		return fmt.Sprintf("//line %s:%d\n", b.file, b.line) + b.code, nil
@@ -187,7 +188,7 @@ func importsOf(f *ast.File) string {
 	return out.String()
 }
 
-// vet writes a package for each block and returns what go vet says of them.
+// vet writes a package for each block and returns the output of go vet.
 func vet(t *testing.T, bs []block) (string, error) {
 	t.Helper()
 	dir := t.TempDir()
@@ -271,13 +272,13 @@ func TestGoInTheDocumentationCompiles(t *testing.T) {
 	}
 }
 
-// The check finds what it is for, and names the place.
+// The check finds code that does not compile, and names the place.
 func TestGoThatDoesNotCompileIsFound(t *testing.T) {
 	const doc = "text\n\n```go\nn, err := d.Publisch(ctx, webhook.Event{})\n```\n\n" + // a misspelt method
 		"<!-- nocompile: shows what not to do -->\n```go\nthis is no Go\n```\n\n" +
-		"```go\nwebhook.Config{MaxInFlite: 3}\n```\n\n" + // a field that is none
+		"```go\nwebhook.Config{MaxInFlite: 3}\n```\n\n" + // an unknown field
 		"1. in a list\n   ```go\n   func f(tx pgstore.Tx) (int, error) {\n   \treturn store.PublishTx(tx)\n   }\n   ```\n" + // arguments that do not fit
-		"```go\npackage main\n\nfunc main() { d.Run() }\n```\n" // a file does not see what other blocks do
+		"```go\npackage main\n\nfunc main() { d.Run() }\n```\n" // a file does not see declarations for other blocks
 	bs, err := blocks("x.md", doc)
 	if err != nil || len(bs) != 5 {
 		t.Fatalf("%d blocks, %v; want 5", len(bs), err)

@@ -83,7 +83,7 @@ func with(name, value string) func(*http.Request) {
 	return func(r *http.Request) { r.Header.Set(name, value) }
 }
 
-// want is do with the status that is expected, and the answer decoded.
+// want is do with a check of the status, and returns the decoded answer.
 func (p *backendProcess) want(status int, method, path, body string, options ...func(*http.Request)) map[string]any {
 	p.t.Helper()
 	got, text := p.do(method, path, body, options...)
@@ -141,7 +141,7 @@ func TestBackend(t *testing.T) {
 
 var local = []string{"-allow-http", "-allow-private"}
 
-// gate is a receiver at a loopback address that answers when it is told to.
+// gate is a receiver on loopback that holds its answers until it is released.
 type gate struct {
 	*webhooktest.Receiver
 	began, release chan struct{}
@@ -153,7 +153,8 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.Receiver.ServeHTTP(w, r)
 }
 
-// What was answered 202 is delivered, though the process is killed right after.
+// An event that was answered with 202 is delivered, even if the process is
+// killed right after.
 func whatWasAcceptedSurvivesAKill(t *testing.T, bin string) {
 	rx := webhooktest.NewReceiver()
 	srv := rx.Serve(t)
@@ -176,7 +177,7 @@ func whatWasAcceptedSurvivesAKill(t *testing.T, bin string) {
 			t.Errorf("%s was never accepted", d.Delivery.ID)
 		}
 	}
-	// The same once more is the same event.
+	// A repeated request is the same event.
 	again := p.want(http.StatusAccepted, http.MethodPost, "/events", `{"tenant":"demo","type":"order.paid","data":{"order":1},"id":"`+ids[0]+`"}`)
 	if again["duplicate"] != true || again["id"] != ids[0] {
 		t.Errorf("%v", again)
@@ -193,7 +194,7 @@ func whatWasAcceptedSurvivesAKill(t *testing.T, bin string) {
 	}
 }
 
-// With keys in the environment no secret lies in the file as it is.
+// With keys in the environment the file holds no plain secret.
 func secretsAreEncryptedWithKeys(t *testing.T, bin string) {
 	t.Setenv("WEBHOOK_KEYS", "k1:"+base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{7}, 32)))
 	file := filepath.Join(t.TempDir(), "hooks.db")
@@ -223,8 +224,8 @@ func secretsAreEncryptedWithKeys(t *testing.T, bin string) {
 	}
 }
 
-// SIGTERM lets the attempt in flight finish and records it; nothing is sent
-// twice by the next process.
+// SIGTERM lets the attempt in flight finish and records it, so that the next
+// process does not send it again.
 func sigtermDrains(t *testing.T, bin string) {
 	g := &gate{webhooktest.NewReceiver(), make(chan struct{}, 1), make(chan struct{})}
 	srv := httptest.NewServer(g)
@@ -254,7 +255,7 @@ func sigtermDrains(t *testing.T, bin string) {
 	}
 }
 
-// A person who talks to the agent sees all three events arrive.
+// A user who talks to the agent sees all three events arrive.
 func chatShowsAllThreeEvents(t *testing.T, bin string) {
 	rx := webhooktest.NewReceiver()
 	srv := rx.Serve(t)
@@ -284,8 +285,8 @@ func chatShowsAllThreeEvents(t *testing.T, bin string) {
 	}
 }
 
-// What cannot be published is answered with the reason, and tenants see their own
-// webhooks only.
+// An invalid event is answered with the reason, and tenants see only their own
+// webhooks.
 func refusalsAndTenants(t *testing.T, bin string) {
 	p := start(t, bin)
 	for _, c := range []struct{ body, reason string }{
@@ -320,7 +321,8 @@ func refusalsAndTenants(t *testing.T, bin string) {
 			t.Errorf("%d webhooks, want %d", len(got["items"].([]any)), n)
 		}
 	}
-	// Nothing of this is for pages of other origins, nor local receivers for who did not allow them.
+	// Pages of other origins are refused, and so are local receivers without
+	// -allow-private.
 	foreign := with("Origin", "https://evil.example")
 	for _, path := range []string{"/events", "/chat"} {
 		if status, _ := p.do(http.MethodPost, path, `{"tenant":"demo","type":"a.b","data":{}}`, foreign); status != http.StatusForbidden {
@@ -338,7 +340,7 @@ func refusalsAndTenants(t *testing.T, bin string) {
 	}
 }
 
-// The first start says what to do, and a wrong one says what is wrong.
+// A start prints what to try, and a start with wrong flags explains the error.
 func theStartExplainsItself(t *testing.T, bin string) {
 	p := start(t, bin)
 	p.WaitFor(t, `There is no login here`)

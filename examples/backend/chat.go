@@ -11,14 +11,14 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// The agent of this platform, and the one room it talks in.
+// The agent of this platform and its only room.
 var (
 	ada  = webhook.Ref{ID: "agent_ada", Name: "Ada"}
 	bob  = webhook.Ref{ID: "user_bob", Name: "Bob"}
 	room = webhook.Ref{ID: "r7Kq2", Name: "Support"}
 )
 
-// said is one round of talk, and what was published of it.
+// said is one round of the conversation, with its published events.
 type said struct {
 	Message string      `json:"message"`
 	Reply   string      `json:"reply"`
@@ -31,14 +31,15 @@ type published struct {
 	Deliveries int    `json:"deliveries"`
 }
 
-// chat plays the agent: a user says something, the agent does something, and
-// answers. Customers hear of all three. It takes {"message":"…"}, or a form, as
-// the page sends it.
+// chat plays the agent: a user writes a message, the agent acts, and answers.
+// Each of the three is published as an event. chat takes {"message":"…"}, or a
+// form as the page sends it.
 func (b *backend) chat(w http.ResponseWriter, r *http.Request) {
 	var in struct {
 		Message string `json:"message"`
 	}
-	// By what it is and not by what it says it is: curl -d calls everything a form.
+	// Judge the body by its content and not by its Content-Type: curl -d sends
+	// all bodies as forms.
 	body := bufio.NewReader(r.Body)
 	first, _ := body.Peek(1)
 	r.Body = io.NopCloser(body)
@@ -54,7 +55,8 @@ func (b *backend) chat(w http.ResponseWriter, r *http.Request) {
 	}
 	talk := said{Message: in.Message, Reply: reply(in.Message)}
 	tenant := tenantOf(r)
-	// One atomic step: nobody hears of an answer to what was never said.
+	// One atomic step, so that an answer is never published without its
+	// question.
 	events := []webhook.Event{
 		{Tenant: tenant, Data: webhook.UserMessage{Agent: ada, User: bob, Room: room, Content: in.Message}},
 		{Tenant: tenant, Data: webhook.AgentAction{Agent: ada, Room: room.ID, Action: "WARP_EXECUTE", Content: `{"tool":"orders.find","status":"done"}`}},
@@ -66,7 +68,7 @@ func (b *backend) chat(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	for i, p := range out {
-		talk.Events = append(talk.Events, published{p.ID, events[i].Data.(webhook.Typed).EventType(), p.Deliveries}) // all three are
+		talk.Events = append(talk.Events, published{p.ID, events[i].Data.(webhook.Typed).EventType(), p.Deliveries}) // all three are Typed
 	}
 	if form {
 		b.page(w, r, &talk)
@@ -75,7 +77,7 @@ func (b *backend) chat(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, talk)
 }
 
-// reply is all that the agent knows.
+// reply returns the agent's answer.
 func reply(message string) string {
 	switch m := strings.ToLower(message); {
 	case strings.Contains(m, "order"):
@@ -86,7 +88,7 @@ func reply(message string) string {
 	return fmt.Sprintf("I see. You said %d words.", len(strings.Fields(message)))
 }
 
-// home is a page to talk on.
+// home serves the page of the chat.
 func (b *backend) home(w http.ResponseWriter, r *http.Request) { b.page(w, r, nil) }
 
 func (b *backend) page(w http.ResponseWriter, r *http.Request, talk *said) {
@@ -95,7 +97,7 @@ func (b *backend) page(w http.ResponseWriter, r *http.Request, talk *said) {
 	h.Set("Content-Security-Policy", "default-src 'none'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "no-store")
-	_ = homePage.Execute(w, map[string]any{"Tenant": tenantOf(r), "Talk": talk}) // the client has gone: nobody to tell
+	_ = homePage.Execute(w, map[string]any{"Tenant": tenantOf(r), "Talk": talk}) // an error means that the client has gone
 }
 
 var homePage = template.Must(template.New("home").Parse(`<!doctype html>

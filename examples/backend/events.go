@@ -10,14 +10,14 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// maxBody is what a request to publish may have: an event of 256 KiB with room for
-// the escapes and white space that are left out of it.
+// maxBody bounds the body of a request to publish: an event of 256 KiB, with
+// room for escapes and white space.
 const maxBody = 1 << 20
 
-// publish takes one event, and answers 202 with its ID once it is as durable as the
-// store makes it, 400 with the reason when there is anything wrong with what was
-// sent, and 503 when the store could not keep it. Whoever gets no answer, or the
-// last one, sends the same again with the same id: it is stored once.
+// publish takes one event. It answers 202 with the event's ID once the event is
+// as durable as the store makes it, 400 with the reason if the request is
+// invalid, and 503 if the store failed. A client that gets no answer, or 503,
+// repeats the request with the same id: the event is stored once.
 func (b *backend) publish(w http.ResponseWriter, r *http.Request) {
 	var in struct {
 		Tenant string          `json:"tenant"`
@@ -40,8 +40,8 @@ func (b *backend) publish(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusAccepted, map[string]any{"id": p.ID, "deliveries": p.Deliveries, "duplicate": p.Duplicate})
 }
 
-// readJSON reads a body that is one JSON object with known fields, or answers why
-// it is not.
+// readJSON reads a body that is one JSON object with known fields, or answers
+// with the reason why it is not.
 func readJSON(w http.ResponseWriter, r *http.Request, v any) bool {
 	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
 	dec.DisallowUnknownFields()
@@ -64,7 +64,7 @@ func readJSON(w http.ResponseWriter, r *http.Request, v any) bool {
 	return false
 }
 
-// refuse says why an event was not published.
+// refuse answers with the reason why an event was not published.
 func (b *backend) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	answer := map[string]any{"error": err.Error()}
 	status := http.StatusBadRequest

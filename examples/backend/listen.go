@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// listener is an address that is listened on, and what is served there.
+// listener is a listening address with its HTTP server.
 type listener struct {
 	ln     net.Listener
 	server *http.Server
@@ -27,7 +27,7 @@ func listen(ctx context.Context, addr string, h http.Handler, log *slog.Logger) 
 	}, make(chan error, 1)}, nil
 }
 
-// serve serves until shutdown, and calls end when that is over.
+// serve serves until shutdown, and then calls end.
 func (l *listener) serve(end func()) {
 	go func() {
 		err := l.server.Serve(l.ln)
@@ -39,18 +39,18 @@ func (l *listener) serve(end func()) {
 	}()
 }
 
-// shutdown takes no more requests and lets those that are being answered finish,
-// whether ctx has ended or not.
+// shutdown stops taking requests and lets requests in progress finish, whether
+// ctx has ended or not.
 func (l *listener) shutdown(ctx context.Context) error {
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	return errors.Join(l.server.Shutdown(grace), <-l.ended)
 }
 
-// abandon frees the address where serve was never called.
+// abandon frees the address if serve was not called.
 func (l *listener) abandon() { l.ln.Close() }
 
-// base is the URL of what is served, as seen from this machine.
+// base returns the URL of the server, as seen from this machine.
 func (l *listener) base() string {
 	addr := l.ln.Addr().String()
 	if host, port, err := net.SplitHostPort(addr); err == nil && net.ParseIP(host).IsUnspecified() {

@@ -1,12 +1,12 @@
-// Backend is a small agent platform with everything that belongs to webhooks: the
-// page on which customers manage them, its JSON API, a way to publish events, and
-// the deliveries. From the root of the repository:
+// Backend is a small agent platform with all parts of a webhook sender: the
+// page on which customers manage webhooks, its JSON API, an endpoint to publish
+// events, and the deliveries. From the root of the repository:
 //
 //	go run ./examples/backend -addr 127.0.0.1:8080 -store memory -allow-http -allow-private
 //
-// It says on its start what can be done with it. There is no login: the tenant is
-// what the header X-Tenant or the cookie "tenant" says, or "demo". A real backend
-// puts its own login there, see access in server.go.
+// At its start it prints what to try. There is no login: the tenant comes from
+// the header X-Tenant or the cookie "tenant", or is "demo". A real backend uses
+// its own login instead, see access in server.go.
 package main
 
 import (
@@ -38,9 +38,10 @@ type options struct {
 	verbose      bool
 }
 
-// metricsHere says whether /metrics is served beside the rest: unless it has an
-// address of its own, and only where the rest is for this machine. It has nothing of
-// any tenant's, but how much is sent, and how well, is not for all of them to see.
+// metricsHere reports whether /metrics is served on the main address: only if
+// it has no address of its own and the main address is on loopback. The metrics
+// hold no tenant's data, but tenants should not see the volume and success of
+// all deliveries.
 func (o *options) metricsHere() bool {
 	host, _, err := net.SplitHostPort(o.addr)
 	return err == nil && o.metricsAddr == "" && loopback(host)
@@ -52,7 +53,7 @@ func main() {
 	flag.StringVar(&o.store, "store", "memory", "where webhooks and events are kept: memory, sqlite:`FILE`, or postgres://user:password@host/database")
 	flag.BoolVar(&o.allowHTTP, "allow-http", false, "take http:// URLs too: for receivers that you try out")
 	flag.BoolVar(&o.allowPrivate, "allow-private", false, "send to loopback and private addresses too: for receivers on your machine")
-	flag.BoolVar(&o.workers, "workers", false, "only deliver: serve nothing but /healthz and /metrics")
+	flag.BoolVar(&o.workers, "workers", false, "only deliver: serve only /healthz and /metrics")
 	flag.BoolVar(&o.noDispatch, "no-dispatch", false, "only publish and manage: another process on the same store, with -workers, delivers")
 	flag.StringVar(&o.metricsAddr, "metrics-addr", "", "`address` to serve /metrics on, apart from the rest; without it /metrics is at -addr, if that is a loopback address, and nowhere otherwise")
 	flag.BoolVar(&o.verbose, "v", false, "log every attempt")
@@ -72,19 +73,19 @@ func main() {
 	}
 }
 
-// private are the networks that -allow-private opens: this machine and those
-// that RFC 1918 and RFC 4193 set aside. Link-local addresses, where clouds keep
-// their credentials, are not among them.
+// private are the networks that -allow-private opens: loopback and the private
+// networks of RFC 1918 and RFC 4193. Link-local addresses, where clouds serve
+// credentials, stay blocked.
 var private = []netip.Prefix{
 	netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128"),
 	netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("192.168.0.0/16"), netip.MustParsePrefix("fc00::/7"),
 }
 
-// run serves until ctx ends, and then ends in order: it takes no more requests,
-// lets the attempts in flight finish and records their results.
+// run serves until ctx ends, and then shuts down in order: it stops taking
+// requests, lets the attempts in flight finish and records their results.
 func run(ctx context.Context, out, errOut io.Writer, o options) (err error) {
 	if o.workers && o.noDispatch {
-		return errors.New("-workers and -no-dispatch together leave nothing to do")
+		return errors.New("-workers and -no-dispatch exclude each other")
 	}
 	if o.store == "memory" && (o.workers || o.noDispatch) {
 		return errors.New("-store memory belongs to one process: -workers and -no-dispatch need a store that two can share")
@@ -137,7 +138,7 @@ func run(ctx context.Context, out, errOut io.Writer, o options) (err error) {
 	}
 	explain(out, site, metricsSite, o)
 
-	// Whatever ends first ends the others.
+	// The first part to end stops the others.
 	ctx, end := context.WithCancel(ctx)
 	defer end()
 	site.serve(end)
@@ -155,8 +156,8 @@ func run(ctx context.Context, out, errOut io.Writer, o options) (err error) {
 	<-ctx.Done()
 
 	fmt.Fprintln(out, "ending: no more requests are taken, attempts in flight may finish")
-	// First the requests, which may still publish; then the deliveries; then the
-	// metrics, which show how far that is.
+	// Stop the requests first, which may still publish; then the deliveries;
+	// then the metrics, which show the progress.
 	err = site.shutdown(ctx)
 	stopDelivering()
 	err = errors.Join(err, <-dispatching)
@@ -170,7 +171,7 @@ func run(ctx context.Context, out, errOut io.Writer, o options) (err error) {
 	return nil
 }
 
-// hooks log what an operator wants to know.
+// hooks logs events of interest to an operator.
 func hooks(log *slog.Logger, verbose bool) webhook.Hooks {
 	h := webhook.Hooks{
 		Failed: func(d webhook.Delivery) {
@@ -186,7 +187,7 @@ func hooks(log *slog.Logger, verbose bool) webhook.Hooks {
 	return h
 }
 
-// explain says on the start what can be done.
+// explain prints at the start what to try.
 func explain(out io.Writer, site, metricsSite *listener, o options) {
 	base := site.base()
 	numbers := base + "/metrics (for this machine only; -metrics-addr gives them a place of their own)"
@@ -221,7 +222,7 @@ A receiver to try it with: go run ./examples/receiver -addr 127.0.0.1:9000 -secr
 		fmt.Fprintln(out, "Secrets are stored as they are; WEBHOOK_KEYS=k1:<base64 of 32 bytes> encrypts them.")
 	}
 	if o.noDispatch {
-		fmt.Fprintln(out, "Nothing is delivered by this process: start another one with -workers on the same store.")
+		fmt.Fprintln(out, "This process does not deliver: start another with -workers on the same store.")
 	}
 	fmt.Fprintln(out, "There is no login here. Ctrl-C ends it in order.")
 }

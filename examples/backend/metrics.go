@@ -19,8 +19,8 @@ import (
 	"github.com/seed68722ecd/webhook/otelwebhook"
 )
 
-// metrics is what /metrics shows: otelwebhook's metrics of the dispatcher, and
-// those of the process.
+// metrics serves /metrics: otelwebhook's metrics of the dispatcher, and metrics
+// of the process.
 type metrics struct {
 	telemetry *otelwebhook.Telemetry
 	provider  *metric.MeterProvider
@@ -28,8 +28,8 @@ type metrics struct {
 }
 
 func newMetrics(log *slog.Logger) (*metrics, error) {
-	// A collection that fails in part, as when the store cannot be asked for its
-	// backlog, shows the rest and is reported here.
+	// If a part of a collection fails, for example the query of the store's
+	// backlog, the other metrics are shown and the error is logged.
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("metrics", "error", err) }))
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -43,14 +43,13 @@ func newMetrics(log *slog.Logger) (*metrics, error) {
 	}
 	m.Handler = promhttp.HandlerFor(registry, promhttp.HandlerOpts{
 		ErrorLog:            slog.NewLogLogger(log.Handler(), slog.LevelWarn),
-		MaxRequestsInFlight: 4, // whoever can ask often is answered no more often than that
+		MaxRequestsInFlight: 4, // bounds the work that clients can cause
 		Timeout:             10 * time.Second,
 	})
 	return m, nil
 }
 
-// watch adds the gauges of a dispatcher. The function that it returns ends all
-// measuring.
+// watch adds the gauges of a dispatcher. stop ends all metrics.
 func (m *metrics) watch(d *webhook.Dispatcher) (stop func() error, err error) {
 	watching, err := m.telemetry.Watch(d)
 	if err != nil {
@@ -59,7 +58,7 @@ func (m *metrics) watch(d *webhook.Dispatcher) (stop func() error, err error) {
 	return func() error { return errors.Join(watching.Unregister(), m.provider.Shutdown(context.Background())) }, nil
 }
 
-// handler serves /metrics to those who can reach a listener at addr.
+// handler serves /metrics on a listener at addr.
 func (m *metrics) handler(addr string) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", m)

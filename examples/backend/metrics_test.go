@@ -20,7 +20,7 @@ import (
 	"github.com/seed68722ecd/webhook/webhooktest"
 )
 
-// exposition is what /metrics has answered.
+// exposition is the parsed answer of /metrics.
 type exposition map[string]*dto.MetricFamily
 
 // scrape reads /metrics of a program as Prometheus does.
@@ -40,8 +40,8 @@ func (p *backendProcess) scrape(base string) exposition {
 	return families
 }
 
-// sum adds up the series of a metric that have these labels, given as pairs: of a
-// histogram, what it has counted.
+// sum adds up the series of a metric that have these labels, given as pairs.
+// For a histogram it adds up the counts.
 func (e exposition) sum(name string, labels ...string) (n float64, series int) {
 	family := e[name]
 	for _, m := range family.GetMetric() {
@@ -60,7 +60,7 @@ func (e exposition) sum(name string, labels ...string) (n float64, series int) {
 	return n, series
 }
 
-// missing returns the first of some values that a metric does not have.
+// missing returns the first wanted value that a metric does not have.
 func (e exposition) missing(want []sample) string {
 	for _, s := range want {
 		n, series := e.sum(s.name, s.labels...)
@@ -79,7 +79,8 @@ type sample struct {
 
 func exactly(n float64, name string, labels ...string) sample { return sample{name, labels, n, n} }
 
-// known are all labels of the dispatcher's metrics and what they can be.
+// known holds all labels of the dispatcher's metrics with their possible
+// values.
 var known = map[string]*regexp.Regexp{
 	"webhook_publish_outcome": regexp.MustCompile(`^(stored|unmatched|duplicate|conflict)$`),
 	"webhook_attempt_status":  regexp.MustCompile(`^([1-5]xx|none)$`),
@@ -90,8 +91,8 @@ var known = map[string]*regexp.Regexp{
 	"error_type":              regexp.MustCompile(`^(dns|connect|tls|timeout|blocked|status|protocol|internal|store|conflict|canceled)$`),
 }
 
-// tellsNothingOfTenants checks that no label holds what customers made up, or what
-// tells them apart.
+// tellsNothingOfTenants checks that no label holds a value that customers
+// choose, or that identifies a customer.
 func (e exposition) tellsNothingOfTenants(t *testing.T, marks ...string) {
 	t.Helper()
 	series := 0
@@ -117,7 +118,7 @@ func (e exposition) tellsNothingOfTenants(t *testing.T, marks ...string) {
 	}
 }
 
-// What the dispatcher does is at /metrics of every process, whatever its part is.
+// Every process serves its dispatcher's metrics at /metrics, whatever its role.
 func metricsTellWhatHappens(t *testing.T, bin string) {
 	store := "sqlite:" + filepath.Join(t.TempDir(), "hooks.db")
 	accepts, fails, gone := webhooktest.NewReceiver(), webhooktest.NewReceiver(), webhooktest.NewReceiver()
@@ -127,9 +128,9 @@ func metricsTellWhatHappens(t *testing.T, bin string) {
 	slow := httptest.NewServer(hangs)
 	t.Cleanup(slow.Close)
 	release := sync.OnceFunc(func() { close(hangs.release) })
-	t.Cleanup(release) // before Close, which waits for it
+	t.Cleanup(release) // runs before Close, which waits for it
 
-	// Published by one process, which delivers nothing.
+	// One process publishes and does not deliver.
 	p := start(t, bin, append(slices.Clone(local), "-store", store, "-no-dispatch")...)
 	tenant, json := with("X-Tenant", "marker-tenant"), with("Content-Type", "application/json")
 	marks := []string{"marker", "wh_", "127.0.0.1", "http"}
@@ -166,7 +167,7 @@ func metricsTellWhatHappens(t *testing.T, bin string) {
 		t.Errorf("exit code %d:\n%s", code, p.Output())
 	}
 
-	// And delivered by another, whose numbers are elsewhere.
+	// Another process delivers, with its metrics at an address of its own.
 	p = start(t, bin, append(slices.Clone(local), "-store", store, "-workers", "-metrics-addr", "127.0.0.1:0")...)
 	apart := p.WaitFor(t, `Metrics for Prometheus: +(http://\S+)/metrics\n`)[1]
 	if status, _ := p.do(http.MethodGet, "/metrics", ""); status != http.StatusNotFound {
@@ -217,8 +218,8 @@ func metricsTellWhatHappens(t *testing.T, bin string) {
 	}
 }
 
-// /metrics is beside the rest only where nobody else can reach either, and never
-// for pages that point their own name at this machine.
+// /metrics is on the main address only if both are reachable from this machine
+// alone, and never for pages that point their own name at this machine.
 func TestMetricsAreForThisMachine(t *testing.T) {
 	m, err := newMetrics(slog.New(slog.DiscardHandler))
 	if err != nil {

@@ -12,13 +12,13 @@ import (
 	"github.com/seed68722ecd/webhook/portal"
 )
 
-// backend is the platform's own part.
+// backend holds the platform's own handlers.
 type backend struct {
 	d   *webhook.Dispatcher
 	log *slog.Logger
 }
 
-// newServer returns everything that is served.
+// newServer returns the handler of the main address.
 func newServer(d *webhook.Dispatcher, log *slog.Logger, m *metrics, o options) (http.Handler, error) {
 	b := &backend{d, log}
 	mux := http.NewServeMux()
@@ -42,7 +42,8 @@ func newServer(d *webhook.Dispatcher, log *slog.Logger, m *metrics, o options) (
 		return nil, err
 	}
 	mux.Handle("/webhooks/", hooks)
-	// The portal refuses writes of other origins by itself; these routes need the same.
+	// The portal refuses writes from other origins by itself; these routes need
+	// the same protection.
 	own := http.NewCrossOriginProtection()
 	mux.Handle("POST /events", own.Handler(http.HandlerFunc(b.publish)))
 	mux.Handle("POST /chat", own.Handler(http.HandlerFunc(b.chat)))
@@ -50,8 +51,8 @@ func newServer(d *webhook.Dispatcher, log *slog.Logger, m *metrics, o options) (
 	return sameHost(o.addr, mux), nil
 }
 
-// access says whose webhooks a request is about and what it may do: here, anybody
-// may do everything as anybody. A real backend looks at its session:
+// access returns the tenant and the rights of a request. Here every visitor may
+// act as any tenant. A real backend looks up its session:
 //
 //	user, err := sessions.User(r)
 //	if err != nil {
@@ -72,9 +73,9 @@ func tenantOf(r *http.Request) string {
 	return "demo"
 }
 
-// sameHost refuses requests for other names while this listens on loopback only. As
-// there is no login, a page somewhere that has its own name point at this machine (DNS
-// rebinding) would otherwise be let in.
+// sameHost refuses requests for other host names if the backend listens on
+// loopback only. Without a login, a web page that points its own name at this
+// machine (DNS rebinding) would otherwise get access.
 func sameHost(addr string, next http.Handler) http.Handler {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil || !loopback(host) {
@@ -103,7 +104,7 @@ func loopback(host string) bool {
 	return net.ParseIP(host).IsLoopback()
 }
 
-// health answers 200 when the store does, and 503 otherwise.
+// health answers 200 if the store answers, and 503 otherwise.
 func (b *backend) health(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
 	defer cancel()
@@ -126,5 +127,5 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 		status, body = http.StatusInternalServerError, []byte(`{"error":"the answer could not be written"}`)
 	}
 	w.WriteHeader(status)
-	_, _ = w.Write(append(body, '\n')) // the client has gone: nobody to tell
+	_, _ = w.Write(append(body, '\n')) // an error means that the client has gone
 }

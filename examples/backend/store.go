@@ -16,8 +16,8 @@ import (
 	"github.com/seed68722ecd/webhook/sqlitestore"
 )
 
-// openStore opens, and where needed creates, what the flag -store names. The
-// function that it returns closes everything.
+// openStore opens the store that the flag -store names, and creates it if
+// needed. closeStore closes the store and its database.
 func openStore(ctx context.Context, name string) (store webhook.Store, closeStore func() error, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()

@@ -65,7 +65,7 @@ func (c *customer) trust(secret string) error {
 	return err
 }
 
-// wait returns when n deliveries have arrived.
+// wait returns after n deliveries have arrived.
 func (c *customer) wait(ctx context.Context, n int) error {
 	for i := range n {
 		select {
@@ -77,15 +77,15 @@ func (c *customer) wait(ctx context.Context, n int) error {
 	return nil
 }
 
-// report prints a line per order and returns an error unless, for each, the
-// table, the queue and the customer agree. The queue's log is looked at too: a
-// delivery that is not in it will never be made.
+// report prints a line per order. It returns an error unless the table, the
+// queue and the customer agree on each order. It reads the queue's log too: a
+// delivery that is not in the log will never be made.
 func (s *shop) report(ctx context.Context, out io.Writer, c *customer) error {
 	page, err := s.d.Deliveries(ctx, webhook.DeliveryQuery{Tenant: tenant})
 	if err != nil {
 		return err
 	}
-	rows, err := s.db.QueryContext(ctx, `SELECT id, state FROM `+s.orders+` ORDER BY id`) //nolint:gosec // the name is this program's own
+	rows, err := s.db.QueryContext(ctx, `SELECT id, state FROM `+s.orders+` ORDER BY id`) //nolint:gosec // this program chose the name
 	if err != nil {
 		return err
 	}

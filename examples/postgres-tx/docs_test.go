@@ -13,8 +13,8 @@ import (
 	"github.com/seed68722ecd/webhook/pgstore"
 )
 
-// The SQL that docs/stores.md tells people to run does run on the tables as
-// they are, and the migrations can be written out and applied by hand as it says.
+// The SQL of docs/stores.md runs on the current tables, and the migrations can
+// be written out and applied by hand as described there.
 func TestSQLInTheDocumentationRuns(t *testing.T) {
 	ctx, server, db := testDatabase(t)
 	db.SetMaxOpenConns(1) // so that the search_path below holds
@@ -63,7 +63,7 @@ func TestSQLInTheDocumentationRuns(t *testing.T) {
 		for _, block := range regexp.MustCompile("(?s)```sql\n(.*?)```").FindAllStringSubmatch(string(text), -1) {
 			for _, q := range strings.SplitAfter(regexp.MustCompile(`(?m)--.*$`).ReplaceAllString(block[1], ""), ";") {
 				q = strings.TrimSpace(q)
-				if strings.Contains(q, "$1") { // it is planned only
+				if strings.Contains(q, "$1") { // only planned
 					q = "PREPARE q AS " + q + " DEALLOCATE q"
 				}
 				if q != "" {
@@ -77,7 +77,8 @@ func TestSQLInTheDocumentationRuns(t *testing.T) {
 		}
 	}
 
-	// What docs/scaling.md sends to a replica, which is as read-only as this.
+	// The queries that docs/scaling.md sends to a replica, on a connection that
+	// is as read-only.
 	replica, err := sql.Open("pgx", server.dsn()+" default_transaction_read_only=on")
 	if err != nil {
 		t.Fatal(err)

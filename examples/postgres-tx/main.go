@@ -1,12 +1,14 @@
-// Postgres-tx is a small backend that keeps its promise: a customer is told that
-// an order was paid if, and only if, the database says that it was. The row and
-// the event are written in one transaction. From the root of the repository:
+// Postgres-tx is a small backend that publishes in its own transactions: a
+// customer is told that an order was paid if and only if the database says so,
+// because the row and the event are written in one transaction. From the root
+// of the repository:
 //
 //	go run ./examples/postgres-tx -db postgres://user:password@localhost:5432/dbname
 //
 // Without -db it starts a PostgreSQL of its own, if its programs are installed,
-// and removes it again. On a given database it works in a schema of its own, and
-// drops that in the end. It exits with 0 only if everything went as it says.
+// and removes it again. On a given database it works in a schema of its own,
+// and drops the schema at the end. It exits with 0 only if the run went as
+// described.
 package main
 
 import (
@@ -41,13 +43,13 @@ func main() {
 	}
 }
 
-// tenant is the customer whose orders these are.
+// tenant is the customer who owns the orders.
 const tenant = "acme"
 
-// errDeclined ends a payment after its event was published.
+// errDeclined fails a payment after its event was published.
 var errDeclined = errors.New("the card was declined")
 
-// shop is the backend: its own database, and beside it the webhooks.
+// shop is the backend, with its own database and the webhooks beside it.
 type shop struct {
 	db     *sql.DB
 	orders string // the table, with its schema
@@ -55,14 +57,14 @@ type shop struct {
 	d      *webhook.Dispatcher
 }
 
-// pay marks an order as paid and says so to the customer's webhooks, both or
-// neither. charge is what may still fail when both are written.
+// pay marks an order as paid and publishes the event, in one transaction.
+// charge may still fail after both are written.
 func (s *shop) pay(ctx context.Context, order int64, charge func() error) error {
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
-	defer tx.Rollback() //nolint:errcheck // after a commit it does nothing
+	defer tx.Rollback() //nolint:errcheck // no effect after a commit
 
 	var cents int64
 	err = tx.QueryRowContext(ctx, `UPDATE `+s.orders+` SET state = 'paid' WHERE id = $1 AND state = 'open' RETURNING cents`, order).Scan(&cents)
@@ -89,7 +91,7 @@ func (s *shop) pay(ctx context.Context, order int64, charge func() error) error 
 	return nil
 }
 
-// open connects, and creates what a backend has: its tables, and the webhooks'.
+// open connects, and creates the tables of the backend and of the webhooks.
 func open(ctx context.Context, db *sql.DB, schema string) (*shop, error) {
 	store, err := pgstore.New(db, pgstore.Config{Schema: schema})
 	if err != nil {
@@ -158,8 +160,8 @@ func run(ctx context.Context, out io.Writer, dsn string) (err error) {
 	ended := make(chan error, 1)
 	go func() { ended <- s.d.Run(running) }()
 
-	// Two payments work, and the one between them fails when its row and its
-	// event are written already.
+	// The first and the third payment work. The second fails after its row and
+	// its event have been written.
 	accepted := func() error { return nil }
 	declined := func() error { return errDeclined }
 	if err := s.pay(ctx, 1, accepted); err != nil {
@@ -171,7 +173,8 @@ func run(ctx context.Context, out io.Writer, dsn string) (err error) {
 	if err := s.pay(ctx, 3, accepted); err != nil {
 		return err
 	}
-	// The receiver has heard of 1 and 3, in whatever order, before the end.
+	// Before the end the receiver gets the events of orders 1 and 3, in any
+	// order.
 	if err := customer.wait(ctx, 2); err != nil {
 		return err
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/seed68722ecd/webhook/examples/internal/program"
 )
 
-// What both ways of running it print.
+// The output, with and without a given database.
 var lines = []string{
 	`ORDER +TRANSACTION +ROW +WEBHOOKS RECEIVED`,
 	`1 +committed +paid +1`,
@@ -32,7 +32,7 @@ func checkLines(t *testing.T, out string) {
 	}
 }
 
-// Without a database it brings its own, and leaves nothing of it behind.
+// Without a database it starts its own, and removes it again.
 func TestPostgresTx(t *testing.T) {
 	tmp := t.TempDir()
 	for _, dir := range []string{tmp, filepath.Dir(tmp)} { // the server runs as another user when this is root
@@ -82,7 +82,7 @@ func TestPostgresTxOnAGivenDatabase(t *testing.T) {
 	}
 }
 
-// A database that does not answer is an error that says so, not a hang.
+// For a database that does not answer it returns an error, and does not hang.
 func TestPostgresTxWithoutADatabase(t *testing.T) {
 	var out strings.Builder
 	err := run(t.Context(), &out, "host="+t.TempDir()+" user=nobody dbname=none")
@@ -97,7 +97,7 @@ func TestPostgresTxWithoutADatabase(t *testing.T) {
 // testDatabase starts a server for a test and opens its database.
 func testDatabase(t *testing.T) (context.Context, *server, *sql.DB) {
 	t.Helper()
-	// Not the test's own context, which ends before the server is stopped.
+	// The test's own context would end before the server is stopped.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 5*time.Minute)
 	t.Cleanup(cancel)
 	srv, err := startServer(ctx)
@@ -125,8 +125,8 @@ func TestPostgresTxReportHasTeeth(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// Nobody is subscribed, so the queue is empty; and the customer heard of
-	// an order that was rolled back.
+	// No webhook exists, so the queue is empty; and the customer got the event
+	// of an order that was rolled back.
 	err = s.report(ctx, new(strings.Builder), &customer{heard: map[int64]int{1: 1, 2: 1, 3: 1}})
 	for _, want := range []string{"order 2 is open, and the customer heard of it 1 times", "2 orders are paid and 0 deliveries exist"} {
 		if err == nil || !strings.Contains(err.Error(), want) {

@@ -16,7 +16,7 @@ import (
 )
 
 // server is a throw-away PostgreSQL, reachable through a unix socket only. It
-// ends with this process, however that ends.
+// ends with this process, also if the process is killed.
 type server struct {
 	dir string
 	cmd *exec.Cmd
@@ -51,8 +51,8 @@ func startServer(ctx context.Context) (*server, error) {
 		s.stop()
 		return nil, fmt.Errorf("initdb: %w\n%s", err, out)
 	}
-	// The shell stops the server when its own input ends: at the latest when
-	// this process does.
+	// The shell stops the server when its own input ends, which happens at the
+	// latest when this process ends.
 	const script = `"$@" & pid=$!; read -r _; kill -INT $pid; wait $pid`
 	args := slices.Concat([]string{"-c", script, "sh"}, as, []string{filepath.Join(bin, "postgres"), "-D", data, "-k", dir, "-h", ""})
 	s.cmd = exec.Command("sh", args...) //nolint:gosec,noctx // as above; stop ends it in order
@@ -108,7 +108,7 @@ func (s *server) dsn() string {
 	return "host=" + s.dir + " user=postgres dbname=postgres"
 }
 
-// wait returns when the server answers.
+// wait returns once the server answers.
 func (s *server) wait(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -132,13 +132,13 @@ func (s *server) wait(ctx context.Context) error {
 	}
 }
 
-// stop ends the server and removes all it had.
+// stop ends the server and removes its files.
 func (s *server) stop() {
 	if s.end != nil {
 		s.end.Close()
 	}
 	if s.cmd != nil {
-		_ = s.cmd.Wait() // it was told to end
+		_ = s.cmd.Wait() // stopped on purpose
 	}
 	os.RemoveAll(s.dir)
 }

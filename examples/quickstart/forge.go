@@ -10,7 +10,7 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// forge posts an event that is right in everything but its signature.
+// forge posts an event that is right except for its signature.
 func forge(ctx context.Context, url string, j *journal) error {
 	body := []byte(`{"event":"agent.message","webhook":{"id":"wh_1","name":"CRM"},"timestamp":"2024-01-15T11:45:00.000000Z","data":{}}`)
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))

@@ -15,8 +15,8 @@ import (
 	"github.com/seed68722ecd/webhook/verify"
 )
 
-// journal notes what the sender and the receiver see, to print it side by side.
-// Both write to it at the same time.
+// journal collects the requests as the sender and the receiver see them, to
+// print both side by side. It is safe for concurrent use.
 type journal struct {
 	mu           sync.Mutex
 	lines        []line
@@ -26,7 +26,7 @@ type journal struct {
 	allDelivered chan struct{} // closed when every event has been delivered
 }
 
-// line is a request, as its sender saw it.
+// line is a request as its sender saw it.
 type line struct {
 	at             time.Time
 	took           time.Duration
@@ -37,7 +37,7 @@ type line struct {
 	next           string
 }
 
-// events is how many events are published, each of which one webhook takes.
+// events is the number of published events. One webhook selects each of them.
 const events = 3
 
 func newJournal() *journal {
@@ -48,7 +48,7 @@ func newJournal() *journal {
 	}
 }
 
-// attempt is a hook of the dispatcher's, called after every attempt.
+// attempt is a hook of the dispatcher, called after every attempt.
 func (j *journal) attempt(d webhook.Delivery, a webhook.Attempt) {
 	next := "done"
 	switch d.State {
@@ -70,7 +70,7 @@ func (j *journal) attempt(d webhook.Delivery, a webhook.Attempt) {
 	}
 }
 
-// verified notes a request that the receiver's middleware let through.
+// verified records a request that the receiver's middleware let through.
 func (j *journal) verified(r *http.Request) {
 	d, ok := verify.FromContext(r.Context())
 	if !ok {
@@ -82,7 +82,7 @@ func (j *journal) verified(r *http.Request) {
 	j.summaries[d.ID] = summary(d)
 }
 
-// refused notes a request that the receiver's middleware turned away, and why.
+// refused records a request that the receiver's middleware refused, and why.
 func (j *journal) refused(r *http.Request, err error) {
 	verdict := "no: " + err.Error()
 	if errors.Is(err, verify.ErrSignatureMismatch) {
@@ -107,11 +107,11 @@ func (j *journal) print(out io.Writer) {
 	w.Flush()
 }
 
-// check returns an error when anything went otherwise than the text says.
+// check returns an error if the run went differently from the program's text.
 func (j *journal) check() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	want := map[string]int{ // how often each of these lines has to be there
+	want := map[string]int{ // how often each line has to occur
 		"agent.action CRM 1 204 yes":                   1,
 		"agent.message CRM 1 204 yes":                  1,
 		"user.message Inbox 1 503 yes":                 1,

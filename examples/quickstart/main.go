@@ -1,8 +1,8 @@
-// Quickstart shows one round of everything: a backend sends its customers' events
-// as webhooks, the customers' receiver checks them, a delivery fails and is
-// retried, and a forged request is turned away. It uses nothing but this machine,
-// ends by itself in a few seconds, and fails if anything went otherwise than it
-// says. From the root of the repository:
+// Quickstart shows the whole path of webhooks: a backend sends its customers'
+// events, the customers' receiver checks them, a delivery fails and is retried,
+// and a forged request is refused. It runs on this machine alone, ends by
+// itself in a few seconds, and fails if a step went differently from its text.
+// From the root of the repository:
 //
 //	go run ./examples/quickstart
 package main
@@ -33,7 +33,7 @@ func main() {
 	}
 }
 
-// tenant is whose events these are: an agent of the platform.
+// tenant is the owner of the events: an agent of the platform.
 const tenant = "agent-ada"
 
 func run(ctx context.Context, out io.Writer) error {
@@ -89,7 +89,7 @@ func run(ctx context.Context, out io.Writer) error {
 	ended := make(chan error, 1)
 	go func() { ended <- d.Run(running) }()
 
-	// Things happen, and the backend says so.
+	// The backend publishes events.
 	ada, bob := webhook.Ref{ID: "a-17", Name: "Ada"}, webhook.Ref{ID: "u-42", Name: "Bob"}
 	for _, data := range []any{
 		webhook.UserMessage{Agent: ada, User: bob, Room: webhook.Ref{ID: "r5Kx", Name: "Support"}, Content: "Where is my order?"},
@@ -101,7 +101,7 @@ func run(ctx context.Context, out io.Writer) error {
 		}
 	}
 
-	// Meanwhile somebody who has no secret posts an event of their own making.
+	// Meanwhile an attacker without the secret posts a forged event.
 	forgeErr := forge(ctx, base+"/crm", log)
 
 	// Wait until every delivery has succeeded, and stop in order.

@@ -14,8 +14,8 @@ import (
 	"github.com/seed68722ecd/webhook/verify"
 )
 
-// The first command of the README shows what it says, and ends by itself with
-// exit code 0.
+// The first command of the README prints the output shown there, and ends by
+// itself with exit code 0.
 func TestQuickstart(t *testing.T) {
 	bin := program.Build(t, ".")
 	start := time.Now()

@@ -8,8 +8,8 @@ import (
 	"github.com/seed68722ecd/webhook/verify"
 )
 
-// newReceiver is all that a customer writes: a handler behind the middleware of
-// verify, which lets only requests through that the secret has signed.
+// newReceiver is the code that a customer writes: a handler behind the
+// middleware of verify, which passes on only requests signed with the secret.
 func newReceiver(log *journal, crmSecret, inboxSecret string) (http.Handler, error) {
 	crm, err := verify.New(verify.Config{OnError: log.refused}, crmSecret)
 	if err != nil {
@@ -36,7 +36,7 @@ func newReceiver(log *journal, crmSecret, inboxSecret string) (http.Handler, err
 	return mux, nil
 }
 
-// summary says what a verified delivery is about.
+// summary describes a verified delivery.
 func summary(d *verify.Delivery) string {
 	event, err := d.Event()
 	if err != nil {

@@ -1,6 +1,6 @@
-// Receiver shows what arrives at a webhook's URL and whether it verifies, and why
-// not when it does not. It is for trying out a webhook of any sender that signs
-// as Standard Webhooks does, or as X-Webhook-Signature:
+// Receiver prints the requests that arrive at a webhook's URL, and whether or
+// why not they verify. It is for trying out webhooks of any sender that signs
+// with Standard Webhooks or X-Webhook-Signature:
 //
 //	go run ./examples/receiver -addr 127.0.0.1:9000 -secret whsec_…
 package main
@@ -30,7 +30,7 @@ func main() {
 	case errors.Is(err, flag.ErrHelp):
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "receiver:", err)
-		os.Exit(1) //nolint:gocritic // the process ends here: nothing is left to stop
+		os.Exit(1) //nolint:gocritic // the process ends here, and deferred calls need not run
 	}
 }
 
@@ -50,11 +50,11 @@ func run(ctx context.Context, args []string, secretsFromEnv string, out io.Write
 	}
 
 	screen := &screen{out: out}
-	// Other senders' bodies and the plain signature are welcome here, where
-	// nothing comes of a request. A receiver in production leaves both out.
+	// This receiver only prints requests, so it accepts other senders' bodies
+	// and the plain signature. A receiver in production should accept neither.
 	v, err := verify.New(verify.Config{AnyBody: true, AllowPlain: true, OnError: screen.refused}, secrets...)
 	if errors.Is(err, verify.ErrNoSecret) {
-		return fmt.Errorf("%w: give the one that was shown when the webhook was created, with -secret or in WEBHOOK_SECRET", err)
+		return fmt.Errorf("%w: give the secret that was shown when the webhook was created, with -secret or in WEBHOOK_SECRET", err)
 	}
 	if err != nil {
 		return err
@@ -78,7 +78,7 @@ func run(ctx context.Context, args []string, secretsFromEnv string, out io.Write
 		return err
 	case <-ctx.Done():
 	}
-	// What is being answered is answered, then it ends.
+	// Requests in progress are answered before the end.
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	err = server.Shutdown(grace)

@@ -41,7 +41,7 @@ func TestReceiverShowsWhatArrives(t *testing.T) {
 	}
 	p.WaitFor(t, `REFUSED   POST /any/path from .*, answered 401\n    verify: signature does not match.*\n    webhook-id: evt_1\n`)
 
-	// The plain signature alone, and a body of another sender's.
+	// Only the plain signature, and a body of another sender.
 	status = program.Post(t, url, `{"hello":1}`, func(b []byte, h http.Header) []byte {
 		h.Del("webhook-signature")
 		h.Del("X-Webhook-Event")

@@ -21,7 +21,7 @@ type screen struct {
 	good, bad int
 }
 
-// maxShown is how much of a body is shown, in bytes.
+// maxShown is the largest part of a body that is printed, in bytes.
 const maxShown = 4096
 
 // verified prints a request that the middleware let through.
@@ -44,8 +44,8 @@ func (s *screen) verified(r *http.Request, status int) {
 	fmt.Fprintf(s.out, "%s  VERIFIED  %s  %s  attempt %d  (%s), answered %d\n    %s\n", now(), printable(typ), printable(d.ID), d.Attempt, by, status, shown(d.Body))
 }
 
-// refused prints a request that the middleware has turned away. Nothing in it
-// can be trusted.
+// refused prints a request that the middleware has refused. No part of the
+// request can be trusted.
 func (s *screen) refused(r *http.Request, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -61,7 +61,7 @@ func (s *screen) refused(r *http.Request, err error) {
 
 func now() string { return time.Now().Format("15:04:05.000") }
 
-// shown is a body cut to a length that fits a screen.
+// shown returns a body cut to a length that fits a screen.
 func shown(body []byte) string {
 	if len(body) <= maxShown {
 		return printable(string(body))
@@ -69,8 +69,8 @@ func shown(body []byte) string {
 	return printable(string(body[:maxShown])) + "… (" + strconv.Itoa(len(body)) + " bytes)"
 }
 
-// printable replaces whatever could make a terminal do more than show a
-// character, such as escape sequences in an agent's message.
+// printable replaces characters that control a terminal, such as escape
+// sequences in an agent's message.
 func printable(s string) string {
 	var b strings.Builder
 	for len(s) > 0 {

@@ -17,16 +17,17 @@ import (
 	"github.com/seed68722ecd/webhook/sqlitestore"
 )
 
-// database is the store that was named, and what has to be closed and scrubbed.
+// database is the store of -store, with its connection and the statements that
+// scrub it.
 type database struct {
 	store   webhook.Store
 	db      *sql.DB
-	closes  io.Closer // the store, where it has something to close
-	rewrite []string  // statements that leave nothing of overwritten rows in the files
+	closes  io.Closer // the store, if it has to be closed
+	rewrite []string  // statements that remove overwritten rows from the files
 }
 
-// open opens the store of -store. It creates nothing: a mistyped name is an
-// error and not an empty database.
+// open opens the store of -store. It does not create a store: a mistyped name
+// is an error and not an empty database.
 func open(ctx context.Context, o options) (*database, error) {
 	prefix := o.prefix
 	if prefix == "" {
@@ -75,7 +76,7 @@ func (d *database) Close() error {
 	return errors.Join(err, d.db.Close())
 }
 
-// scrub rewrites the table of webhooks. Journals and backups are not reached.
+// scrub rewrites the table of webhooks. It does not reach journals and backups.
 func (d *database) scrub(ctx context.Context) error {
 	for _, q := range d.rewrite {
 		if _, err := d.db.ExecContext(ctx, q); err != nil {

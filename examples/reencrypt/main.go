@@ -1,14 +1,15 @@
 // Reencrypt encrypts the secrets and header values that a store of webhooks
-// holds with the first of the keys in WEBHOOK_KEYS: those stored plain, and those
-// encrypted with another key. It can run beside dispatchers and be interrupted
-// and run again. From the root of the repository:
+// holds with the first of the keys in WEBHOOK_KEYS, if they are stored plain or
+// encrypted with another key. It can run beside dispatchers, and can be
+// interrupted and run again. From the root of the repository:
 //
 //	export WEBHOOK_KEYS="2026-05:$(openssl rand -base64 32) 2025-11:…"   # the first encrypts
 //	go run ./examples/reencrypt -store postgres://user:password@localhost:5432/dbname
 //	go run ./examples/reencrypt -store sqlite:webhooks.db -scrub
 //
-// Give every dispatcher the first key before: what it cannot read waits. The
-// program exits with 0 only if nothing is left that needs another key.
+// Give every dispatcher the first key beforehand: deliveries wait while their
+// webhook cannot be read. The program exits with 0 only if no value is left
+// that needs another key.
 package main
 
 import (
@@ -31,7 +32,7 @@ func main() {
 	flag.StringVar(&o.tenant, "tenant", "", "only the webhooks of this `tenant`; empty: of all")
 	flag.StringVar(&o.cursor, "cursor", "", "go on behind this `cursor`, as an interrupted run printed it")
 	flag.IntVar(&o.batch, "batch", 100, "webhooks per step, 1–500")
-	flag.BoolVar(&o.scrub, "scrub", false, "rewrite the table afterwards, so that its file holds nothing that was overwritten (locks it meanwhile)")
+	flag.BoolVar(&o.scrub, "scrub", false, "rewrite the table afterwards, so that its file holds no overwritten values (locks it meanwhile)")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	err := run(ctx, os.Stdout, o, os.Getenv("WEBHOOK_KEYS"))
@@ -48,8 +49,8 @@ type options struct {
 	scrub                                 bool
 }
 
-// errLeft is the end of a run that has left something behind.
-var errLeft = errors.New("some webhooks hold what none of the keys opens: supply its key, or replace their secrets and headers")
+// errLeft ends a run that has left unreadable values.
+var errLeft = errors.New("some webhooks hold values that no key decrypts: supply its key, or replace their secrets and headers")
 
 func run(ctx context.Context, out io.Writer, o options, keyText string) (err error) {
 	keys, err := webhook.ParseKeyring(keyText)

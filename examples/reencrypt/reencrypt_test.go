@@ -20,8 +20,9 @@ func key(id string) string {
 	return id + ":" + base64.StdEncoding.EncodeToString(bytes.Repeat([]byte(id[:1]), 32))
 }
 
-// register puts n webhooks with the marker in secret and header into a database,
-// as a dispatcher with these keys does; none: plain.
+// register creates n webhooks with the marker in secret and header in a
+// database, through a dispatcher with these keys; without keys they are stored
+// plain.
 func register(t *testing.T, file, keys string, n int) {
 	t.Helper()
 	db, err := sql.Open("sqlite", file)
@@ -82,7 +83,8 @@ func TestReencryptsAndScrubs(t *testing.T) {
 	if out, err = reencrypt(options{tenant: "tenant-1"}, key("b")+" "+key("a")); err != nil || !strings.Contains(out, "2 webhooks, 2 written, 0 left") {
 		t.Errorf("one tenant: %v\n%s", err, out)
 	}
-	// What needs a key that is not there is named, and the exit says so.
+	// Webhooks that need a missing key are named, and the run ends with an
+	// error.
 	out, err = reencrypt(options{}, key("b"))
 	if !errors.Is(err, errLeft) || strings.Count(out, `needs key "a"`) != 3 || !strings.Contains(out, "5 webhooks, 0 written, 3 left") {
 		t.Errorf("without the old key: %v\n%s", err, out)
@@ -110,7 +112,7 @@ func TestInterruptedRunSaysWhereToGoOn(t *testing.T) {
 	}
 }
 
-// after calls then once something was written that contains text.
+// after calls then once text has been written.
 type after struct {
 	*strings.Builder
 	text string

@@ -1,5 +1,5 @@
-// Package program runs the examples as a user does, for their tests: as
-// processes, with what they print and how they end.
+// Package program runs the examples for their tests as a user does: as
+// processes, with their output and exit codes.
 package program
 
 import (
@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// patience is how long a program may take to do what a test waits for. It is
-// for a machine that is busy with other things.
+// patience bounds each wait of a test. It is long because the machine may be
+// busy.
 const patience = 5 * time.Minute
 
 // Build compiles the Go program in a folder and returns the path of the result.
@@ -35,7 +35,7 @@ func Build(t *testing.T, folder string) string {
 // Program is a running process.
 type Program struct {
 	cmd  *exec.Cmd
-	done chan struct{} // closed when it has ended, and err is set
+	done chan struct{} // closed once the process has ended and err is set
 	err  error
 
 	mu      sync.Mutex
@@ -135,7 +135,8 @@ func (p *Program) Wait(t *testing.T) (code int) {
 	return 0
 }
 
-// Interrupt sends the program what Ctrl-C sends, and returns its exit code.
+// Interrupt sends the signal of Ctrl-C to the program, and returns its exit
+// code.
 func (p *Program) Interrupt(t *testing.T) (code int) {
 	t.Helper()
 	if err := p.cmd.Process.Signal(os.Interrupt); err != nil {

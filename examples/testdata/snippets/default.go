@@ -1,5 +1,5 @@
-// Package snippet holds one Go block of the documentation, and this: what the
-// text around every block takes for granted.
+// Package snippet holds one Go block of the documentation, and this file: the
+// declarations that the text takes for granted.
 package snippet
 
 import (
@@ -23,7 +23,7 @@ var (
 	tenant, webhookID string
 )
 
-// mystore is the package of somebody who writes a store.
+// mystore is the package of a host that writes its own store.
 var mystore struct {
 	New func(*testing.T) webhook.Store
 }

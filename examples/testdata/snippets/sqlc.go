@@ -7,7 +7,7 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// Queries is what sqlc generates for database/sql.
+// Queries is the type that sqlc generates for database/sql.
 type Queries struct{}
 
 func (q *Queries) WithTx(*sql.Tx) *Queries                     { return q }

@@ -1,5 +1,5 @@
-// Package gorm declares what the documentation uses of gorm.io/gorm, so that
-// its example compiles without it.
+// Package gorm declares the parts of gorm.io/gorm that the documentation uses,
+// so that its example compiles without it.
 package gorm
 
 import (
