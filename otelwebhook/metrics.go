@@ -16,7 +16,7 @@ import (
 // Labels of metrics. The library defines a short list of values for each.
 const (
 	keyOutcome      = attribute.Key("webhook.publish.outcome") // stored, unmatched, duplicate, conflict
-	keyStatusClass  = attribute.Key("webhook.attempt.status")  // 1xx … 5xx, none
+	keyStatusClass  = attribute.Key("webhook.attempt.status")  // 1xx … 5xx; see statusClass
 	keyState        = attribute.Key("webhook.delivery.state")  // succeeded, failed, canceled
 	keyReason       = attribute.Key("webhook.delivery.reason") // retries_exhausted, gone, …
 	keyDisabledFor  = attribute.Key("webhook.disabled.reason") // gone, failing

@@ -51,7 +51,7 @@ type webhookView struct {
 	SSLVerification bool              `json:"sslVerification"`
 	Timeout         float64           `json:"timeout"` // seconds
 	MaxRetries      int               `json:"maxRetries"`
-	RateLimit       float64           `json:"rateLimit"` // attempts per second; 0 for none
+	RateLimit       float64           `json:"rateLimit"` // attempts per second; 0 for no limit
 	CreatedAt       stamp             `json:"createdAt"`
 	UpdatedAt       stamp             `json:"updatedAt"`
 	LastTriggeredAt stamp             `json:"lastTriggeredAt"`

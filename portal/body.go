@@ -62,7 +62,7 @@ func (r *bodyReader) Close() error { return nil }
 var errConsumed = errors.New("the body was read before the request reached the portal, by a handler in front of it that has not put it back: " +
 	"read it in Config.Access, or set the request's Body to the bytes that were read")
 
-// consumed returns errConsumed if a request announces a body and has none.
+// consumed returns errConsumed if a request announces a body that is not there.
 func consumed(r *http.Request) error {
 	if b, ok := r.Body.(*bodyReader); ok && len(b.body.seen) == 0 && r.ContentLength > 0 {
 		return errConsumed

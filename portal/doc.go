@@ -18,15 +18,14 @@
 // Config.BasePath. The page is at the root of the mount and the API under api/,
 // described by api/openapi.json.
 //
-// # Who may do what
+// # Tenants and rights
 //
 // Config.Access maps each request to a tenant and says whether the visitor may
 // manage or only view. New refuses a Config without it. The tenant comes only
 // from Access, never from the path, body or a header. A request for another
-// tenant's webhook or delivery gets exactly the answer for one that does not
-// exist.
+// tenant's webhook or delivery gets exactly the answer for an unknown ID.
 //
-// # What it refuses
+// # Refused requests
 //
 // The portal refuses writes from another origin, bodies of another form than
 // the route takes, and more tests, resends and replays than Config.Limits

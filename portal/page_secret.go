@@ -85,7 +85,7 @@ func (s *server) ask(w http.ResponseWriter, r *http.Request, a Access, status in
 	s.show(w, r, status, name, p)
 }
 
-// askRotatePage explains what a rotation means for the receiver.
+// askRotatePage explains the effect of a rotation on the receiver.
 func (s *server) askRotatePage(w http.ResponseWriter, r *http.Request, a Access) {
 	s.ask(w, r, a, http.StatusOK, "rotate", "Rotate secret", func(v *askView) {
 		if overlap := s.d.Policy().SecretOverlap; overlap > 0 {

@@ -12,7 +12,7 @@
 //		// d.Type, d.Data, and d.ID, which is the same for every copy
 //	}), os.Getenv("WEBHOOK_SECRET"))
 //
-// # What is guaranteed
+// # Guarantees
 //
 // When a function of this package returns a Delivery without an error, then
 //
@@ -25,12 +25,12 @@
 //     the signature was found to be right, and never from a header.
 //
 // Signatures and keys are compared in constant time, and every secret is tried
-// against every signature whatever matched before. An empty or short secret is
-// refused when the Verifier is made, since an empty key would verify anybody's
-// signature. No error contains a secret, an expected signature or unquoted
-// bytes of the request, and no input causes a panic.
+// against every signature, also after a match. An empty or short secret is
+// refused when the Verifier is made, since anyone could sign with an empty key.
+// No error contains a secret, an expected signature or unquoted bytes of the
+// request, and no input causes a panic.
 //
-// # What is not
+// # Limits
 //
 // Delivery is at least once and unordered. The same delivery can arrive twice,
 // because the sender never saw your answer; set [Config.Seen] or deduplicate on

@@ -22,7 +22,7 @@ type AgentAction struct {
 	Agent Ref `json:"agent"`
 	// Room is the room's public ID, a hash.
 	Room string `json:"room"`
-	// Action names what was done, such as "WARP_EXECUTE".
+	// Action names the action, such as "WARP_EXECUTE".
 	Action string `json:"action"`
 	// Content is a JSON text whose form depends on Action. It was written by
 	// the agent: decode it as input of unknown origin.
