@@ -21,7 +21,8 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// receiver answers with each status in turn, and keeps the headers it was sent.
+// receiver answers with each status in turn, and records the headers of
+// requests.
 type receiver struct {
 	codes []int
 
@@ -37,7 +38,7 @@ func (r *receiver) RoundTrip(req *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: code, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{}, Body: http.NoBody, Request: req}, nil
 }
 
-// bench is a dispatcher that is observed.
+// bench is an observed dispatcher.
 type bench struct {
 	*webhook.Dispatcher
 	t        *testing.T
@@ -210,7 +211,7 @@ func TestTracesArePublishDeliveryAttemptLinked(t *testing.T) {
 			t.Error("traceparent was sent though nobody asked for it")
 		}
 	}
-	// What a span holds is not what is to be kept from it.
+	// Spans hold no secret data.
 	for _, s := range b.exported.GetSpans() {
 		for _, kv := range s.Attributes {
 			if strings.Contains(kv.Value.String(), "marker") {
@@ -241,7 +242,7 @@ func TestSameTraceAndTraceparent(t *testing.T) {
 	}
 }
 
-// What is published in the host's own transaction keeps its trace, too.
+// Events published in the host's own transaction keep their trace, too.
 func TestTraceOfPreparedEvents(t *testing.T) {
 	store := webhook.NewMemoryStore(webhook.MemoryConfig{})
 	b := newBench(t, store, Config{}, 204)
@@ -324,8 +325,8 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// What a caller did is told from what the store could not, and of a batch each
-// event is counted as what became of it.
+// Errors of the caller are told from errors of the store, and each event of a
+// batch is counted with its own result.
 func TestWhyEventsWereNotPublished(t *testing.T) {
 	b := newBench(t, webhook.NewMemoryStore(webhook.MemoryConfig{}), Config{}, 200)
 	b.hook()
@@ -359,8 +360,8 @@ func TestWhyEventsWereNotPublished(t *testing.T) {
 	}
 }
 
-// Counters are there before there is anything to count: what begins at 1 has not
-// grown, as Prometheus sees it.
+// Counters exist before the first event: to Prometheus a counter that begins at
+// 1 has not increased.
 func TestCountersBeginAtZero(t *testing.T) {
 	b := newBench(t, webhook.NewMemoryStore(webhook.MemoryConfig{}), Config{}, 200)
 	for name, want := range map[string]int{
@@ -373,16 +374,16 @@ func TestCountersBeginAtZero(t *testing.T) {
 	if _, series := b.value("webhook.finished.deliveries", keyState.String("failed"), keyReason.String("quarantined")); series != 1 {
 		t.Error("the first quarantined delivery would not be seen")
 	}
-	// What types of events there will be nobody knows.
+	// Event types are not known in advance.
 	b = newBench(t, webhook.NewMemoryStore(webhook.MemoryConfig{}), Config{EventTypes: true}, 200)
 	if _, series := b.value("webhook.finished.deliveries"); series != 0 {
 		t.Errorf("%d series without a type", series)
 	}
 }
 
-// However many webhooks, tenants and event types there are, and whatever
-// receivers answer, there are as many series; and no label holds what somebody
-// made up.
+// The number of series does not depend on the number of webhooks, tenants and
+// event types or on receivers' answers, and no label holds a value that a
+// customer chose.
 func TestCardinalityIsBounded(t *testing.T) {
 	codes := make([]int, 0, 500)
 	for c := 100; c < 600; c++ {
@@ -418,7 +419,7 @@ func TestCardinalityIsBounded(t *testing.T) {
 	if total == 0 || total > 60 {
 		t.Errorf("%d series", total)
 	}
-	// Where the host says so, types are labels.
+	// With EventTypes, types are labels.
 	b = newBench(t, webhook.NewMemoryStore(webhook.MemoryConfig{}), Config{EventTypes: true}, 200)
 	b.hook()
 	b.publish(t.Context())
@@ -448,7 +449,8 @@ func sets(m metricdata.Metrics) (out []attribute.Set) {
 	return out
 }
 
-// blind is a store that cannot count, and broken one that fails to.
+// blind is a store that cannot count its backlog, and broken a store that fails
+// to.
 type blind struct{ webhook.Store }
 
 type broken struct{ webhook.Store }

@@ -13,7 +13,7 @@ const newForm = "name=CRM&url=https%3A%2F%2Fcrm.example.com%2Fin&events=*&maxRet
 
 var asForm = with("Content-Type", "application/x-www-form-urlencoded")
 
-// readers are the ways in which Config.Access may look into a body.
+// readers are the ways in which Config.Access may read a body.
 var readers = map[string]func(*http.Request) error{
 	"not at all":   func(*http.Request) error { return nil },
 	"a field":      func(r *http.Request) error { r.PostFormValue("csrf_token"); return nil },
@@ -37,7 +37,7 @@ func ignoreEOF(err error) error {
 	return err
 }
 
-// Whatever Config.Access reads of a body, the route reads all of it.
+// The route reads the whole body, no matter how much Config.Access has read.
 func TestAccessMayReadTheBody(t *testing.T) {
 	for name, read := range readers {
 		t.Run(name, func(t *testing.T) {
@@ -116,8 +116,8 @@ func (c *counted) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// A handler in front of the portal may have parsed the form; one that has taken the
-// body and not put it back is told so in the log, instead of customers.
+// A handler in front of the portal may have parsed the form. If it has read the
+// body and not put it back, the log says so, and customers see no details.
 func TestBodiesThatWereReadBefore(t *testing.T) {
 	x := newSite(t)
 	front := func(f func(*http.Request)) http.Handler {
@@ -130,12 +130,12 @@ func TestBodiesThatWereReadBefore(t *testing.T) {
 	if !strings.Contains(x.log.String(), "by a handler in front of it that has not put it back") {
 		t.Errorf("the log: %s", x.log)
 	}
-	// What was parsed with a larger bound is not taken either.
+	// A form parsed with a larger bound is refused too.
 	large := front(func(r *http.Request) { r.PostForm = url.Values{"name": {strings.Repeat("x", maxBody+1)}} })
 	ask(t, large, asManager, http.MethodPost, "/new", newForm, asForm).want(http.StatusRequestEntityTooLarge)
 }
 
-// Where browsers do not say whose page it was, Origin and Referer are compared with Host.
+// Without Sec-Fetch-Site, Origin and Referer are compared with Host.
 func TestP3_OriginsBehindProxies(t *testing.T) {
 	x := newSite(t, func(c *Config) { c.TrustedOrigins = []string{"https://public.example.com"} })
 	w := x.create(asManager, newHook)

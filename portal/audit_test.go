@@ -14,8 +14,8 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// Every change is recorded with who, what and when, and without what is secret;
-// looking is not.
+// Every change is recorded with actor, action and time, and without secrets.
+// Reads are not recorded.
 func TestP12_ChangesAreRecorded(t *testing.T) {
 	x := newSite(t)
 	began := time.Now()
@@ -81,7 +81,7 @@ func TestP12_ChangesAreRecorded(t *testing.T) {
 	}
 }
 
-// What cannot be recorded is not done, whatever it is.
+// A change that cannot be recorded is not made, whatever its kind.
 func TestP12_WhatCannotBeRecordedIsNotDone(t *testing.T) {
 	x := newSite(t)
 	w := x.create(asManager, newHook)
@@ -117,14 +117,14 @@ func TestP12_WhatCannotBeRecordedIsNotDone(t *testing.T) {
 		t.Error("the log does not say why")
 	}
 	x.audit = nil
-	// The secret is still the one that was shown.
+	// The shown secret is still valid.
 	x.publish("acme", w.ID)
 	if rs := x.env.Transport.Receiver("crm.example.com").Requests(); rs[len(rs)-1].Err != nil {
 		t.Error(rs[len(rs)-1].Err)
 	}
 }
 
-// Nothing is sent to a new webhook before its creation is recorded.
+// No event is sent to a new webhook before its creation is recorded.
 func TestP12_ANewWebhookGetsNothingBeforeItIsRecorded(t *testing.T) {
 	x := newSite(t)
 	x.audit = func(r AuditRecord) error {
@@ -159,7 +159,7 @@ func TestP12_FailuresAreRecorded(t *testing.T) {
 	w := x.create(asManager, newHook)
 	x.audit = func(r AuditRecord) error {
 		if r.Action == ActionUpdate && !r.Failed {
-			// Someone else gets in between.
+			// Another user changes the webhook in between.
 			if _, err := x.env.DisableWebhook(t.Context(), "acme", w.ID, "meanwhile"); err != nil {
 				t.Error(err)
 			}
@@ -173,7 +173,7 @@ func TestP12_FailuresAreRecorded(t *testing.T) {
 	}
 }
 
-// Without an audit function everything works.
+// All changes work without an audit function.
 func TestP12_NoAudit(t *testing.T) {
 	x := newSite(t, func(c *Config) { c.Audit = nil })
 	w := x.create(asManager, newHook)

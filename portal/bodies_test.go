@@ -13,8 +13,8 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// Bodies that are not exactly what a route takes are refused, with the field and
-// the reason, and change nothing.
+// A body that is not exactly of the route's form is refused with the field and
+// the reason, and has no effect.
 func TestP7_BodiesAreReadStrictly(t *testing.T) {
 	x := newSite(t)
 	w := x.create(asManager, newHook)
@@ -143,7 +143,7 @@ func TestP7_BodiesAreReadStrictly(t *testing.T) {
 	}
 }
 
-// A body may be 1 MiB, and not a byte more, whether its length is given or not.
+// A body may have 1 MiB and no more, whether its length is announced or not.
 func TestP7_BodiesAreBounded(t *testing.T) {
 	x := newSite(t)
 	fill := func(n int) string {
@@ -165,7 +165,7 @@ func TestP7_BodiesAreBounded(t *testing.T) {
 	}
 }
 
-// Refusals stay short, whatever they refuse.
+// Refusals stay short for any input.
 func TestP7_RefusalsAreBounded(t *testing.T) {
 	x := newSite(t)
 	w := x.create(asManager, newHook)
@@ -185,8 +185,8 @@ func TestP7_RefusalsAreBounded(t *testing.T) {
 	}
 }
 
-// Whatever bytes come as a body, they are refused or understood, and never a
-// fault of this side.
+// Any bytes as a body are refused or understood, and never cause an internal
+// error.
 func FuzzBody(f *testing.F) {
 	for _, s := range []string{newHook, `{}`, `{"timeout":1e309}`, `{"headers":{"a":null}}`, `{"events":[[[[]]]]}`, `{"a":1,"\u0061":2}`, "{\"name\":\"\\ud800\"}", `[`, ``} {
 		f.Add([]byte(s))
@@ -210,8 +210,8 @@ func FuzzBody(f *testing.F) {
 	})
 }
 
-// A time of a body or a query is refused, or is a time that can be shown, stored
-// and read again.
+// A time in a body or a query is refused, or can be shown, stored and read
+// again.
 func FuzzTime(f *testing.F) {
 	for _, s := range []string{"2024-01-15T11:45:00Z", "2024-01-15T11:45:00.123456789+05:30", "0001-01-01T00:00:00+00:01", "9999-12-31T23:59:59-00:01",
 		"2024-02-30T00:00:00Z", "2024-01-15", "1705318800", "2024-01-15t11:45:00z", "2024-01-15T11:45:00,5Z", "2024-01-15T24:00:00Z", ""} {
@@ -232,8 +232,8 @@ func FuzzTime(f *testing.F) {
 	})
 }
 
-// Whatever bytes come as a form, they are refused, or understood so that the form
-// can be shown again, and never a fault of this side.
+// Any bytes as a form are refused, or understood so that the form can be shown
+// again, and never cause an internal error.
 func FuzzForm(f *testing.F) {
 	for _, s := range []string{"name=a&url=https%3A%2F%2Fa.example.com&event=*", "header-name-0=X-A&header-value-0=b", "op=add-header", "timeout=1e9&maxRetries=-1",
 		"name=%zz", "a;b", "name=%00%ff", "=", "", "rateLimit=NaN"} {
@@ -268,7 +268,7 @@ func FuzzForm(f *testing.F) {
 	})
 }
 
-// Cursors, filters and limits that nobody issued are refused with a reason.
+// Invalid cursors, filters and limits are refused with a reason.
 func TestP9_QueriesAreReadStrictly(t *testing.T) {
 	x := newSite(t)
 	w := x.create(asManager, newHook)
@@ -301,7 +301,7 @@ func TestP9_QueriesAreReadStrictly(t *testing.T) {
 			}
 		}
 	}
-	// What only looks like SQL is text.
+	// Text that looks like SQL is only text.
 	var page struct{ Items []created }
 	for _, q := range []string{"%25", "_", "%27%3B+DROP+TABLE+webhooks%3B--", "C_M", "%5C", "%25CRM%25"} {
 		x.do(asManager, http.MethodGet, "/api/webhooks?search="+q, "").want(http.StatusOK).json(&page)
@@ -316,7 +316,7 @@ func TestP9_QueriesAreReadStrictly(t *testing.T) {
 	for _, q := range []string{"?since=2024-01-15T11:45:00%2B01:00", "?since=2024-01-15T11:45:00+01:00"} {
 		x.do(asManager, http.MethodGet, "/api/webhooks/"+w.ID+"/deliveries"+q, "").want(http.StatusOK)
 	}
-	// A page of pages: every webhook once.
+	// Page by page, every webhook is listed once.
 	for range 6 {
 		x.create(asManager, newHook)
 	}

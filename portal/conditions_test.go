@@ -10,8 +10,8 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// A PATCH of settings and of "active" is one write: it has all of it or nothing,
-// and is refused as one.
+// A PATCH of settings and of "active" is one write, which succeeds or is
+// refused as a whole.
 func TestP11_APatchIsOneWrite(t *testing.T) {
 	x := newSite(t)
 	w := x.create(asManager, newHook)
@@ -32,12 +32,12 @@ func TestP11_APatchIsOneWrite(t *testing.T) {
 	if len(got) != 2 || got[0].Action != ActionUpdate || !slices.Equal(got[0].Fields, []string{"name"}) || got[1].Action != ActionDisable || got[0].Failed || got[1].Failed {
 		t.Errorf("recorded as %+v", got)
 	}
-	// What is wrong with a setting leaves the webhook disabled.
+	// A refused setting leaves the webhook disabled.
 	x.do(asManager, http.MethodPatch, path, `{"timeout":5,"url":"https://10.0.0.1/","active":true}`, with("If-Match", "*")).fields()
 	if wh, _ := x.env.Webhook(t.Context(), "acme", w.ID); wh.Active || wh.Timeout == 5e9 || wh.DisabledReason == "" {
 		t.Errorf("%+v", wh)
 	}
-	// What cannot be recorded, whichever of the two it is, is not done.
+	// If either of the two changes cannot be recorded, neither is made.
 	for _, action := range []AuditAction{ActionUpdate, ActionEnable} {
 		x.audit = func(r AuditRecord) error {
 			if r.Action == action && !r.Failed {
@@ -52,8 +52,8 @@ func TestP11_APatchIsOneWrite(t *testing.T) {
 	}
 }
 
-// Whoever gets in between the reading of a version and the write of another is not
-// overwritten, whatever the write is.
+// A change made between the check of the version and a write is not
+// overwritten, for every kind of write.
 func TestP11_WritesUseTheVersionThatMatched(t *testing.T) {
 	for name, c := range map[string]struct{ method, path, body string }{
 		"settings":            {http.MethodPatch, "", `{"name":"x"}`},
@@ -86,8 +86,8 @@ func TestP11_WritesUseTheVersionThatMatched(t *testing.T) {
 	}
 }
 
-// A reader who has what there is gets 304, and what attempts change is change to it;
-// a writer does not mind attempts.
+// A reader with the current version gets 304, and attempts change a reader's
+// version. For a writer attempts change no version.
 func TestIfNoneMatch(t *testing.T) {
 	x := newSite(t)
 	w := x.create(asManager, newHook)
@@ -106,9 +106,9 @@ func TestIfNoneMatch(t *testing.T) {
 	if r := x.do(asManager, http.MethodGet, path, "", with("If-None-Match", "3")); r.problem(http.StatusBadRequest, codeMalformed).Code == "" || r.Header.Get("ETag") != "" {
 		t.Errorf("%v", r.Header)
 	}
-	// Another tenant learns nothing.
+	// Another tenant gets no information.
 	x.do(asOther, http.MethodGet, path, "", with("If-None-Match", "*")).problem(http.StatusNotFound, codeNotFound)
-	// A viewer sees something else, and an attempt changes what is seen.
+	// A viewer sees a different answer, and an attempt changes the answer.
 	if viewed := x.do(asViewer, http.MethodGet, path, "", with("If-None-Match", w.etag)).want(http.StatusOK); viewed.Header.Get("ETag") == w.etag {
 		t.Error("who sees another URL gets the same ETag")
 	}
@@ -119,7 +119,7 @@ func TestIfNoneMatch(t *testing.T) {
 	x.do(asManager, http.MethodGet, path, "", with("If-None-Match", attempted)).want(http.StatusOK)
 	next := x.do(asManager, http.MethodPatch, path, `{"name":"x"}`, with("If-Match", attempted)).want(http.StatusOK).Header.Get("ETag")
 	x.do(asManager, http.MethodPatch, path, `{"name":"y"}`, with("If-Match", attempted)).problem(http.StatusPreconditionFailed, codeChanged)
-	// What is not to be there is.
+	// The webhook exists, against the condition.
 	for _, c := range []struct{ method, path string }{{http.MethodPatch, ""}, {http.MethodPost, "/enable"}, {http.MethodPost, "/rotate-secret"}, {http.MethodDelete, ""}} {
 		for _, tags := range []string{"*", next, "W/" + next} {
 			x.do(asManager, c.method, path+c.path, "{}", with("If-Match", "*"), with("If-None-Match", tags)).problem(http.StatusPreconditionFailed, codeChanged)
@@ -135,7 +135,8 @@ func TestIfNoneMatch(t *testing.T) {
 	}
 }
 
-// Answers name what HTTP says they must: a challenge with 401, what is taken with 415.
+// Answers carry the headers that HTTP requires: a challenge with 401, the
+// accepted types with 415.
 func TestAnswersNameWhatWouldBeTaken(t *testing.T) {
 	x := newSite(t)
 	for _, path := range []string{"/", "/api/webhooks", "/new"} {
@@ -173,7 +174,7 @@ func TestAnswersNameWhatWouldBeTaken(t *testing.T) {
 	}
 }
 
-// BasePath is a path, and says what is not.
+// New accepts paths as BasePath, and refuses other texts with the reason.
 func TestBasePath(t *testing.T) {
 	x := newSite(t)
 	for _, bad := range []string{"hooks", "https://a.example.com/x/", "/a//b/", "/a/../b", "/a/./", "/a?b", "/a#b", "/a b/", "/a\n/", "/*/a"} {

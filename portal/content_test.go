@@ -16,12 +16,12 @@ import (
 
 var tags = regexp.MustCompile(`<[^>]*>`)
 
-// seen is the text of a page, with one space between words.
+// seen returns the text of a page, with one space between words.
 func (r reply) seen() string {
 	return strings.Join(strings.Fields(html.UnescapeString(tags.ReplaceAllString(r.text, " "))), " ")
 }
 
-// shows wants texts on a page, and others in its source.
+// shows checks that the page shows texts, and that its source contains sources.
 func (r reply) shows(what string, texts, sources []string) {
 	r.t.Helper()
 	seen := r.seen()
@@ -37,8 +37,8 @@ func (r reply) shows(what string, texts, sources []string) {
 	}
 }
 
-// The list shows of each webhook what it is and how it does, finds some, and says
-// what to do when there is none.
+// The list shows every webhook with its statistics, can be searched, and
+// explains the next step when it is empty.
 func TestTheListShowsHowEachDoes(t *testing.T) {
 	x := newSite(t)
 	x.do(asManager, http.MethodGet, "/", "").want(http.StatusOK).shows("empty", []string{"Add your first webhook", "Add a webhook"}, []string{`href="./new"`})
@@ -87,8 +87,8 @@ func TestTheFormShowsEverySettingWithDefaultAndLimits(t *testing.T) {
 	x.do(asManager, http.MethodGet, "/webhooks/"+w.ID+"/test", "").want(http.StatusOK).shows("test", []string{"order.paid An order was paid.", `{ "order" : 4711 }`}, []string{`value="agent.action"`})
 }
 
-// The page of a webhook has its settings, what can be done, and how it does in two
-// charts; that of a delivery all that was sent and answered.
+// The page of a webhook has its settings, its actions and two charts. The page
+// of a delivery has the requests and the answers.
 func TestPagesShowWhatWasSentAndAnswered(t *testing.T) {
 	x := newSite(t)
 	w := x.create(asManager, `{"name":"CRM","url":"https://crm.example.com/in","events":["*"],"headers":{"X-Token":"hunter2"},"maxRetries":2}`)
@@ -113,7 +113,7 @@ func TestPagesShowWhatWasSentAndAnswered(t *testing.T) {
 	x.form(asManager, "/deliveries/"+id+"/resend", url.Values{}).want(http.StatusSeeOther)
 }
 
-// The API speaks of a webhook by these names.
+// These are the API's names of a webhook's fields.
 func TestTheAPIsNamesOfAWebhook(t *testing.T) {
 	x := newSite(t)
 	var hook map[string]any

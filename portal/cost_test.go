@@ -17,11 +17,12 @@ type costly struct {
 	name, method, path string
 	body               func(n int) string
 	query              func(n int) string // in place of a body
-	header             string             // which holds the body
-	lists              bool               // the answer may hold what was typed
+	header             string             // a header that holds the text
+	lists              bool               // the answer may repeat the input
 }
 
-// repeated returns about n bytes of items, each made of its number, with something between.
+// repeated returns about n bytes of items, each made from its number, with
+// between between them.
 func repeated(n int, between string, item func(i int) string) string {
 	var b strings.Builder
 	for i := 0; b.Len() < n; i++ {
@@ -33,7 +34,7 @@ func repeated(n int, between string, item func(i int) string) string {
 	return b.String()
 }
 
-// costs are all fields of all forms, objects and queries, in the shapes that cost.
+// costs are all fields of all forms, objects and queries, in expensive shapes.
 func costs(hook, delivery string) []costly {
 	var out []costly
 	form := func(field, path string, value func(n int) string) {
@@ -164,10 +165,10 @@ func (c costly) do(x *site, n int) (time.Duration, reply) {
 	return cpuTime(x.t) - began, r
 }
 
-// P7: what a request costs grows as fast as the request, whatever field of
-// whatever route is large, and so does no answer. A field of eight times the size
-// is given once, and one of the size eight times: that takes about the same CPU
-// time, and eight times as much where something is quadratic.
+// P7: the cost of a request grows linearly with its size, for every field of
+// every route, and its answer does not grow as much. A field of eight times the
+// size is sent once, and a field of that size eight times: both take about the
+// same CPU time, and the first eight times as much if a step is quadratic.
 func TestP7_CostsGrowWithTheRequest(t *testing.T) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -213,8 +214,9 @@ func TestP7_CostsGrowWithTheRequest(t *testing.T) {
 	}
 }
 
-// P7: the form of event types that took 87 s, and that of unknown fields that was
-// answered with 17.6 MB, are refused with what fits on a page.
+// P7: a form of event types that once took 87 s, and a form of unknown fields
+// that was once answered with 17.6 MB, are refused with an answer that fits on
+// a page.
 func TestP7_AMegabyteOfMistakes(t *testing.T) {
 	x := newSite(t)
 	before := x.everything("acme")
@@ -234,7 +236,7 @@ func TestP7_AMegabyteOfMistakes(t *testing.T) {
 	if !strings.Contains(r.text, "at most 100 are allowed") {
 		t.Errorf("%.3000s", r.text)
 	}
-	// Of many that are wrong the form names some and counts the rest.
+	// Of many refused patterns the form names some and counts the rest.
 	typed.Set("patterns", repeated(450, "\n", func(i int) string { return "a!" + strconv.Itoa(i) }))
 	r = x.do(asManager, http.MethodPost, "/new", typed.Encode(), asForm).want(http.StatusBadRequest)
 	if n := strings.Count(r.text, "a!1&#34;: must be parts"); n != 2 || !strings.Contains(r.text, " more</li>") || strings.Contains(r.text, "a!30&#34;: must be parts") {
@@ -245,7 +247,7 @@ func TestP7_AMegabyteOfMistakes(t *testing.T) {
 	}
 }
 
-// A client that has gone is worked for no longer.
+// Work for a client ends when the client has gone.
 func TestP7_TheContextEndsTheWork(t *testing.T) {
 	x := newSite(t)
 	w := x.create(asManager, newHook)
@@ -255,7 +257,7 @@ func TestP7_TheContextEndsTheWork(t *testing.T) {
 	before := x.everything("acme")
 	for _, rt := range x.s.routes {
 		if rt.need == needNothing || rt.pattern == "api/openapi.json" || rt.pattern == "api/event-types" || rt.pattern == "new" && rt.method == http.MethodGet {
-			continue // nothing is asked for it
+			continue // no request to the store
 		}
 		body := `{"since":"2024-01-01T00:00:00Z"}`
 		if strings.HasSuffix(rt.pattern, "webhooks") || rt.method == http.MethodPatch {

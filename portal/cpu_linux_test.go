@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// cpuTime returns the CPU time that this thread has used: what else the machine
-// does takes none of it.
+// cpuTime returns the CPU time of this thread, which other load on the machine
+// does not change.
 func cpuTime(t *testing.T) time.Duration {
 	t.Helper()
 	var u syscall.Rusage

@@ -9,7 +9,8 @@ import (
 
 var processBegan = time.Now()
 
-// cpuTime stands in with the time that has passed, where a thread's own is not to be had.
+// cpuTime returns the elapsed time, on systems that do not report a thread's
+// CPU time.
 func cpuTime(t *testing.T) time.Duration {
 	t.Helper()
 	return time.Since(processBegan)

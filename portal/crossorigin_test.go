@@ -8,7 +8,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// A page of another origin can write nothing, on any route, whatever it pretends.
+// A page of another origin cannot write on any route, whatever headers it
+// sends.
 func TestP3_WritesOfOtherOriginsAreRefused(t *testing.T) {
 	x := newSite(t)
 	w := x.create(asManager, newHook)
@@ -68,7 +69,7 @@ func TestP3_TrustedOriginsAreTheHostsToName(t *testing.T) {
 	}
 }
 
-// What a form or a script can send without asking the browser first is not a body here.
+// Content types that a page can send without a preflight request are refused.
 func TestP3_OnlyJSONIsABody(t *testing.T) {
 	x := newSite(t)
 	w := x.create(asManager, newHook)
@@ -99,7 +100,7 @@ func TestP3_OnlyJSONIsABody(t *testing.T) {
 	x.do(asManager, http.MethodPatch, "/api/webhooks/"+w.ID, `{"name":"y"}`, with("Content-Type", "application/merge-patch+json"), with("If-Match", "*")).want(http.StatusOK)
 }
 
-// Reading changes nothing, on every route.
+// GET has no effect on any route.
 func TestP3_GetChangesNothing(t *testing.T) {
 	x := newSite(t)
 	w := x.create(asManager, newHook)
@@ -125,8 +126,7 @@ func TestP3_GetChangesNothing(t *testing.T) {
 	}
 }
 
-// Every answer carries the headers that keep browsers from doing harm, whether
-// it is an error or not.
+// Every answer, also an error, carries the security headers.
 func TestP3_EveryAnswerIsProtected(t *testing.T) {
 	x := newSite(t)
 	w := x.create(asManager, newHook)
@@ -155,7 +155,7 @@ func TestP3_EveryAnswerIsProtected(t *testing.T) {
 			}
 		}
 		if strings.Contains(name, "assets") {
-			continue // the same for everybody
+			continue // the same for every visitor
 		}
 		if got := r.Header.Get("Cache-Control"); got != "no-store" {
 			t.Errorf("%s: Cache-Control is %q", name, got)

@@ -10,7 +10,7 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// Two who edit the same webhook never overwrite each other's change unseen.
+// Two editors of a webhook never overwrite each other's changes unseen.
 func TestP11_TwoEditors(t *testing.T) {
 	x := newSite(t)
 	w := x.create(asManager, newHook)
@@ -44,13 +44,13 @@ func TestP11_TwoEditors(t *testing.T) {
 	} {
 		x.do(asManager, c.method, path+c.path, "", with("If-Match", first)).problem(http.StatusPreconditionFailed, codeChanged)
 	}
-	// A webhook that is not there is not there, whatever the precondition.
+	// A missing webhook is answered with 404, whatever the precondition.
 	x.do(asManager, http.MethodPatch, "/api/webhooks/wh_none", `{"name":"x"}`, with("If-Match", first)).problem(http.StatusNotFound, codeNotFound)
 	x.do(asManager, http.MethodPatch, "/api/webhooks/wh_none", `{"name":"x"}`).problem(http.StatusNotFound, codeNotFound)
 }
 
-// Of many who write what they read at the same time, one succeeds; whoever
-// insists with "*" succeeds too, and loses nobody's other settings.
+// Of several concurrent editors of one version, one succeeds. An editor who
+// sends "*" succeeds too, and keeps the others' settings.
 func TestP11_EditorsThatRace(t *testing.T) {
 	x := newSite(t)
 	w := x.create(asManager, newHook)
@@ -96,8 +96,8 @@ func TestP11_EditorsThatRace(t *testing.T) {
 	}
 }
 
-// However enabling and disabling interleave, the webhook ends up as one of them
-// says, whole, and says so everywhere.
+// However enabling and disabling interleave, the webhook ends up in the
+// complete state of one of them, in every view.
 func TestP11_EnableAndDisableThatRace(t *testing.T) {
 	x := newSite(t)
 	w := x.create(asManager, newHook)
@@ -127,8 +127,8 @@ func TestP11_EnableAndDisableThatRace(t *testing.T) {
 	}
 }
 
-// PATCH changes what it names and nothing else, and "active" is a setting like
-// the others.
+// PATCH changes only the named settings, and "active" is a setting like the
+// others.
 func TestPatchChangesWhatItNames(t *testing.T) {
 	x := newSite(t)
 	w := x.create(asManager, newHook)
@@ -151,7 +151,7 @@ func TestPatchChangesWhatItNames(t *testing.T) {
 		after.Name != before.Name || after.Headers["X-Api-Key"] != "hunter2" || after.VerifyTLS != before.VerifyTLS {
 		t.Errorf("%+v", after)
 	}
-	// Nothing to change is no change.
+	// Without a change the version stays.
 	version := after.Version
 	x.do(asManager, http.MethodPatch, path, `{}`, with("If-Match", "*")).want(http.StatusOK)
 	if after, _ = x.env.Webhook(t.Context(), "acme", w.ID); after.Version != version {
@@ -159,8 +159,8 @@ func TestPatchChangesWhatItNames(t *testing.T) {
 	}
 }
 
-// TLS verification is off only where that was said, is warned of for as long as
-// it is, is recorded, and can be forbidden.
+// TLS verification is off only on request. The portal warns of it as long as it
+// is off, records it, and the host can forbid it.
 func TestP15_UnverifiedTLS(t *testing.T) {
 	x := newSite(t)
 	d, err := webhook.New(webhook.NewMemoryStore(webhook.MemoryConfig{}), webhook.Config{})

@@ -40,11 +40,11 @@ func (s *faultyStore) GetDelivery(context.Context, string, string) (webhook.Deli
 	return webhook.Delivery{}, s.fault()
 }
 
-// errInternals is what an error may hold and an answer must not.
+// errInternals has details that an error may hold and an answer must not.
 var errInternals = errors.New(`pq: relation "hooks.webhooks" does not exist at /srv/app/store.go:42, SELECT secret FROM webhooks on 10.1.2.3:5432`)
 
-// Faults of this side are answered with an ID, under which the log says what
-// it was, and with nothing else.
+// Internal errors are answered with only a request ID, under which the log has
+// the details.
 func TestP14_FaultsSayNothing(t *testing.T) {
 	for _, panics := range []bool{false, true} {
 		x := newSite(t)
@@ -86,8 +86,7 @@ func TestP14_FaultsSayNothing(t *testing.T) {
 	}
 }
 
-// A panic, of the host's function or of ours, ends the one request that it
-// happened in.
+// A panic, in a host's function or in the portal, ends only its own request.
 func TestP14_PanicsAreContained(t *testing.T) {
 	x := newSite(t, func(c *Config) {
 		c.Access = func(r *http.Request) (Access, error) {
@@ -142,7 +141,7 @@ func TestP14_RequestIDsDiffer(t *testing.T) {
 	}
 }
 
-// What each error of the dispatcher is answered with.
+// The answer to each error of the dispatcher.
 func TestProblems(t *testing.T) {
 	for _, c := range []struct {
 		err    error

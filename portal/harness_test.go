@@ -18,7 +18,7 @@ import (
 	"github.com/seed68722ecd/webhook/webhooktest"
 )
 
-// site is a portal in front of a dispatcher whose receivers are in the process.
+// site is a portal over a dispatcher whose receivers are in the process.
 type site struct {
 	t   *testing.T
 	env *webhooktest.Env
@@ -27,7 +27,7 @@ type site struct {
 
 	mu     sync.Mutex
 	audits []AuditRecord
-	audit  func(AuditRecord) error // says whether a record is taken
+	audit  func(AuditRecord) error // called for each record
 }
 
 type syncBuffer struct {
@@ -47,7 +47,7 @@ func (b *syncBuffer) String() string {
 	return b.b.String()
 }
 
-// loginHeader holds the tenant, who asks, and what for, as the tests' login.
+// loginHeader is the tests' login: it holds tenant, actor and rights.
 const loginHeader = "Test-Login"
 
 func testLogin(r *http.Request) (Access, error) {
@@ -116,14 +116,15 @@ func (x *site) recorded() []AuditRecord {
 	return append([]AuditRecord(nil), x.audits...)
 }
 
-// reply is an answer, read to its end.
+// reply is an answer with its whole body.
 type reply struct {
 	*http.Response
 	t    *testing.T
 	text string
 }
 
-// do makes a request as somebody; a body is sent as JSON. Options change the request.
+// do makes a request with a login; a body is sent as JSON. Options change the
+// request.
 func (x *site) do(login, method, path, body string, options ...func(*http.Request)) reply {
 	x.t.Helper()
 	return ask(x.t, x.s, login, method, path, body, options...)
@@ -177,7 +178,8 @@ func (r reply) json(v any) reply {
 	return r
 }
 
-// problem checks that the answer is one, and returns it.
+// problem checks that the answer is a problem of this status and code, and
+// returns it.
 func (r reply) problem(status int, code string) problem {
 	r.t.Helper()
 	r.want(status)
@@ -201,7 +203,7 @@ func (r reply) fields() map[string]string {
 	return out
 }
 
-// created is what the tests read of a webhook.
+// created holds the fields of a webhook that the tests read.
 type created struct {
 	ID, Secret, URL string
 	Active          bool

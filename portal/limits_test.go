@@ -11,7 +11,7 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// clock is what the portal takes for the time.
+// clock is the portal's clock.
 type clock struct {
 	mu sync.Mutex
 	t  time.Time
@@ -29,8 +29,8 @@ func (c *clock) pass(d time.Duration) {
 	c.t = c.t.Add(d)
 }
 
-// Tests, resends and replays are bounded per webhook and per tenant, and what was
-// refused was not sent.
+// Tests, resends and replays are bounded per webhook and per tenant, and a
+// refused one is not sent.
 func TestP8_TrafficByHandIsBounded(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -80,7 +80,8 @@ func TestP8_TrafficByHandIsBounded(t *testing.T) {
 			if n := attempts(); n != sent || len(x.recorded()) != audited {
 				t.Errorf("what was refused led to %d requests and %d records", n-sent, len(x.recorded())-audited)
 			}
-			// The others have budgets of their own, and together four times as much.
+			// Other webhooks have budgets of their own, up to four times as
+			// much together.
 			for i := 1; i <= 3; i++ {
 				for range 3 {
 					send(i).want(c.code)
@@ -114,7 +115,7 @@ func TestP8_BudgetsAreForgotten(t *testing.T) {
 	if n := len(b.buckets); n > 300 {
 		t.Errorf("%d buckets are kept", n)
 	}
-	// A clock that goes back gives and takes nothing.
+	// A clock that goes back does not change the budgets.
 	for range 10 {
 		_ = b.spend(now, "test", 10, "t", "w")
 	}
@@ -146,8 +147,8 @@ func TestP8_WebhooksOfATenantAreBounded(t *testing.T) {
 	ask(t, many, asManager, http.MethodPost, "/api/webhooks", newHook).want(http.StatusCreated)
 }
 
-// A replay goes on in steps of a bounded size, and a step that is repeated sends
-// nothing twice.
+// A replay goes on in bounded steps, and a repeated step does not send a
+// delivery twice.
 func TestP8_ReplaysAreBoundedAndResumable(t *testing.T) {
 	x := newSite(t)
 	w := x.create(asManager, newHook)
@@ -205,8 +206,8 @@ func TestP8_ReplaysAreBoundedAndResumable(t *testing.T) {
 	}
 }
 
-// A replay or a resend sends what was published to whom it was published for:
-// there is no way to say otherwise.
+// A replay or a resend sends an event only to the webhooks that it was
+// published for, and a request cannot change that.
 func TestP10_EventsCannotBeRetargeted(t *testing.T) {
 	x := newSite(t)
 	w := x.create(asManager, newHook)
@@ -227,9 +228,9 @@ func TestP10_EventsCannotBeRetargeted(t *testing.T) {
 			}
 		}
 	}
-	// Everything that can be asked for leads nowhere else: neither to a webhook
-	// that does not select the type, nor to another tenant's, and a test event goes
-	// to nobody but whom it was for.
+	// No request sends an event to a webhook that does not select its type, or
+	// to another tenant's webhook, and a test event goes only to the webhook
+	// that it is for.
 	all := `{"since":"2024-01-01T00:00:00Z","states":["succeeded","failed","canceled","pending"],"missing":true}`
 	x.do(asManager, http.MethodPost, "/api/webhooks/"+only.ID+"/replay", all).want(http.StatusOK)
 	x.do(asOther, http.MethodPost, "/api/webhooks/"+theirs.ID+"/replay", all).want(http.StatusOK)

@@ -10,8 +10,8 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// A filter that hardly anything passes is looked for in pieces of bounded size: the
-// page and the API say how far they have looked, and how to go on.
+// The search for a rare filter goes on in bounded steps: the page and the API
+// say how far the search went, and how to go on.
 func TestRareDeliveriesAreLookedForInPieces(t *testing.T) {
 	x := newSite(t)
 	hook := x.create(asManager, newHook)
@@ -57,7 +57,7 @@ func TestRareDeliveriesAreLookedForInPieces(t *testing.T) {
 	if text, next = look(next); rows(text) != 0 || next != "" || !strings.Contains(text, "No older delivery matches these filters") {
 		t.Errorf("further back: %d rows, next %q", rows(text), next)
 	}
-	// What fills its page does not speak of it.
+	// A full page does not mention it.
 	if text, next = look(""); rows(text) != perPage || next != "" || strings.Contains(text, "Looked through") || !strings.Contains(text, ">Older</a>") {
 		t.Errorf("without a filter: %d rows, next %q", rows(text), next)
 	}

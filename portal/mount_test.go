@@ -62,7 +62,7 @@ func TestP13_WorksBelowEveryPrefix(t *testing.T) {
 	}
 }
 
-// Odd paths lead nowhere: not to another route, and not to another site.
+// Unusual paths do not lead to another route or another site.
 func TestP13_OddPathsAreNotFound(t *testing.T) {
 	x := newSite(t)
 	w := x.create(asManager, newHook)

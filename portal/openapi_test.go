@@ -10,8 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// The document describes every route of the API and no other, and says of each
-// which problems there are.
+// The document describes exactly the routes of the API, each with its problems.
 func TestTheDocumentDescribesEveryRoute(t *testing.T) {
 	x := newSite(t)
 	var doc struct {

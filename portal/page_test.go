@@ -11,7 +11,7 @@ import (
 	"github.com/seed68722ecd/webhook/webhooktest"
 )
 
-// form sends a form as somebody.
+// form sends a form with a login.
 func (x *site) form(login, path string, values url.Values, options ...func(*http.Request)) reply {
 	x.t.Helper()
 	options = append([]func(*http.Request){with("Content-Type", "application/x-www-form-urlencoded")}, options...)
@@ -32,8 +32,8 @@ func hookForm(change ...string) url.Values {
 
 var secretText = regexp.MustCompile(`whsec_[A-Za-z0-9+/&#;]{20,}`)
 
-// P4: the answer to the POST that made a secret holds it, is kept by nobody, and
-// is no redirect; no other page ever does.
+// P4: the answer to the POST that makes a secret shows it, must not be cached,
+// and is not a redirect. No other page shows the secret.
 func TestP4_PagesShowASecretOnce(t *testing.T) {
 	x := newSite(t)
 	created := x.form(asManager, "/new", hookForm()).want(http.StatusOK)
@@ -114,7 +114,7 @@ func TestP6_FormsHoldNoHeaderValues(t *testing.T) {
 	}
 }
 
-// P6: who may only look sees no query of a URL on any page.
+// P6: a visitor who may only view sees no query of a URL on any page.
 func TestP6_ViewersSeeNoQueries(t *testing.T) {
 	x := newSite(t)
 	w := x.create(asManager, newHook)
@@ -134,8 +134,8 @@ func TestP6_ViewersSeeNoQueries(t *testing.T) {
 	}
 }
 
-// P11: the second of two editors gets 409, what was typed, and what is stored; and
-// a form without a version saves nothing.
+// P11: the second of two editors gets 409 with the typed and the stored
+// settings. A form without a version is not saved.
 func TestP11_PagesLoseNoUpdate(t *testing.T) {
 	x := newSite(t)
 	w := x.create(asManager, newHook)
@@ -164,7 +164,7 @@ func TestP11_PagesLoseNoUpdate(t *testing.T) {
 // webhook, and is not offered where the host forbids it.
 func TestP15_PagesWarnOfUnverifiedTLS(t *testing.T) {
 	x := newSite(t)
-	d, err := webhook.New(webhook.NewMemoryStore(webhook.MemoryConfig{}), webhook.Config{}) // the client of the tests verifies always
+	d, err := webhook.New(webhook.NewMemoryStore(webhook.MemoryConfig{}), webhook.Config{}) // the tests' client always verifies
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,8 +196,8 @@ func TestP15_PagesWarnOfUnverifiedTLS(t *testing.T) {
 	}
 }
 
-// Everything that is wrong is said at once, beside its field, and nothing that was
-// typed is lost, whatever could not be read.
+// All errors are shown at once, each beside its field, and all input is kept,
+// also input that could not be parsed.
 func TestFormsSayEverythingAtOnce(t *testing.T) {
 	x := newSite(t)
 	r := x.form(asManager, "/new", url.Values{
@@ -219,9 +219,9 @@ func TestFormsSayEverythingAtOnce(t *testing.T) {
 	}
 }
 
-// P13, P14: pages link by relative references at every depth, also of addresses
-// with slashes that are escaped; what they load is the portal's own; an error says
-// its request ID and nothing of what happened.
+// P13, P14: pages link by relative references at every depth, also at addresses
+// with escaped slashes. They load only the portal's own files. An error page
+// shows its request ID and no details.
 func TestP13_PagesLinkWithinTheMount(t *testing.T) {
 	x := newSite(t)
 	w := x.create(asManager, newHook)
@@ -262,7 +262,7 @@ func TestP13_PagesLinkWithinTheMount(t *testing.T) {
 	}
 }
 
-// P14: what fails on this side looks the same on every page.
+// P14: internal errors look the same on every page.
 func TestP14_PagesSayNothingOfFaults(t *testing.T) {
 	x := newSite(t)
 	r := x.do("broken", http.MethodGet, "/", "").want(http.StatusInternalServerError)
@@ -271,9 +271,9 @@ func TestP14_PagesSayNothingOfFaults(t *testing.T) {
 	}
 }
 
-// Disabling, enabling, deleting and replaying by forms, without a script.
-// Created disabled, a webhook gets nothing before it is enabled; a form that was
-// refused still has the tick.
+// Disabling, enabling, deleting and replaying by forms, without a script. A
+// webhook that is created disabled gets no events before it is enabled, and a
+// refused form keeps the tick.
 func TestAFormCanCreateADisabledWebhook(t *testing.T) {
 	x := newSite(t)
 	values := hookForm()

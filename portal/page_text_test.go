@@ -52,7 +52,7 @@ func FuzzVisible(f *testing.F) {
 	})
 }
 
-// However it is cut into tokens, the text is the one that was indented.
+// The tokens together are the indented text.
 func FuzzPrettyJSON(f *testing.F) {
 	f.Add(`{"a":[1,-2.5e+9,true,null,"x\"y:"],"b\\":{}}`)
 	f.Add(`"`)
@@ -61,7 +61,8 @@ func FuzzPrettyJSON(f *testing.F) {
 		for _, tok := range prettyJSON([]byte(s)) {
 			b.WriteString(tok.Text)
 		}
-		// A carriage return between tokens is white space, and left out; in a string it is shown.
+		// A carriage return between tokens is white space and left out. In a
+		// string it is shown.
 		squeeze := func(s string) string {
 			return strings.Join(strings.Fields(strings.ReplaceAll(visible(s), "␍", "")), "")
 		}
@@ -134,7 +135,7 @@ func TestChartsLoseNothing(t *testing.T) {
 	}
 }
 
-// One failure among ten thousand is to be seen, and nothing leaves the canvas.
+// One failure among ten thousand is visible, and no bar leaves the canvas.
 func TestChartsShowWhatIsRare(t *testing.T) {
 	slots := []slot{{OK: 10_000, Failed: 1, Duration: time.Hour}, {}, {Failed: 3, Duration: time.Second}, {OK: 1, Duration: 1}}
 	c := drawBars(slots, 100, 50, "a test")

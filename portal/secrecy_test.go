@@ -9,8 +9,8 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// A secret is in the answers to creating and rotating, and in nothing else that
-// the portal says, logs or hands on; nor are values of headers.
+// A secret is only in the answers to creating and rotating, and in no other
+// answer, log or record. Values of headers are in none of them.
 func TestP4_SecretsAreShownOnce(t *testing.T) {
 	x := newSite(t)
 	w := x.create(asManager, newHook)
@@ -50,7 +50,7 @@ func TestP4_SecretsAreShownOnce(t *testing.T) {
 			}
 		}
 	}
-	// Refusals do not repeat what was refused either.
+	// Refusals do not repeat secrets or values of headers either.
 	note(x.do(asManager, http.MethodPost, "/api/webhooks", `{"name":"x","url":"https://a.example.com","events":["*"],"secret":"too-short-hunter2","headers":{"X-A":"hunter2\u0001"}}`)).fields()
 	note(x.do(asManager, http.MethodPost, "/api/webhooks", `{"name":"x","url":"https://u:hunter2@a.example.com","events":["*"]}`)).fields()
 	all := strings.Join(said, "\n") + x.log.String() + fmt.Sprintf("%+v", x.recorded())
@@ -89,8 +89,8 @@ func TestP4_NothingButRotatingChangesTheSecret(t *testing.T) {
 	works()
 }
 
-// Values of custom headers can be written and not read, and stay as they are
-// when a webhook is written as it was read.
+// Values of custom headers can be written but not read, and stay as they are
+// when a webhook is written back as it was read.
 func TestP6_HeaderValuesAreWriteOnly(t *testing.T) {
 	x := newSite(t)
 	w := x.create(asManager, newHook)
@@ -130,7 +130,7 @@ func TestP6_HeaderValuesAreWriteOnly(t *testing.T) {
 	if got := patch(`{"headers":{}}`); len(got.Headers) != 0 || sent().Get("X-Api-Key") != "" {
 		t.Errorf("after removing all: %v", got.Headers)
 	}
-	// A value that nobody knows cannot be kept.
+	// A value that is not stored cannot be kept.
 	for _, body := range []string{`{"headers":{"X-Api-Key":"********"}}`, `{"headers":{"X-Api-Key":null}}`} {
 		if got := x.do(asManager, http.MethodPatch, "/api/webhooks/"+w.ID, body, with("If-Match", "*")).fields(); got[`headers["X-Api-Key"]`] == "" {
 			t.Errorf("%s: %v", body, got)
@@ -141,7 +141,8 @@ func TestP6_HeaderValuesAreWriteOnly(t *testing.T) {
 	}
 }
 
-// URLs hold no credentials; what may be one in a query is for managers.
+// URLs hold no credentials. Queries, which may hold a token, are shown only to
+// managers.
 func TestP6_CredentialsInURLs(t *testing.T) {
 	x := newSite(t)
 	w := x.create(asManager, newHook)
@@ -160,7 +161,7 @@ func TestP6_CredentialsInURLs(t *testing.T) {
 			t.Errorf("%s: %v", u, got)
 		}
 	}
-	// A search cannot be used to guess what is hidden.
+	// A search cannot be used to guess a hidden query.
 	var page struct{ Items []created }
 	x.do(asViewer, http.MethodGet, "/api/webhooks?search=t0k", "").want(http.StatusOK).json(&page)
 	if len(page.Items) != 0 {

@@ -17,9 +17,8 @@ type matrixEntry struct {
 	body string // JSON for the API, a form for pages
 }
 
-// matrix says for every route with an ID in its path what is sent to it: a
-// request that its owner could make. A route that is missing fails
-// TestP1_AnotherTenantsIDsAreUnknown.
+// matrix holds, for every route with an ID in its path, a request that the
+// owner could make. A missing route fails TestP1_AnotherTenantsIDsAreUnknown.
 var matrix = map[string]matrixEntry{
 	"GET api/webhooks/{id}":                {"webhook", ""},
 	"PATCH api/webhooks/{id}":              {"webhook", `{"description":"changed"}`},
@@ -35,10 +34,11 @@ var matrix = map[string]matrixEntry{
 	"DELETE api/webhooks/{id}":             {"webhook", ""},
 }
 
-// Whatever route another tenant's ID is put into, the answer is the one that an
-// ID gets which nobody has, byte for byte, and nothing changes.
+// On every route another tenant's ID gets, byte for byte, the answer of an
+// unknown ID, and has no effect.
 func TestP1_AnotherTenantsIDsAreUnknown(t *testing.T) {
-	// Every route has a site of its own: what one changes must not make the next fail.
+	// Every route has a site of its own, so that its changes do not make the
+	// next route fail.
 	for _, rt := range newSite(t).s.routes {
 		if !strings.Contains(rt.pattern, "{id}") {
 			if strings.Contains(rt.pattern, "{") && rt.need != needNothing {
@@ -93,7 +93,7 @@ func TestP1_AnotherTenantsIDsAreUnknown(t *testing.T) {
 			if n := len(x.recorded()); n != audited {
 				t.Errorf("%d more audit records", n-audited)
 			}
-			// The request is one that the owner can make: the 404 is for no other reason.
+			// The owner can make the request, so the 404 has no other reason.
 			if r := send(asManager, id); r.StatusCode >= http.StatusBadRequest {
 				t.Errorf("the owner gets %d: %s", r.StatusCode, r.text)
 			}
@@ -101,7 +101,7 @@ func TestP1_AnotherTenantsIDsAreUnknown(t *testing.T) {
 	}
 }
 
-// everything returns what a tenant has.
+// everything returns all data of a tenant.
 func (x *site) everything(tenant string) string {
 	x.t.Helper()
 	ws, err := x.env.Webhooks(x.t.Context(), webhook.WebhookQuery{Tenant: tenant})
@@ -119,7 +119,7 @@ func (x *site) everything(tenant string) string {
 	return string(out)
 }
 
-// The tenant comes from Config.Access and from nowhere else.
+// The tenant comes only from Config.Access.
 func TestP1_NothingInARequestNamesTheTenant(t *testing.T) {
 	x := newSite(t)
 	w := x.create(asManager, newHook)
@@ -139,7 +139,7 @@ func TestP1_NothingInARequestNamesTheTenant(t *testing.T) {
 	}
 }
 
-// Filters and cursors of another tenant lead to nothing of it.
+// Filters and cursors of another tenant do not reach its data.
 func TestP1_FiltersAndCursorsStayInTheTenant(t *testing.T) {
 	x := newSite(t)
 	w := x.create(asManager, newHook)
@@ -194,7 +194,7 @@ func TestP1_NoPortalWithoutAccess(t *testing.T) {
 	}
 }
 
-// Nobody gets in whom the host does not let in, whatever the route.
+// Every route calls Config.Access and refuses visitors whom the host refuses.
 func TestP1_EveryRouteAsksTheHost(t *testing.T) {
 	x := newSite(t)
 	for _, rt := range x.s.routes {
@@ -229,7 +229,8 @@ func jsonOrForm(rt route) func(*http.Request) {
 	}
 }
 
-// Who may only view cannot write, and learns nothing from trying.
+// A visitor who may only view cannot write, and gets no information from
+// trying.
 func TestP1_ViewersCannotWrite(t *testing.T) {
 	x := newSite(t)
 	w := x.create(asManager, newHook)
@@ -249,7 +250,7 @@ func TestP1_ViewersCannotWrite(t *testing.T) {
 			}
 		}
 	}
-	// The actions check by themselves, whatever a route says.
+	// The actions check the rights by themselves, independently of the route.
 	a := Access{Tenant: "acme"}
 	ctx := t.Context()
 	for name, try := range map[string]func() error{

@@ -9,15 +9,14 @@ import (
 	"github.com/seed68722ecd/webhook/webhooktest"
 )
 
-// hostile is text that browsers, terminals or parsers might take for something else.
+// hostile is text that browsers, terminals or parsers might misinterpret.
 var hostile = []string{
 	`"><script>alert(1)</script>`, `</script><script>alert(1)</script>`, `<svg onload=alert(1)>`, `<img src=x onerror=alert(1)>`,
 	`javascript:alert(1)`, `{{7*7}}`, `${7*7}`, "\u202egnp.exe", "a\u2028b\u2029c", "\ufeffx", `'; DROP TABLE webhooks; --`, `%3Cscript%3E`,
 	`<!--`, `]]>`, `&lt;script&gt;`, `\u003cscript\u003e`,
 }
 
-// Text comes back as the text that it is, in answers that no browser takes for
-// anything but JSON.
+// Text comes back unchanged, in answers that browsers treat only as JSON.
 func TestP2_HostileTextStaysTextInTheAPI(t *testing.T) {
 	x := newSite(t)
 	plain := func(r reply) {
@@ -45,7 +44,7 @@ func TestP2_HostileTextStaysTextInTheAPI(t *testing.T) {
 		x.do(asManager, http.MethodPost, "/api/webhooks/"+got.ID+"/disable", `{"reason":`+quoteJSON(text)+`}`).want(http.StatusOK)
 		plain(x.do(asManager, http.MethodGet, "/api/webhooks?search="+"crm", "").want(http.StatusOK))
 		x.do(asManager, http.MethodDelete, "/api/webhooks/"+got.ID, "").want(http.StatusNoContent)
-		// Where it is refused, the refusal is as harmless.
+		// If it is refused, the refusal is as harmless.
 		for _, field := range []string{"url", "events", "headers"} {
 			v := any(text)
 			switch field {
@@ -70,7 +69,7 @@ func TestP2_HostileTextStaysTextInTheAPI(t *testing.T) {
 		plain(x.do(asManager, http.MethodPost, "/api/webhooks", `{`+quoteJSON(text)+`:1}`))
 		plain(x.do(asManager, http.MethodPost, "/api/webhooks/wh_none/test", `{"type":`+quoteJSON(text)+`}`))
 	}
-	// Control characters and NUL have no place in text that is shown.
+	// Control characters and NUL are refused in text that is shown.
 	for _, text := range []string{"a\x00b", "a\nb", "\x1b[31m", "a\u0085b"} {
 		if got := x.do(asManager, http.MethodPost, "/api/webhooks", `{"name":`+quoteJSON(text)+`,"url":"https://crm.example.com","events":["*"]}`).fields(); got["name"] == "" {
 			t.Errorf("%q is taken", text)
@@ -86,7 +85,7 @@ func quoteJSON(s string) string {
 	return string(b)
 }
 
-// What a receiver answers is shown as it is, whatever it is, and never served
+// A receiver's answer is shown as text, whatever it contains, and never served
 // as a document of its own.
 func TestP2_HostileAnswersStayText(t *testing.T) {
 	for name, answer := range map[string]string{

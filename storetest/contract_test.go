@@ -14,7 +14,7 @@ import (
 // words brings a text onto one line.
 func words(s string) string { return strings.Join(strings.Fields(s), " ") }
 
-// contract returns the comments of the files that state it.
+// contract returns the comments of the contract's files.
 func contract(t *testing.T) string {
 	t.Helper()
 	var text strings.Builder
@@ -34,8 +34,8 @@ func contract(t *testing.T) string {
 	return words(text.String())
 }
 
-// TestChecksQuoteTheContract keeps the sentences of the checks word for word
-// those of the contract: who edits one finds the checks to look at.
+// TestChecksQuoteTheContract makes sure that checks quote the contract word for
+// word, so that an edit of a sentence leads to its checks.
 func TestChecksQuoteTheContract(t *testing.T) {
 	text := contract(t)
 	names := map[string]bool{}
@@ -45,18 +45,18 @@ func TestChecksQuoteTheContract(t *testing.T) {
 		}
 		names[name] = true
 		if c.says == "" || !strings.Contains(text, words(c.says)) {
-			t.Errorf("%s quotes what the contract does not say: %q", name, c.says)
+			t.Errorf("%s quotes a sentence that is not in the contract: %q", name, c.says)
 		}
 	})
 }
 
-// unchecked are the parts of the contract that no Store can be examined for
-// from outside, or not in a test of this kind.
+// unchecked are the parts of the contract that cannot be checked from outside a
+// Store, or not in a test of this kind.
 var unchecked = []string{
 	"The cost of a call depends on the deliveries", // measured by the benchmarks of each Store
 	"A call reads at most q.Scan deliveries",       // counted by the tests of each Store, beside a million
 	"Claim is not idempotent, but after an error",  // takes a connection that breaks: the Stores' own tests
-	"It never returns secrets",                     // the type returned has none
+	"It never returns secrets",                     // the returned type has no field for them
 	"stores w, whose Version is 1",                 // ComesBackAsCreated, with other words
 	// Introductions and consequences of sentences that are checked.
 	"A cursor stays valid while webhooks are created and deleted", "It makes Publish idempotent",
@@ -101,7 +101,7 @@ func covered(sentence string, quotes []string) bool {
 	return false
 }
 
-// TestInvariantsAreSeen shows that what can never be is reported.
+// TestInvariantsAreSeen shows that violated invariants are reported.
 func TestInvariantsAreSeen(t *testing.T) {
 	for name, x := range map[string]*twisted{
 		"finished and due": reading(func(d *webhook.Delivery) {

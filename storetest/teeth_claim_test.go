@@ -10,7 +10,7 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// asking twists the requests of claims.
+// asking changes the requests of claims.
 func asking(change func(req *webhook.ClaimRequest)) func() *twisted {
 	return func() *twisted {
 		return &twisted{claim: func(ctx context.Context, s webhook.Store, req webhook.ClaimRequest) (webhook.ClaimResult, error) {
@@ -20,7 +20,7 @@ func asking(change func(req *webhook.ClaimRequest)) func() *twisted {
 	}
 }
 
-// handing twists the results of claims.
+// handing changes the results of claims.
 func handing(change func(res *webhook.ClaimResult)) func() *twisted {
 	return func() *twisted {
 		return &twisted{claim: func(ctx context.Context, s webhook.Store, req webhook.ClaimRequest) (webhook.ClaimResult, error) {
@@ -31,19 +31,19 @@ func handing(change func(res *webhook.ClaimResult)) func() *twisted {
 	}
 }
 
-// without leaves out deliveries of a claim; their leases stay.
+// without leaves out deliveries of a claim, and keeps their leases.
 func without(left func(d webhook.ClaimedDelivery) bool) func() *twisted {
 	return handing(func(res *webhook.ClaimResult) { res.Deliveries = slices.DeleteFunc(res.Deliveries, left) })
 }
 
-// holders notes who holds what, and until when.
+// holders records the leases, with token and expiry.
 type holders struct {
 	mu      sync.Mutex
 	token   map[string]int64
 	expires map[string]time.Time
 }
 
-// noting is a Store that notes the leases of its claims.
+// noting is a Store that records the leases of its claims.
 func noting() (*twisted, *holders) {
 	h := &holders{token: map[string]int64{}, expires: map[string]time.Time{}}
 	return &twisted{claim: func(ctx context.Context, s webhook.Store, req webhook.ClaimRequest) (webhook.ClaimResult, error) {
@@ -133,7 +133,7 @@ var brokenQueues = []broken{
 		})()
 	}},
 	{"walks webhooks whoever they belong to", "Fairness/TenantsTakeTurns", func() *twisted {
-		// As if those of the first tenant had come first.
+		// As if the deliveries of the first tenant had come first.
 		return &twisted{claim: func(ctx context.Context, s webhook.Store, req webhook.ClaimRequest) (webhook.ClaimResult, error) {
 			first := req
 			for i := range 3 {
@@ -196,7 +196,7 @@ var brokenQueues = []broken{
 				}
 				return res, err
 			},
-			only: true, // the map is not safe for the racers of other checks
+			only: true, // the map is not safe for other checks, which use it concurrently
 		}
 	}},
 	{"hides deliveries of deleted webhooks", "Claim/DeletedWebhookIsNil", without(func(d webhook.ClaimedDelivery) bool { return d.Webhook == nil })},

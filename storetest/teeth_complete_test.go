@@ -11,7 +11,7 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// completing twists results before they are recorded.
+// completing changes results before they are recorded.
 func completing(change func(res *webhook.Result)) func() *twisted {
 	return func() *twisted {
 		return &twisted{complete: func(ctx context.Context, s webhook.Store, now time.Time, results []webhook.Result) ([]webhook.Outcome, error) {
@@ -27,7 +27,7 @@ func completing(change func(res *webhook.Result)) func() *twisted {
 	}
 }
 
-// logging twists attempts as they are read.
+// logging changes attempts when they are read.
 func logging(change func(as []webhook.Attempt) []webhook.Attempt) func() *twisted {
 	return func() *twisted {
 		return &twisted{listAttempts: func(ctx context.Context, s webhook.Store, tenant, id string) ([]webhook.Attempt, error) {
@@ -37,7 +37,7 @@ func logging(change func(as []webhook.Attempt) []webhook.Attempt) func() *twiste
 	}
 }
 
-// reading twists deliveries as they are read.
+// reading changes deliveries when they are read.
 func reading(change func(d *webhook.Delivery)) func() *twisted {
 	return func() *twisted {
 		return &twisted{
@@ -151,7 +151,7 @@ var brokenResults = []broken{
 				res := &results[i]
 				_, again := seen.LoadOrStore(webhook.Lease{DeliveryID: res.DeliveryID, Token: res.Token}, true)
 				if _, ok := resent.Load(res.DeliveryID); ok && again {
-					res.Token = h.of(res.DeliveryID) // as its Tries are those of the claim
+					res.Token = h.of(res.DeliveryID) // as if Tries identified the claim
 				}
 			}
 			return s.Complete(ctx, now, results)
@@ -252,7 +252,7 @@ var brokenResults = []broken{
 	})},
 	{"loses a result now and then", "Stress/EveryDeliverySucceedsOnce", func() *twisted {
 		var mu sync.Mutex
-		var lost webhook.Lease // and lost again when it is repeated
+		var lost webhook.Lease // lost again when it is repeated
 		return &twisted{complete: func(ctx context.Context, s webhook.Store, now time.Time, results []webhook.Result) ([]webhook.Outcome, error) {
 			lose := 0
 			if len(results) > 5 && results[0].State == webhook.StateSucceeded {
@@ -281,7 +281,7 @@ func blaming(classes ...webhook.ErrorClass) func() *twisted {
 	})
 }
 
-// unfenced completes whatever is held by anyone.
+// unfenced completes a delivery under any token.
 func unfenced() *twisted {
 	x, h := noting()
 	x.complete = func(ctx context.Context, s webhook.Store, now time.Time, results []webhook.Result) ([]webhook.Outcome, error) {

@@ -54,7 +54,7 @@ func erasingEvent(f func(ctx context.Context, s webhook.EraseStore, tenant, id s
 	return func() *twisted { return &twisted{eraseEvent: f} }
 }
 
-// remembering is a Store whose answers go on showing what was erased.
+// remembering is a Store whose answers still show erased data.
 func remembering() *twisted {
 	kept := map[string]webhook.EventRecord{}
 	return &twisted{

@@ -10,7 +10,7 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// replaying twists the requests of replays.
+// replaying changes the requests of replays.
 func replaying(change func(req *webhook.ReplayRequest)) func() *twisted {
 	return func() *twisted {
 		return &twisted{replay: func(ctx context.Context, s webhook.Store, req webhook.ReplayRequest) (webhook.ReplayResult, error) {
@@ -20,7 +20,7 @@ func replaying(change func(req *webhook.ReplayRequest)) func() *twisted {
 	}
 }
 
-// querying twists questions for deliveries.
+// querying changes queries of deliveries.
 func querying(change func(q *webhook.DeliveryQuery)) func() *twisted {
 	return func() *twisted {
 		return &twisted{listDeliveries: func(ctx context.Context, s webhook.Store, q webhook.DeliveryQuery) (webhook.Page[webhook.Delivery], error) {
@@ -30,7 +30,7 @@ func querying(change func(q *webhook.DeliveryQuery)) func() *twisted {
 	}
 }
 
-// paging twists pages of deliveries.
+// paging changes pages of deliveries.
 func paging(change func(q webhook.DeliveryQuery, p *webhook.Page[webhook.Delivery])) func() *twisted {
 	return func() *twisted {
 		return &twisted{listDeliveries: func(ctx context.Context, s webhook.Store, q webhook.DeliveryQuery) (webhook.Page[webhook.Delivery], error) {
@@ -46,7 +46,7 @@ func pruning(prune func(ctx context.Context, s webhook.Store, before time.Time, 
 	return func() *twisted { return &twisted{prune: prune} }
 }
 
-// counting twists what Backlog returns.
+// counting changes the results of Backlog.
 func counting(change func(b *webhook.Backlog)) func() *twisted {
 	return func() *twisted {
 		return &twisted{backlog: func(ctx context.Context, s webhook.BacklogStore, q webhook.BacklogQuery) (webhook.Backlog, error) {

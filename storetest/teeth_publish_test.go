@@ -14,7 +14,7 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// publishing twists requests before they are published.
+// publishing changes requests before they are published.
 func publishing(change func(req *webhook.PublishRequest)) func() *twisted {
 	return func() *twisted {
 		return &twisted{publish: func(ctx context.Context, s webhook.Store, now time.Time, reqs []webhook.PublishRequest) ([]webhook.PublishResult, error) {
@@ -27,7 +27,7 @@ func publishing(change func(req *webhook.PublishRequest)) func() *twisted {
 	}
 }
 
-// answering twists the results of publishing.
+// answering changes the results of publishing.
 func answering(change func(res []webhook.PublishResult)) func() *twisted {
 	return func() *twisted {
 		return &twisted{publish: func(ctx context.Context, s webhook.Store, now time.Time, reqs []webhook.PublishRequest) ([]webhook.PublishResult, error) {
@@ -166,8 +166,8 @@ var brokenPublishers = []broken{
 		}}
 	}},
 	{"looks first and stores later", "Idempotence/AmongRacers", func() *twisted {
-		// The racers of that check all look before any of them stores, as
-		// happens now and then where looking and storing are two steps.
+		// All goroutines of that check look before any of them stores, as
+		// happens at times if looking and storing are two steps.
 		var looked sync.WaitGroup
 		looked.Add(8)
 		return &twisted{only: true, publish: func(ctx context.Context, s webhook.Store, now time.Time, reqs []webhook.PublishRequest) ([]webhook.PublishResult, error) {
@@ -222,7 +222,7 @@ var brokenPublishers = []broken{
 	{"keeps the caller's data", "Alias/PublishedData", func() *twisted {
 		kept := map[string][]byte{}
 		return &twisted{
-			only: true, // the map is not safe for the racers of other checks
+			only: true, // the map is not safe for other checks, which use it concurrently
 			publish: func(ctx context.Context, s webhook.Store, now time.Time, reqs []webhook.PublishRequest) ([]webhook.PublishResult, error) {
 				for _, req := range reqs {
 					if req.Event.ID == "e1" && kept["e1"] == nil {

@@ -14,11 +14,11 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// twisted is a Store of which some methods are replaced; each replacement is
-// given the intact Store.
+// twisted is a Store with some methods replaced. Each replacement gets the
+// intact Store.
 type twisted struct {
 	webhook.Store
-	only bool // made for the check that it is to fail, and for no other
+	only bool // only for the check that it must fail
 
 	create         func(ctx context.Context, s webhook.Store, w webhook.WebhookRecord, limit int) error
 	get            func(ctx context.Context, s webhook.Store, tenant, id string) (webhook.WebhookRecord, error)
@@ -192,12 +192,12 @@ func (x *twisted) Backlog(ctx context.Context, q webhook.BacklogQuery) (webhook.
 
 // broken is a Store that breaks one sentence of the contract.
 type broken struct {
-	does   string          // what it does wrong
+	does   string          // the fault of the Store
 	breaks string          // the subtest that must fail
-	store  func() *twisted // makes a fresh one, without the Store within
+	store  func() *twisted // returns a new twisted Store, without the intact Store
 }
 
-// recorder takes the place of *testing.T.
+// recorder replaces *testing.T.
 type recorder struct {
 	ctx      context.Context
 	mu       sync.Mutex
@@ -213,11 +213,11 @@ func (rec *recorder) Errorf(format string, args ...any) {
 	rec.messages = append(rec.messages, fmt.Sprintf(format, args...))
 }
 
-// examine runs one check and returns what it reported.
+// examine runs one check and returns its reports.
 func examine(ctx context.Context, c check, s webhook.Store) []string {
 	rec := &recorder{ctx: ctx}
 	done := make(chan struct{})
-	go func() { // of its own, as FailNow ends it
+	go func() { // a goroutine of its own, because FailNow ends it
 		defer close(done)
 		c.examine(newRun(rec, c.says, s, true))
 	}()
@@ -225,8 +225,7 @@ func examine(ctx context.Context, c check, s webhook.Store) []string {
 	return rec.messages
 }
 
-// slow are checks that say nothing about most broken stores, and take most of
-// the time.
+// slow are checks that most broken stores pass, and that take most of the time.
 var slow = []string{"Publish/LargeFanOut", "Publish/FanOutIsSeenWholeOrNotAtAll", "Stress/EveryDeliverySucceedsOnce", "Fairness/BacklogDoesNotDelayOthers"}
 
 // eachCheck calls f with every check and its name.
@@ -238,7 +237,7 @@ func eachCheck(f func(name string, c check)) {
 	}
 }
 
-// fresh returns an intact Store, as small as the check wants it.
+// fresh returns an intact Store, of the capacity that the check needs.
 func fresh(name string) webhook.Store {
 	var cfg webhook.MemoryConfig
 	if strings.HasPrefix(name, "Bounded/") {
@@ -248,7 +247,7 @@ func fresh(name string) webhook.Store {
 }
 
 // TestBrokenStoresFail runs every broken store through the group of checks that
-// the broken sentence belongs to. The check that stands for it must fail and
+// the broken sentence belongs to. The check of that sentence must fail and
 // quote it.
 func TestBrokenStoresFail(t *testing.T) {
 	stores := slices.Concat(brokenPublishers, brokenQueues, brokenResults, brokenWebhooks, brokenWalks, brokenErasers, brokenLogs)
@@ -288,7 +287,7 @@ func TestBrokenStoresFail(t *testing.T) {
 }
 
 // TestIntactStorePasses shows that a twisted Store without a twist passes, so
-// that what makes the broken ones fail is the twist.
+// that broken stores fail because of their twist.
 func TestIntactStorePasses(t *testing.T) {
 	eachCheck(func(name string, c check) {
 		for _, message := range examine(t.Context(), c, &twisted{Store: fresh(name)}) {

@@ -8,7 +8,7 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// walking twists the walk through all webhooks.
+// walking changes the walk through all webhooks.
 func walking(walk func(ctx context.Context, s webhook.WebhookWalker, after string, limit int) ([]webhook.WebhookRecord, error)) func() *twisted {
 	return func() *twisted { return &twisted{walk: walk} }
 }
@@ -40,7 +40,7 @@ var brokenWalks = []broken{
 		if after == "" {
 			return s.WalkWebhooks(ctx, after, limit)
 		}
-		recs, err := s.WalkWebhooks(ctx, after, limit+2) // as if by offset: what is deleted before it moves everything on
+		recs, err := s.WalkWebhooks(ctx, after, limit+2) // as if by offset: a deletion before the offset shifts all later webhooks
 		return recs[min(2, len(recs)):], err
 	})},
 }

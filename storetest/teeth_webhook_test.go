@@ -14,7 +14,7 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// showing twists webhooks as they are read.
+// showing changes webhooks when they are read.
 func showing(change func(w *webhook.WebhookRecord)) func() *twisted {
 	return func() *twisted {
 		return &twisted{get: func(ctx context.Context, s webhook.Store, tenant, id string) (webhook.WebhookRecord, error) {
@@ -25,7 +25,7 @@ func showing(change func(w *webhook.WebhookRecord)) func() *twisted {
 	}
 }
 
-// listing twists pages of webhooks.
+// listing changes pages of webhooks.
 func listing(list func(ctx context.Context, s webhook.Store, q webhook.WebhookQuery) (webhook.Page[webhook.Webhook], error)) func() *twisted {
 	return func() *twisted { return &twisted{listWebhooks: list} }
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/seed68722ecd/webhook/verify"
 )
 
-// What a check costs by the size of the body: one secret, and both of a
-// rotation.
+// The cost of a check by the size of the body, with one secret and with both of
+// a rotation.
 func BenchmarkVerify(b *testing.B) {
 	for _, size := range []int{1 << 10, 256 << 10} {
 		body := strings.Replace(testBody, "hello", strings.Repeat("x", size-len(testBody)), 1)

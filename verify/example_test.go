@@ -21,7 +21,7 @@ func deliver(h http.Handler, secret string) int {
 
 // A handler that checks a request by itself.
 func ExampleRequest() {
-	logger := slog.New(slog.DiscardHandler) // your own
+	logger := slog.New(slog.DiscardHandler) // your own logger
 	secret := testSecret                    // from the environment or a vault
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		d, err := verify.Request(r, secret)
@@ -40,7 +40,7 @@ func ExampleRequest() {
 	// 401
 }
 
-// Everything that reaches the handler was verified.
+// Every request that reaches the handler has been verified.
 func ExampleMiddleware() {
 	secret := testSecret // from the environment or a vault
 	hook, err := verify.Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -48,7 +48,7 @@ func ExampleMiddleware() {
 		fmt.Println(d.Type, "for", d.Webhook.Name)
 	}), secret)
 	if err != nil {
-		panic(err) // an unset variable ends the program, not the security
+		panic(err) // an unset variable stops the program instead of disabling the check
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/webhooks", hook)
@@ -61,8 +61,8 @@ func ExampleMiddleware() {
 	// 401
 }
 
-// Frameworks with a request type of their own have the body and the headers
-// somewhere. Where they keep one value per header, put each into a slice.
+// Frameworks with a request type of their own provide the body and the headers.
+// If they keep one value per header, put each into a slice.
 func ExampleVerify() {
 	now := fmt.Sprint(time.Now().Unix())
 	event := struct { // as AWS Lambda passes it
@@ -88,7 +88,7 @@ func ExampleVerify() {
 	// true 401
 }
 
-// While a secret is being rotated, give both: the order does not matter.
+// During a rotation give both secrets, in any order.
 func ExampleRequest_rotation() {
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, err := verify.Request(r, testSecret, oldSecret); err != nil {
@@ -100,9 +100,9 @@ func ExampleRequest_rotation() {
 	// 200 200
 }
 
-// The sender tries again when it has not seen the answer. With Seen the
-// handler runs once for each delivery that it has handled, and again for each
-// that it has not.
+// The sender tries again when it has not got the answer. With Seen the handler
+// does not run again for a delivery that it has handled, and does run again for
+// a delivery that it has not.
 func ExampleVerifier_Middleware_deduplicate() {
 	v, err := verify.New(verify.Config{
 		Seen:    verify.NewMemorySeen(10_000, 72*time.Hour),
@@ -157,8 +157,8 @@ func ExampleDelivery_Event() {
 	// Ada wrote hello
 }
 
-// A receiver that takes the plain signature gives up the protection against
-// old requests that are sent again.
+// A receiver that accepts the plain signature is not protected against replays
+// of old requests.
 func ExampleNew_plainSignature() {
 	v, err := verify.New(verify.Config{AllowPlain: true}, testSecret)
 	if err != nil {

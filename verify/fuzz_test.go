@@ -16,15 +16,15 @@ import (
 	"github.com/seed68722ecd/webhook/verify"
 )
 
-// fuzzConfigs differ in what they let through.
+// fuzzConfigs differ in the requests that they accept.
 var fuzzConfigs = []verify.Config{
 	{},
 	{AllowPlain: true},
 	{AllowPlain: true, AnyBody: true},
 }
 
-// FuzzSignatureHeader: of all header values only the one right digest
-// verifies, in either header, and none causes a panic.
+// FuzzSignatureHeader: only the right digest verifies, in either header, and no
+// header value causes a panic.
 func FuzzSignatureHeader(f *testing.F) {
 	stamp := unix(testTime)
 	rightV1 := signV1(testSecret, testID, stamp, testBody)
@@ -61,8 +61,8 @@ func FuzzSignatureHeader(f *testing.F) {
 	})
 }
 
-// FuzzRequest: no request that differs from the signed one in what is signed
-// gets through, none causes a panic, and what gets through is unchanged.
+// FuzzRequest: a request that differs from the signed request in a signed part
+// is refused, an accepted delivery is unchanged, and no request causes a panic.
 func FuzzRequest(f *testing.F) {
 	stamp := unix(testTime)
 	sig, plain := signV1(testSecret, testID, stamp, testBody), signPlain(testSecret, testBody)
@@ -152,8 +152,8 @@ func FuzzBody(f *testing.F) {
 	})
 }
 
-// FuzzTimestamp: a webhook-timestamp is taken in one spelling only, and within
-// the tolerance only, however it is signed.
+// FuzzTimestamp: a webhook-timestamp is accepted only in one spelling and only
+// within the tolerance, however it is signed.
 func FuzzTimestamp(f *testing.F) {
 	for _, s := range []string{unix(testTime), "", "0", "-1", "+" + unix(testTime), "0" + unix(testTime), unix(testTime) + ".0", " " + unix(testTime),
 		"1e9", "9223372036854775807", "18446744073709551616", unix(testTime.Add(5 * time.Minute)), unix(testTime.Add(-5*time.Minute - time.Second)), "\u0661"} {
@@ -177,8 +177,8 @@ func FuzzTimestamp(f *testing.F) {
 	})
 }
 
-// FuzzPublicKey: whatever is given as a public key, it is refused without being
-// repeated, or verifies nothing that it has not signed.
+// FuzzPublicKey: any text as a public key is refused without being repeated in
+// the error, or is a key that verifies only its own signatures.
 func FuzzPublicKey(f *testing.F) {
 	_, pub := edKey(1)
 	for _, s := range []string{pub, pub[5:], "", "whpk_", pub + "\n", pub + "=", strings.TrimRight(pub, "="), "whsk_" + pub[5:], "whpk_AAAA", strings.ToUpper(pub)} {

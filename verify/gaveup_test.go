@@ -16,7 +16,7 @@ import (
 	"github.com/seed68722ecd/webhook/verify"
 )
 
-// endings are the ways in which a handler, or a framework around it, leaves
+// endings are the ways in which a handler, or a framework around it, returns
 // when its context has ended.
 var endings = map[string]func(w http.ResponseWriter, done <-chan struct{}){
 	"silent":             func(_ http.ResponseWriter, done <-chan struct{}) { <-done },
@@ -25,12 +25,12 @@ var endings = map[string]func(w http.ResponseWriter, done <-chan struct{}){
 	"failure afterwards": func(w http.ResponseWriter, done <-chan struct{}) { <-done; w.WriteHeader(http.StatusBadGateway) },
 	"body afterwards": func(w http.ResponseWriter, done <-chan struct{}) {
 		<-done
-		// That it fails is what a handler at its end has no use for.
+		// The handler ignores the error, as real handlers do at their end.
 		_, _ = io.WriteString(w, "ok")
 	},
 }
 
-// endedSeen tells how each claim ended.
+// endedSeen reports how each claim ended.
 type endedSeen struct {
 	verify.MemorySeen
 	ended chan string
@@ -90,7 +90,7 @@ func TestV11_HandlerThatGaveUpBehindTimeoutHandler(t *testing.T) {
 	}
 }
 
-// The sender hung up, saw a timeout and comes again.
+// The sender hung up after a timeout and sends the delivery again.
 func TestV11_HandlerThatGaveUpWhenTheSenderHungUp(t *testing.T) {
 	for _, proto := range []string{"HTTP/1.1", "HTTP/2.0"} {
 		for name, end := range endings {
@@ -151,7 +151,8 @@ func TestV11_DeadlineCountsBeforeItsTimer(t *testing.T) {
 	seen.want(t, "done")
 }
 
-// What is said on a hijacked connection cannot be seen, so it is no success.
+// The answer on a hijacked connection is not visible, so it does not count as a
+// success.
 func TestV11_HijackedConnectionIsNotHandled(t *testing.T) {
 	seen := newEndedSeen()
 	first := true
@@ -179,7 +180,7 @@ func TestV11_HijackedConnectionIsNotHandled(t *testing.T) {
 	}
 }
 
-// hijackable lends a connection away.
+// hijackable is a ResponseWriter that can be hijacked.
 type hijackable struct {
 	*httptest.ResponseRecorder
 	conn net.Conn

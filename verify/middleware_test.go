@@ -14,14 +14,14 @@ import (
 	"github.com/seed68722ecd/webhook/verify"
 )
 
-// sink is a handler that notes what reaches it.
+// sink is a handler that records the requests that reach it.
 type sink struct {
 	calls  int
 	body   string
 	length int64
 	coding []string // TransferEncoding
 	d      *verify.Delivery
-	status int // 0 writes nothing
+	status int // 0: no answer is written
 }
 
 func (s *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -34,7 +34,7 @@ func (s *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// bodyMeter counts what is read of a body.
+// bodyMeter counts the bytes that are read from a body.
 type bodyMeter struct {
 	io.Reader
 	n        int
@@ -54,7 +54,7 @@ func TestV9_NextSeesTheVerifiedBytes(t *testing.T) {
 	for name, length := range map[string]int64{"known length": int64(len(testBody)), "chunked": -1, "made by hand": 0} {
 		s := &sink{status: http.StatusAccepted}
 		r := newRequest(testBody, signedHeader(testBody, testTime, testSecret))
-		// One byte at a time, as a slow network has it.
+		// One byte at a time, as on a slow network.
 		r.Body = io.NopCloser(iotest.OneByteReader(strings.NewReader(testBody)))
 		if r.ContentLength = length; length < 0 {
 			r.TransferEncoding = []string{"chunked"}
@@ -198,7 +198,7 @@ func TestV9_BodyLimit(t *testing.T) {
 			t.Errorf("MaxBody %d: %v, want %v", limit, err, want)
 		}
 	}
-	// A limit of the host's own, in front.
+	// The host's own limit, in front of the package.
 	r := newRequest(fits, signedHeader(fits, time.Now(), testSecret))
 	r.Body = http.MaxBytesReader(httptest.NewRecorder(), r.Body, 100)
 	if _, err := verify.Request(r, testSecret); !errors.Is(err, verify.ErrBodyTooLarge) {
@@ -289,7 +289,7 @@ func TestRequestLeavesTheBodyReadable(t *testing.T) {
 	m := &bodyMeter{Reader: strings.NewReader(testBody), closeErr: errors.New("already closed")}
 	r.Body = m
 	r.ContentLength = -1
-	// A failed check leaves it to be checked again.
+	// After a failed check the body can be checked again.
 	if _, err := mustNew(t, verify.Config{}, oldSecret).Request(r); !errors.Is(err, verify.ErrSignatureMismatch) {
 		t.Fatalf("wrong secret: %v", err)
 	}
@@ -328,7 +328,7 @@ func TestMiddlewareConstructor(t *testing.T) {
 	if w.Code != http.StatusOK || s.calls != 1 {
 		t.Errorf("status %d, %d calls", w.Code, s.calls)
 	}
-	// What cannot work answers, and does not panic.
+	// A nil Verifier or handler answers, and does not panic.
 	var none *verify.Verifier
 	for name, h := range map[string]http.Handler{
 		"nil next":     mustNew(t, verify.Config{}, testSecret).Middleware(nil),

@@ -268,7 +268,7 @@ func TestHeaderSpelling(t *testing.T) {
 	}
 }
 
-// The plain signature counts only where the receiver allows it.
+// The plain signature counts only if the receiver allows it.
 func TestPlainIsOptIn(t *testing.T) {
 	h := plainHeader(signPlain(testSecret, testBody))
 	if _, err := mustNew(t, verify.Config{}, testSecret).Verify([]byte(testBody), h); !errors.Is(err, verify.ErrPlainOnly) {

@@ -67,7 +67,8 @@ func TestMemorySeenIsBounded(t *testing.T) {
 			t.Fatalf("Len = %d after %d keys, want at most 10", s.Len(), i+1)
 		}
 	}
-	// The oldest went, the newest are known, and the one in progress stays.
+	// The oldest keys were dropped, the newest are known, and the key in
+	// progress stays.
 	for key, want := range map[string]error{"999": verify.ErrDuplicate, "991": verify.ErrDuplicate, "held": verify.ErrInProgress} {
 		if err := s.Claim(ctx, key); !errors.Is(err, want) {
 			t.Errorf("Claim(%s) = %v, want %v", key, err, want)
@@ -124,7 +125,7 @@ func TestMemorySeenForgetsInTime(t *testing.T) {
 			t.Errorf("two days later, by default: %v, want ErrDuplicate", err)
 		}
 	})
-	// What is done twice is held once, and done anew when its time was up.
+	// A key that is done twice is held once, and is free again after its time.
 	synctest.Test(t, func(t *testing.T) {
 		s := verify.NewMemorySeen(100, time.Hour)
 		for range 2 {
@@ -151,7 +152,7 @@ func TestMemorySeenForgetsInTime(t *testing.T) {
 			t.Errorf("done again: %v, want ErrDuplicate", err)
 		}
 	})
-	// The smallest that can be asked for.
+	// The smallest capacity.
 	synctest.Test(t, func(t *testing.T) {
 		s := verify.NewMemorySeen(1, 1)
 		if err := errors.Join(s.Claim(t.Context(), "a"), s.Done(t.Context(), "a")); err != nil {
@@ -218,7 +219,7 @@ func TestV10_DuplicatesAreAnsweredAndNotHandled(t *testing.T) {
 	}
 }
 
-// What counts is the status that the sender has got.
+// The status that the sender got decides.
 func TestV10_WhatTheSenderWasTold(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
@@ -254,7 +255,7 @@ func TestV10_FailedDeliveryIsHandledAgain(t *testing.T) {
 		if code := serve(h); code != status {
 			t.Errorf("status %d, want the handler's %d", code, status)
 		}
-		s.status = 0 // an answer without a word is 200
+		s.status = 0 // a handler that does not write answers 200
 		if code := serve(h); code != http.StatusOK || s.calls != 2 {
 			t.Errorf("after %d: status %d, %d calls; want 200 and 2", status, code, s.calls)
 		}
@@ -333,7 +334,7 @@ func TestV11_KeyIsPerWebhook(t *testing.T) {
 	}
 }
 
-// brokenSeen fails where it is told to.
+// brokenSeen fails in the chosen methods.
 type brokenSeen struct {
 	verify.MemorySeen
 	claim, end error
@@ -400,7 +401,7 @@ func TestSeenFailures(t *testing.T) {
 	}
 }
 
-// What a handler can do with its ResponseWriter does not depend on Seen.
+// The abilities of a handler's ResponseWriter do not depend on Seen.
 func TestSeenKeepsTheResponseWriter(t *testing.T) {
 	w := httptest.NewRecorder()
 	mustNew(t, verify.Config{Seen: &verify.MemorySeen{}}, testSecret).
@@ -418,7 +419,7 @@ func TestSeenKeepsTheResponseWriter(t *testing.T) {
 	}
 }
 
-// Without an ID there is nothing to deduplicate on, and nothing is lost.
+// Deliveries without an ID are not deduplicated, and all are handled.
 func TestSeenWithoutID(t *testing.T) {
 	s := &sink{}
 	h := mustNew(t, verify.Config{AllowPlain: true, Seen: &verify.MemorySeen{}}, testSecret).Middleware(s)

@@ -69,7 +69,7 @@ func (rc *receiver) post(t *testing.T, body io.Reader, h http.Header) *http.Resp
 	return res
 }
 
-// wantRefusal waits for what the middleware reports.
+// wantRefusal waits for the middleware's report.
 func (rc *receiver) wantRefusal(t *testing.T, want error) {
 	t.Helper()
 	select {
@@ -197,7 +197,8 @@ func TestV9_AbortAndSlowBody(t *testing.T) {
 		t.Errorf("slow body: %v, %v; want 400", res, err)
 	}
 
-	// A client that waits to be told is refused without being asked to send.
+	// A client that expects 100 Continue is refused without being asked for its
+	// body.
 	c = dial(head(2<<20, "Expect: 100-continue\r\n"))
 	rc.wantRefusal(t, verify.ErrBodyTooLarge)
 	res, err = http.ReadResponse(bufio.NewReader(c), nil)
@@ -205,7 +206,7 @@ func TestV9_AbortAndSlowBody(t *testing.T) {
 		t.Errorf("too large, expecting 100: %v, %v; want 413 at once", res, err)
 	}
 
-	// And one that may send is asked to.
+	// A client with an acceptable request is asked for its body.
 	c = dial(head(len(testBody), "Expect: 100-continue\r\n"))
 	br := bufio.NewReader(c)
 	res, err = http.ReadResponse(br, nil)
@@ -221,7 +222,7 @@ func TestV9_AbortAndSlowBody(t *testing.T) {
 	}
 }
 
-// Early hints come before the answer and are not it.
+// Early hints come before the answer and do not count as the answer.
 func TestSeenIgnoresInformationalStatus(t *testing.T) {
 	var calls atomic.Int32
 	rc := newReceiver(t, verify.Config{Seen: &verify.MemorySeen{}}, false, func(w http.ResponseWriter, r *http.Request) {
@@ -242,7 +243,7 @@ func TestSeenIgnoresInformationalStatus(t *testing.T) {
 }
 
 // One Verifier and one Seen serve all requests at once: every delivery is
-// handled once, and no copy of it with a wrong signature at all.
+// handled once, and a copy with a wrong signature never.
 func TestConcurrentUse(t *testing.T) {
 	key, pub := edKey(1)
 	var handled, refused atomic.Int32
@@ -263,7 +264,8 @@ func TestConcurrentUse(t *testing.T) {
 	for worker := range workers {
 		wg.Go(func() {
 			for i := range each {
-				// Half of the workers send what the other half sends too.
+				// Half of the workers send the same deliveries as the other
+				// half.
 				id := fmt.Sprintf("msg_%d_%d", worker/2, i)
 				hd := signedHeader(testBody, testTime, testSecret)
 				hd.Set("webhook-id", id)

@@ -23,10 +23,10 @@ const (
 	testBody   = `{"event":"agent.message","webhook":{"id":"wh_1","name":"My hook"},"timestamp":"2024-01-15T11:45:00.000000Z","data":{"agent":{"id":"ag_1","name":"Ada"},"room":"r7Kq","content":"hello"}}`
 )
 
-// testTime is what the receiver's clock shows in most tests.
+// testTime is the time of the receiver's clock in most tests.
 var testTime = time.Date(2024, 1, 15, 12, 0, 0, 0, time.UTC)
 
-// These sign as the documentation says, by code of their own.
+// These functions sign as documented, with code of their own.
 
 func sum(key []byte, message string) []byte {
 	m := hmac.New(sha256.New, key)
@@ -60,7 +60,8 @@ func edKey(seed byte) (ed25519.PrivateKey, string) {
 
 func unix(t time.Time) string { return strconv.FormatInt(t.Unix(), 10) }
 
-// signedHeader is what the sender sets for body, sent at the given time.
+// signedHeader returns the headers that the sender sets for body at the given
+// time.
 func signedHeader(body string, at time.Time, secrets ...string) http.Header {
 	var sigs []string
 	for _, s := range secrets {
@@ -81,14 +82,14 @@ func plainHeader(sig ...string) http.Header {
 	return http.Header{"X-Webhook-Signature": sig}
 }
 
-// newRequest is a delivery as a server sees it.
+// newRequest returns a delivery as a server sees it.
 func newRequest(body string, h http.Header) *http.Request {
 	r := httptest.NewRequest(http.MethodPost, "/hook", strings.NewReader(body))
 	r.Header = h
 	return r
 }
 
-// at fills in the clock of the tests.
+// at returns cfg with the tests' clock.
 func at(cfg verify.Config) verify.Config {
 	if cfg.Now == nil {
 		cfg.Now = func() time.Time { return testTime }

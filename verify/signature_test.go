@@ -61,8 +61,8 @@ func TestV7_EmptySecretIsRefused(t *testing.T) {
 	}
 }
 
-// What an attacker can sign with an empty key verifies nowhere, also not with
-// a Verifier that was never made by New.
+// A signature with an empty key never verifies, also not with a Verifier that
+// New did not make.
 func TestV7_EmptyKeyNeverVerifies(t *testing.T) {
 	h := signedHeader(testBody, testTime, testSecret)
 	h.Set("webhook-signature", "v1,"+base64.StdEncoding.EncodeToString(sum(nil, testID+"."+unix(testTime)+"."+testBody)))
@@ -240,7 +240,7 @@ func TestV12_EverySecretIsTried(t *testing.T) {
 			t.Errorf("plain, %.10s: %v", s, err)
 		}
 	}
-	// While a rotation lasts, either side may know one secret only.
+	// During a rotation either side may know only one secret.
 	both := signedHeader(testBody, testTime, testSecret, oldSecret)
 	for _, s := range []string{testSecret, oldSecret} {
 		if _, err := mustNew(t, verify.Config{}, s).Verify([]byte(testBody), both); err != nil {
@@ -253,8 +253,8 @@ func TestV12_EverySecretIsTried(t *testing.T) {
 	}
 }
 
-// A secret without whsec_ is used by its bytes by our sender and decoded by
-// the Standard Webhooks libraries. One with whsec_ has one key only.
+// Our sender uses a secret without whsec_ by its bytes; Standard Webhooks
+// libraries decode it. A secret with whsec_ has one key only.
 func TestUnprefixedSecretHasTwoKeys(t *testing.T) {
 	const bare = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 	decoded := signedHeader(testBody, testTime, "whsec_"+bare)
@@ -352,14 +352,15 @@ func TestV10_TimeWindow(t *testing.T) {
 			}
 		})
 	}
-	// A wrong signature of an old time is told nothing about the clock.
+	// The refusal of a wrong signature with an old time reveals nothing about
+	// the clock.
 	h := signedHeader(testBody, testTime.Add(-time.Hour), oldSecret)
 	if _, err := mustNew(t, verify.Config{}, testSecret).Verify([]byte(testBody), h); !errors.Is(err, verify.ErrSignatureMismatch) {
 		t.Errorf("old and wrong: %v, want ErrSignatureMismatch", err)
 	}
 }
 
-// Each of these is signed as it stands, so that only the format can refuse it.
+// Each timestamp is signed as it is, so that only its format can be refused.
 func TestV10_TimestampHeaderFormat(t *testing.T) {
 	for _, stamp := range []string{
 		"", " ", "+1705320000", "-1705320000", " 1705320000", "1705320000 ", "01705320000", "00",
@@ -419,7 +420,8 @@ func TestV11_IDHeader(t *testing.T) {
 			if err == nil && (d.ID != tt.values[0] || d.DedupKey() != "wh_1."+tt.values[0]) {
 				t.Errorf("ID %q, key %q", d.ID, d.DedupKey())
 			}
-			// With the plain signature the ID is optional, and as well-formed.
+			// With the plain signature the ID is optional, but must be
+			// well-formed.
 			h.Del("webhook-signature")
 			want := tt.want
 			if tt.values == nil {
@@ -433,8 +435,8 @@ func TestV11_IDHeader(t *testing.T) {
 	}
 }
 
-// The same text can be signed as two different triples when an ID may have a
-// dot in it.
+// If IDs could contain dots, two different triples could have the same signed
+// text.
 func TestSignedTextIsUnambiguous(t *testing.T) {
 	h := http.Header{}
 	h.Set("webhook-id", "a.1705320000")

@@ -18,7 +18,7 @@ import (
 	"github.com/seed68722ecd/webhook/webhooktest"
 )
 
-// Each way to answer is seen by the sender as what it stands for.
+// The sender sees each kind of answer as intended.
 func TestAnswersAreWhatTheSenderSees(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -82,11 +82,12 @@ func TestRetryAfterIsObeyed(t *testing.T) {
 		if len(at) != 3 || at[0] != 0 {
 			t.Fatalf("attempts at %v, want three, the first at once", at)
 		}
-		// What was asked for, rounded up to seconds as the header is, and up to a fifth more.
+		// The wait that was asked for, rounded up to seconds like the header,
+		// and up to a fifth more.
 		if asked := 20*time.Minute + time.Second; at[1] < asked || at[1] > asked+asked/5 {
 			t.Errorf("the first wait was %v, want %v and up to a fifth more", at[1], asked)
 		}
-		// Less than the schedule's own wait changes nothing.
+		// A shorter wait than the schedule's has no effect.
 		if wait := at[2] - at[1]; wait != time.Minute {
 			t.Errorf("the second wait was %v, want a minute", wait)
 		}

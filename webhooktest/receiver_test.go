@@ -42,7 +42,7 @@ func publish(t *testing.T, env *webhooktest.Env) string {
 	return p.ID
 }
 
-// only returns the one delivery of the tenant and its attempts.
+// only returns the tenant's only delivery and its attempts.
 func only(t *testing.T, env *webhooktest.Env) (webhook.Delivery, []webhook.Attempt) {
 	t.Helper()
 	page, err := env.Deliveries(t.Context(), webhook.DeliveryQuery{Tenant: "agent-1"})
@@ -87,7 +87,7 @@ func TestReceiverRecordsWhatVerified(t *testing.T) {
 			t.Errorf("request is %+v", got)
 		}
 
-		// What was handed out is the caller's own.
+		// Returned requests belong to the caller.
 		got.Body[0], got.Header["Webhook-Id"][0] = 'X', "changed"
 		again := rx.Requests()[0]
 		if again.Body[0] != '{' || again.Header.Get("Webhook-Id") != id {

@@ -88,7 +88,7 @@ func TestServeLetsGoOfWhatHangs(t *testing.T) {
 	}
 }
 
-// failures notes what a helper would have failed a test with.
+// failures records the messages with which a helper would fail a test.
 type failures struct {
 	testing.TB
 	fatal string

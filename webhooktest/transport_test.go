@@ -53,7 +53,7 @@ func TestTransportCallsAHandler(t *testing.T) {
 		}
 		var got []string
 		answer := func(w http.ResponseWriter) {
-			w.WriteHeader(http.StatusEarlyHints) // not the answer
+			w.WriteHeader(http.StatusEarlyHints) // not the final answer
 			w.Header().Set("X-Request-Id", "7")
 			w.WriteHeader(http.StatusAccepted)
 			w.WriteHeader(http.StatusTeapot) // too late
@@ -78,7 +78,7 @@ func TestTransportCallsAHandler(t *testing.T) {
 			t.Errorf("delivery %+v, attempt %+v, webhook %s", d, as[0], w.ID)
 		}
 
-		// A handler that says nothing has said 200.
+		// A handler that does not write answers 200.
 		env.Transport.Handle("own.example.com", http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 		resp, err := env.Transport.Client().Get("https://own.example.com/")
 		if err != nil || resp.StatusCode != 200 {
@@ -86,7 +86,8 @@ func TestTransportCallsAHandler(t *testing.T) {
 		}
 		resp.Body.Close()
 
-		// One that panics breaks the connection; one that outlives the attempt times out.
+		// A handler that panics breaks the connection; a handler that outlives
+		// the attempt times out.
 		env.Transport.Handle("own.example.com", http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
 		publish(t, env)
 		env.DeliverDue(t.Context())
