@@ -28,13 +28,13 @@ var parts = []part{
 	{"internal/post", []string{"internal/post/*.go", "internal/post/*/*.go"}},
 	{"internal/lanes", []string{"internal/lanes/*.go"}},
 	{"otelwebhook", []string{"otelwebhook/*.go"}},
-	{"docs", []string{"README.md", "CONTRIBUTING.md", "SECURITY.md", "docs/*.md"}},
+	{"docs", []string{"README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "docs/*.md"}},
 }
 
 // unfinished names the parts that may be above the limits until their text is rewritten.
 var unfinished = []string{
 	"root", "guard", "memstore",
-	"internal/post", "internal/lanes", "docs",
+	"internal/post", "internal/lanes",
 }
 
 func main() {
