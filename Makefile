@@ -20,7 +20,7 @@ setup: ## bring what the tests need, or say what is missing
 
 .PHONY: test
 test: setup $(BIN)/gotestsum ## run all tests of all modules with the race detector
-	@COUNTS=.cache/counts .ci/test $$(go list -m -f '{{.Dir}}') -- $(TESTFLAGS) $(PKGS)
+	@COUNTS=.cache/counts WEBHOOK_TESTS=full .ci/test $$(go list -m -f '{{.Dir}}') -- $(TESTFLAGS) $(PKGS)
 
 .PHONY: lint
 lint: $(BIN)/staticcheck $(BIN)/golangci-lint ## gofmt, go vet, staticcheck, golangci-lint

@@ -62,7 +62,11 @@ func (f *receivers) inFlight(host string) int {
 func TestD9_ShareShrinksWhenSlowAndRecovers(t *testing.T) {
 	t.Parallel()
 	inBubble(t, Config{DrainTimeout: -1}, func(w *world) {
-		const crowd, backlog = 40, 3000
+		const crowd = 40
+		backlog := 3000
+		if small() {
+			backlog = 1000
+		}
 		host := func(i int) string { return fmt.Sprintf("slow%d.example.com", i) }
 		w.rx.slow("alone.example.com", 20*time.Second)
 		w.one("alone", "alone.example.com")
@@ -198,7 +202,7 @@ func TestD9_NewWebhookBesideThoseThatAreKnownToHang(t *testing.T) {
 func TestD9_BurstOfOneTenant(t *testing.T) {
 	t.Parallel()
 	burst := 100_000
-	if testing.Short() {
+	if small() {
 		burst = 20_000
 	}
 	for _, c := range []struct {

@@ -34,7 +34,7 @@ func (s *widest) Claim(ctx context.Context, req ClaimRequest) (ClaimResult, erro
 func TestD9_OneEventToManyWebhooksOfOneTenant(t *testing.T) {
 	t.Parallel()
 	many := 20_000
-	if testing.Short() {
+	if small() {
 		many = 5_000
 	}
 	for _, c := range []struct {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -13,6 +14,10 @@ import (
 	"testing/synctest"
 	"time"
 )
+
+// small says whether a test takes fewer and smaller inputs: with go test -short, and without
+// WEBHOOK_TESTS=full, which make test sets.
+func small() bool { return testing.Short() || os.Getenv("WEBHOOK_TESTS") != "full" }
 
 // receivers answers requests inside a synctest bubble, by host name, and
 // records them.

@@ -168,7 +168,7 @@ func TestH13_EverySettingHasItsLimits(t *testing.T) {
 		{"no rate limit", rate(0), "", nil},
 		{"lowest rate limit", rate(0.01), "", nil},
 		{"highest rate limit", rate(10_000), "", nil},
-		{"rate limit too low", rate(0.0099), "rateLimit", []string{"0 for none", "0.01–10000", "got 0.0099"}},
+		{"rate limit too low", rate(0.0099), "rateLimit", []string{"0 for no limit", "0.01–10000", "got 0.0099"}},
 		{"rate limit too high", rate(10_001), "rateLimit", []string{"0.01–10000", "got 10001"}},
 		{"rate limit below 0", rate(-1), "rateLimit", []string{"0.01–10000", "got -1"}},
 		{"rate limit that is no number", rate(math.NaN()), "rateLimit", []string{"0.01–10000", "NaN"}},

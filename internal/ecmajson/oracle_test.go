@@ -37,8 +37,11 @@ type oracle struct {
 func startOracle(t testing.TB) *oracle {
 	t.Helper()
 	node, err := exec.LookPath("node")
+	if err != nil && os.Getenv("CI") == "" {
+		t.Skip("left out: the comparison with Node.js; install Node.js 20 or later and run go test ./internal/ecmajson") //nolint:forbidigo // go test needs Go alone; make test and CI have Node.js
+	}
 	if err != nil {
-		t.Fatalf("install Node 20 or later, this test compares with it: %v", err)
+		t.Fatalf("install Node.js 20 or later, this test compares with it: %v", err)
 	}
 	cmd := exec.CommandContext(t.Context(), node, "testdata/oracle.mjs")
 	cmd.Stderr = os.Stderr
