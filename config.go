@@ -114,7 +114,7 @@ type Config struct {
 	// means 5 days; below 0 means never.
 	DisableAfter time.Duration
 	// QuarantineAfter is how many crashes of the process during its attempts a
-	// delivery may survive before it is set aside as failed. 0 means 5.
+	// delivery may see before it is set aside as failed. 0 means 5.
 	QuarantineAfter int
 
 	// Keys encrypts secrets and header values before the Store sees them. Nil
@@ -123,9 +123,8 @@ type Config struct {
 	// SecretOverlap is how long the old secret goes on signing after a
 	// rotation. 0 means 24 h; below 0 ends it at once.
 	SecretOverlap time.Duration
-	// MaxEventSize bounds the encoded data of an event, in bytes. 0 means
-	// 256 KiB; at most 16 MiB. Receivers built on Express accept 100 KB unless
-	// told otherwise.
+	// MaxEventSize bounds the encoded data of an event, in bytes. 0 means 256
+	// KiB; at most 16 MiB. Receivers built on Express accept 100 KB by default.
 	MaxEventSize int
 	// MaxWebhooks bounds the webhooks of one tenant, active or not: creating
 	// one more returns an error wrapping [ErrTooManyWebhooks], also when many
@@ -142,7 +141,7 @@ type Config struct {
 	// delivery are older than the value: within the hour, or within the day if
 	// a delivery ended late. Pending deliveries are never deleted. Values must
 	// be above 0 and at most Retention. Empty, the default, means Retention for
-	// all types. New refuses a Store that is not an [EraseStore].
+	// all types. If it is set, New refuses a Store that is not an [EraseStore].
 	RetentionByType map[string]time.Duration
 
 	// Signer signs the requests. Nil means [DefaultSigner].

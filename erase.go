@@ -40,7 +40,7 @@ type EraseOldRequest struct {
 	Types  []string  // event types and "prefix.*", as a webhook selects them
 	Except []string  // the same; events that these select are kept
 	Before time.Time // of publication, and of the end of every delivery
-	After  string    // EraseOldResult.Next of the step before; empty begins with the oldest event
+	After  string    // EraseOldResult.Next of the previous step; empty begins with the oldest event
 	Limit  int       // rows of each kind to delete, at most
 }
 
@@ -109,8 +109,9 @@ func (d *Dispatcher) DeleteTenant(ctx context.Context, tenant string) (Erased, e
 // DeleteEvent deletes one event with its deliveries in every state and their
 // attempts, for data that should never have been published. It works in short
 // steps, and blocks until it is done or ctx ends. A waiting delivery is no
-// longer sent, unless a dispatcher has claimed it already: it may then be sent
-// once more, without a record. Receivers keep the data that they have received.
+// longer sent, unless a dispatcher has claimed it already: then one more
+// attempt may be made, without a record. Receivers keep the data that they have
+// received.
 //
 // The event's ID and Key can be used again afterwards. DeleteEvent returns
 // ErrNotFound, the Store's error, or an error that wraps errors.ErrUnsupported

@@ -74,7 +74,7 @@ type Typed interface {
 
 // Ref names an agent, a user or a room.
 type Ref struct {
-	ID   string `json:"id"`   // the platform's own
+	ID   string `json:"id"`   // the platform's ID
 	Name string `json:"name"` // for people
 }
 

@@ -20,8 +20,8 @@ type Observer struct {
 	// stored, with the caller's context. trace is stored with each event that
 	// has no trace yet (see EventRecord.Trace; a trace of more than 128 bytes
 	// or with other than printable ASCII is dropped). stored, if not nil, is
-	// called once with the results of Publish. It is not called for PublishTx:
-	// set Event.Trace in the result of Prepare.
+	// called once with the results. Events of PublishTx do not pass here: set
+	// Event.Trace in the result of Prepare.
 	Publish func(ctx context.Context, reqs []PublishRequest) (trace string, stored func([]Published, error))
 	// Attempt is called before each request, with the delivery as it was claimed.
 	Attempt func(d Delivery, ev *EventRecord) AttemptObservation

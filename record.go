@@ -42,7 +42,7 @@ const (
 	ClassBlocked  ErrorClass = "blocked"  // the address may not be dialed
 	ClassStatus   ErrorClass = "status"   // the answer's status is not 2xx
 	ClassProtocol ErrorClass = "protocol" // the answer is not valid HTTP, or its head is too large
-	ClassInternal ErrorClass = "internal" // the sender failed: a signer, a transport of the host's that panicked, settings that are no longer allowed
+	ClassInternal ErrorClass = "internal" // the sender failed: a signer, a panic of the host's transport, settings that are no longer allowed
 	// ClassUnsent: the sender could not send, because its proxy, its network or
 	// its machine failed. The request did not reach the receiver. The delivery
 	// is tried again for as long as the failure lasts, and uses up no retry.
@@ -83,8 +83,8 @@ type Delivery struct {
 	// and every attempt lost in a crash. The next attempt is number Attempts+1.
 	Attempts int
 	// Tries counts the recorded attempts since the delivery was published, or
-	// last resent by hand. The retry limit and the backoff go by it. A crash
-	// uses up no try. An attempt of [ClassUnsent] does not count either.
+	// last resent by hand. The retry limit and the backoff depend on it. A
+	// crash uses up no try. An attempt of [ClassUnsent] does not count either.
 	Tries int
 	// Crashes counts the leases that expired since the last recorded attempt
 	// or resend.

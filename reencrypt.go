@@ -11,7 +11,7 @@ import (
 // webhooks, from Cursor on. Repeat it with the returned cursor until the cursor
 // is empty.
 type ReencryptRequest struct {
-	Tenant string // empty: all tenants, which takes a Store that is a WebhookWalker
+	Tenant string // empty: all tenants, for which the Store must be a WebhookWalker
 	Cursor string // ReencryptResult.Next of the previous step; empty for the first
 	Limit  int    // webhooks per step, 1–500; 0 means 100
 }

@@ -40,11 +40,11 @@ func (m Message) signedPrefix(dst []byte) []byte {
 	return append(dst, '.')
 }
 
-// Signer adds signatures to the headers of an attempt. Secrets holds the
-// webhook's current secret first and then, during a rotation, its older
-// secrets; it is never empty. Webhook-Id and Webhook-Timestamp are set already.
-// Sign must be safe for concurrent use. An error fails the attempt with class
-// "internal": a request is never sent unsigned.
+// Signer adds signatures to the headers of an attempt. The argument secrets
+// holds the webhook's current secret first and then, during a rotation, its
+// older secrets; it is never empty. Webhook-Id and Webhook-Timestamp are set
+// already. Sign must be safe for concurrent use. An error fails the attempt
+// with class "internal": a request is never sent unsigned.
 type Signer interface {
 	// Sign adds to h the headers which prove that m comes from a holder of the
 	// secrets. It must not change other headers, and must not keep or modify

@@ -38,7 +38,7 @@ const MaxScan = 10_000
 type WebhookQuery struct {
 	Tenant string
 	Search string // substring of name or URL, ASCII case ignored; empty selects all
-	Cursor string // Page.Next of the page before; empty for the first
+	Cursor string // Page.Next of the previous page; empty for the first
 	Limit  int    // items per page, 1–500; 0 means 50
 }
 
@@ -51,7 +51,7 @@ type DeliveryQuery struct {
 	State     State     // in one state
 	Since     time.Time // created at or after
 	Until     time.Time // created before
-	Cursor    string    // Page.Next of the page before; empty for the first
+	Cursor    string    // Page.Next of the previous page; empty for the first
 	Limit     int       // items per page, 1–500; 0 means 50
 	Scan      int       // deliveries to read for a page, 1–MaxScan; 0 means MaxScan
 }
@@ -163,7 +163,7 @@ type ReplayRequest struct {
 	Missing bool
 	// DryRun counts the deliveries of the step without making a change.
 	DryRun bool
-	Cursor string // ReplayResult.Next of the step before; empty for the first
+	Cursor string // ReplayResult.Next of the previous step; empty for the first
 	Limit  int    // deliveries per step, 1–1000; 0 means 500
 }
 

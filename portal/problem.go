@@ -55,7 +55,7 @@ const (
 	codeAudit           = "not_audited"
 	codeInternal        = "internal"
 	detailInternal      = "Something failed on our side. The details are in the server's log under this request ID."
-	detailNotFound      = "There is no such thing here, or it is not yours."
+	detailNotFound      = "It does not exist, or it is not yours."
 )
 
 // newProblem returns a problem of a status, with the status's own name as title.

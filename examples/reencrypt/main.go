@@ -50,7 +50,7 @@ type options struct {
 }
 
 // errLeft ends a run that has left unreadable values.
-var errLeft = errors.New("some webhooks hold values that no key decrypts: supply its key, or replace their secrets and headers")
+var errLeft = errors.New("some webhooks hold values that no key decrypts: supply the key, or replace their secrets and headers")
 
 func run(ctx context.Context, out io.Writer, o options, keyText string) (err error) {
 	keys, err := webhook.ParseKeyring(keyText)
