@@ -6,16 +6,15 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/seed68722ecd/webhook/guard"
 	"github.com/seed68722ecd/webhook/internal/contain"
 	"github.com/seed68722ecd/webhook/internal/eventtype"
+	"github.com/seed68722ecd/webhook/internal/post"
 )
 
 // Version of the library, sent in User-Agent.
@@ -256,28 +255,9 @@ func (c *Config) check() error {
 	if err := errors.Unwrap(c.Guard.Validate()); err != nil {
 		refuse("Guard", "is invalid: %v", err)
 	} else if c.Proxy != nil {
-		if why := refusesProxy(&c.Guard, c.Proxy); why != "" {
-			refuse("Proxy", "%s", why)
+		if err := post.CheckProxy(&c.Guard, c.Proxy); err != nil {
+			refuse("Proxy", "%v", err)
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// refusesProxy says why a proxy could never be dialed, as far as its URL tells. The
-// address of a proxy that is given by name is judged when it is dialed.
-func refusesProxy(g *guard.Guard, proxy *url.URL) string {
-	host := proxy.Hostname()
-	if port, err := strconv.ParseUint(portOf(proxy), 10, 16); err != nil || port == 0 {
-		return "has a port outside 1–65535"
-	}
-	addr, err := netip.ParseAddr(host)
-	switch {
-	case err == nil && g.Check(addr) != nil:
-		addr = addr.Unmap().WithZone("")
-		return fmt.Sprintf("has the address %v, which Guard does not admit: add %v to Guard.AllowNetworks, and take it out of DenyNetworks if it is there",
-			addr, netip.PrefixFrom(addr, addr.BitLen()))
-	case err != nil && guard.EndsInNumber(host):
-		return fmt.Sprintf("has a malformed IP address as its host: %q", host)
-	}
-	return ""
 }

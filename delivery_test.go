@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/seed68722ecd/webhook/internal/post"
 )
 
 func TestDeliveryOnTheWire(t *testing.T) {
@@ -394,4 +396,16 @@ func TestV6_RotationSignsWithBothForItsOverlap(t *testing.T) {
 			}
 		}
 	})
+}
+
+// The classes of attempts exist twice: internal/post knows no words of this package.
+func TestClassesAreThoseOfAttempts(t *testing.T) {
+	for class, of := range map[ErrorClass]post.Class{
+		ClassDNS: post.ClassDNS, ClassConnect: post.ClassConnect, ClassTLS: post.ClassTLS, ClassTimeout: post.ClassTimeout, ClassBlocked: post.ClassBlocked,
+		ClassStatus: post.ClassStatus, ClassProtocol: post.ClassProtocol, ClassInternal: post.ClassInternal, ClassUnsent: post.ClassUnsent,
+	} {
+		if string(class) != string(of) {
+			t.Errorf("%q is %q in internal/post", class, of)
+		}
+	}
 }

@@ -8,9 +8,11 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/singleflight"
+
 	"github.com/seed68722ecd/webhook/guard"
 	"github.com/seed68722ecd/webhook/internal/contain"
-	"golang.org/x/sync/singleflight"
+	"github.com/seed68722ecd/webhook/internal/post"
 )
 
 // Dispatcher publishes events, delivers them and manages webhooks. Make one per
@@ -22,7 +24,7 @@ type Dispatcher struct {
 	store Store
 	cfg   Config
 	rules settingsRules
-	send  *sender
+	send  *post.Client
 	log   *slog.Logger
 
 	wake    chan struct{} // signals that work may be due
@@ -50,13 +52,13 @@ func New(store Store, cfg Config) (*Dispatcher, error) {
 	if _, able := store.(EraseStore); len(cfg.RetentionByType) > 0 && !able {
 		return nil, prefixed("new", fmt.Errorf("config: RetentionByType needs a Store that is an EraseStore, which %T is not", store))
 	}
-	send := newSender(&cfg)
+	send := post.New(post.Config{Client: cfg.Client, Guard: &cfg.Guard, Proxy: cfg.Proxy, MaxFlying: cfg.MaxInFlight})
 	return &Dispatcher{
 		store: &containedStore{store, cfg.Logger},
 		cfg:   cfg,
 		rules: settingsRules{
 			url:           guard.URLPolicy{AllowHTTP: cfg.AllowHTTP, Guard: &cfg.Guard},
-			canSkipVerify: !cfg.ForbidUnverifiedTLS && send.canSkipVerify(),
+			canSkipVerify: !cfg.ForbidUnverifiedTLS && send.CanSkipVerify(),
 			keys:          cfg.Keys,
 		},
 		send: send,

@@ -120,7 +120,7 @@ func (e *engine) run(ctx context.Context) error {
 	// the bounds on what a receiver may send.
 	e.attemptCtx, e.abort = context.WithCancel(context.Background())
 	defer e.abort()
-	defer e.d.send.closeIdle()
+	defer e.d.send.CloseIdle()
 
 	stopUpkeep, endUpkeep := context.WithCancel(base)
 	var upkeep, recording, after sync.WaitGroup

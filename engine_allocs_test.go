@@ -9,6 +9,8 @@ import (
 	"runtime"
 	"strconv"
 	"testing"
+
+	"github.com/seed68722ecd/webhook/internal/post"
 )
 
 // Allocations of one delivery from the claim to the recorded result, on a
@@ -64,10 +66,10 @@ func TestAllocationsOfADelivery(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &attemptRequest{url: u, header: http.Header{}, body: []byte("{}"), timeout: DefaultTimeout, verifyTLS: true}
+	r := &post.Request{URL: u, Header: http.Header{}, Body: []byte("{}"), Timeout: DefaultTimeout, VerifyTLS: true}
 	sending := mallocs(func() {
 		for range deliveries {
-			if a, _ := d.send.do(context.Background(), r); !a.Succeeded() {
+			if a := d.send.Do(context.Background(), r); !a.Succeeded() {
 				t.Fatal(a)
 			}
 		}

@@ -8,10 +8,10 @@ import (
 	"net"
 	"net/netip"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/seed68722ecd/webhook/guard"
+	"github.com/seed68722ecd/webhook/internal/nettest"
 )
 
 // What a receiver sends reaches neither the host's logger nor Go's own as it
@@ -25,7 +25,7 @@ func TestR18_LogsHoldNoRawBytesOfTheReceiver(t *testing.T) {
 		"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n" + strings.Repeat("\x1b[31mEVIL unsolicited\r\n", 1000),
 		"HTTP/1.1 302 Found\r\nLocation: https://x/\x1b[31mEVIL\r\nContent-Length: 0\r\n\r\n",
 	}
-	var stdlog lockedBuffer
+	var stdlog nettest.Buffer
 	defer log.SetOutput(log.Writer())
 	log.SetOutput(&stdlog)
 	for _, answer := range answers {
@@ -78,25 +78,7 @@ func TestR18_LogsHoldNoRawBytesOfTheReceiver(t *testing.T) {
 			t.Errorf("one attempt logged %d lines:\n%s", n, logged.String())
 		}
 	}
-	if text := stdlog.text(); strings.ContainsRune(text, 0x1b) || strings.Count(text, "\n") > 2*len(answers) {
+	if text := stdlog.String(); strings.ContainsRune(text, 0x1b) || strings.Count(text, "\n") > 2*len(answers) {
 		t.Errorf("Go's standard logger got the receiver's bytes: %q", text)
 	}
-}
-
-// lockedBuffer is a writer whose text may be read while others write.
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) text() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }

@@ -86,3 +86,21 @@ func orDefault[T comparable](v, def T) T {
 	}
 	return v
 }
+
+// retryAfterSpread is the part of the wait asked for by which retries are
+// spread: whoever sends the same date, or number, to all does not get all of
+// them back in the same moment.
+const retryAfterSpread = 5
+
+// obeyRetryAfter returns the wait before the next attempt when a receiver asked
+// for one: what was asked for and up to a fifth more, at random. It is at least
+// own, the wait it would have been, so that a receiver cannot make us hammer it,
+// and at most the larger of own and limit, so that it cannot park a delivery for
+// ever. Where more was asked for than limit, the spread ends there.
+func obeyRetryAfter(own, asked, limit time.Duration) time.Duration {
+	low, top := asked, min(asked+asked/retryAfterSpread, limit)
+	if asked >= limit {
+		low = limit - limit/(retryAfterSpread+1)
+	}
+	return max(own, low+rand.N(max(top-low, 0)+1)) //nolint:gosec // a pause, not a secret
+}

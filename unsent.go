@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/seed68722ecd/webhook/internal/contain"
+	"github.com/seed68722ecd/webhook/internal/post"
 )
 
 const (
@@ -68,7 +69,7 @@ func (n *unsentNews) pass(kind string) (alike int, ok bool) {
 //
 // From the second round on the webhook's other deliveries wait too. One at a time
 // goes on being tried, which costs the others nothing.
-func (e *engine) putOffUnsent(j *job, fault *senderError) {
+func (e *engine) putOffUnsent(j *job, fault *post.Fault) {
 	now := time.Now()
 	e.mu.Lock()
 	l := j.lane
@@ -106,19 +107,19 @@ func (e *engine) putOffUnsent(j *job, fault *senderError) {
 }
 
 // tellUnsent writes to the host's log, and calls its hook.
-func (e *engine) tellUnsent(j *job, fault *senderError, wait time.Duration) {
-	alike, ok := e.unsent.pass(fault.kind)
+func (e *engine) tellUnsent(j *job, fault *post.Fault, wait time.Duration) {
+	alike, ok := e.unsent.pass(fault.Kind)
 	if !ok {
 		return
 	}
 	e.d.log.Error("webhook: nothing can be sent, and it is not the receiver's fault; deliveries wait and use up no retry",
-		"fault", fault.what, "kind", fault.kind, "webhook", j.Delivery.WebhookID, "delivery", j.Delivery.ID,
+		"fault", fault.Text, "kind", fault.Kind, "webhook", j.Delivery.WebhookID, "delivery", j.Delivery.ID,
 		"again_in", wait, "alike_not_logged", alike)
 	if e.cfg.Hooks.Unsent == nil {
 		return
 	}
 	select {
-	case e.unsent.calls <- Unsent{Fault: fault.what, Kind: fault.kind, Delivery: j.Delivery, Again: e.d.now().Add(wait), Alike: alike}:
+	case e.unsent.calls <- Unsent{Fault: fault.Text, Kind: fault.Kind, Delivery: j.Delivery, Again: e.d.now().Add(wait), Alike: alike}:
 	default:
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/seed68722ecd/webhook/internal/contain"
+	"github.com/seed68722ecd/webhook/internal/post"
 )
 
 // startWorkers starts up to n workers, and no more than lanes are in line: each
@@ -73,7 +74,7 @@ func (e *engine) deliver(j *job) landing {
 		if e.cfg.Observer.Attempt != nil {
 			j.seen = e.observeAttempt(j)
 		}
-		after, err := contain.Call("an attempt", func() (responseHint, error) { return e.attempt(j, t) })
+		after, err := contain.Call("an attempt", func() (post.Answer, error) { return e.attempt(j, t) })
 		if err != nil {
 			e.d.logContained(err)
 			j.attempt = Attempt{
@@ -84,18 +85,18 @@ func (e *engine) deliver(j *job) landing {
 				Error:      "the sender failed: " + internalText(err),
 			}
 		}
-		e.ended(j, after.aborted)
-		if after.aborted {
+		e.ended(j, after.Aborted)
+		if after.Aborted {
 			e.mu.Lock()
 			j.aborted = true
 			e.mu.Unlock()
 			return landedUnused
 		}
-		if after.fault != nil {
-			e.putOffUnsent(j, after.fault)
+		if after.Fault != nil {
+			e.putOffUnsent(j, after.Fault)
 			return landedUnused
 		}
-		e.decide(j, t, after)
+		e.decide(j, t, &after)
 	}
 	if j.result.Attempt == nil {
 		e.mu.Lock()
@@ -127,7 +128,7 @@ var errSign = errors.New("signing failed")
 // outgoing is a request with the values of the library's own headers, in one
 // piece of memory.
 type outgoing struct {
-	attemptRequest
+	post.Request
 	values [8]string
 }
 
@@ -148,9 +149,9 @@ func (e *engine) stamp(unix int64) string {
 }
 
 // attempt makes the request.
-func (e *engine) attempt(j *job, t *target) (responseHint, error) {
+func (e *engine) attempt(j *job, t *target) (post.Answer, error) {
 	if t.err != nil {
-		return responseHint{}, t.err
+		return post.Answer{}, t.err
 	}
 	started := e.d.now()
 	j.attempt.StartedAt, j.url = started, t.rec.URL
@@ -176,14 +177,17 @@ func (e *engine) attempt(j *job, t *target) (responseHint, error) {
 	}
 	if err := e.sign(o, h, Message{ID: j.Event.ID, Time: started, Body: body}, t.secretsAt(started)); err != nil {
 		e.d.log.Error("webhook: a delivery could not be signed, and nothing is sent unsigned", "delivery", j.Delivery.ID, "error", err)
-		return responseHint{}, errSign
+		return post.Answer{}, errSign
 	}
 
-	o.attemptRequest = attemptRequest{url: t.url, header: h, body: body, timeout: t.rec.Timeout, verifyTLS: t.rec.VerifyTLS}
-	a, hint := e.d.send.do(e.attemptCtx, &o.attemptRequest)
-	a.DeliveryID, a.Number, a.StartedAt = j.Delivery.ID, number, started
-	j.attempt = a
-	return hint, nil
+	o.Request = post.Request{URL: t.url, Header: h, Body: body, Timeout: t.rec.Timeout, VerifyTLS: t.rec.VerifyTLS}
+	a := e.d.send.Do(e.attemptCtx, &o.Request)
+	j.attempt = Attempt{
+		DeliveryID: j.Delivery.ID, Number: number, StartedAt: started, Duration: a.Duration,
+		Status: a.Status, Class: ErrorClass(a.Class), Error: a.Error,
+		ResponseHeaders: a.ResponseHeaders, ResponseBody: a.ResponseBody, ResponseTruncated: a.ResponseTruncated,
+	}
+	return a, nil
 }
 
 // errUnsigned is a signer of the host's that does nothing.
@@ -209,7 +213,7 @@ func (e *engine) sign(o *outgoing, h http.Header, m Message, secrets []Secret) (
 }
 
 // decide turns an attempt into the delivery's next state.
-func (e *engine) decide(j *job, t *target, hint responseHint) {
+func (e *engine) decide(j *job, t *target, answer *post.Answer) {
 	a := &j.attempt
 	j.result = Result{Attempt: a}
 	try := j.Delivery.Tries + 1
@@ -222,19 +226,19 @@ func (e *engine) decide(j *job, t *target, hint responseHint) {
 		j.result.State, j.result.Reason = StateFailed, ReasonRetriesExhausted
 	default:
 		j.result.State = StatePending
-		j.result.Delay = e.retryDelay(try, a, hint)
+		j.result.Delay = e.retryDelay(try, answer)
 	}
 }
 
 // retryDelay asks the policy, and the receiver where it has a say.
-func (e *engine) retryDelay(try int, a *Attempt, hint responseHint) time.Duration {
+func (e *engine) retryDelay(try int, answer *post.Answer) time.Duration {
 	own, err := contain.Call("the retry policy", func() (time.Duration, error) { return max(e.cfg.Retry.Delay(try), 0), nil })
 	if err != nil {
 		e.d.logContained(err)
 		own = ExponentialRetry{}.Delay(try)
 	}
-	if e.cfg.MaxRetryAfter > 0 && (a.Status == http.StatusTooManyRequests || a.Status == http.StatusServiceUnavailable) {
-		if asked, ok := parseRetryAfter(hint.retryAfter, e.cfg.Now()); ok {
+	if e.cfg.MaxRetryAfter > 0 {
+		if asked, ok := answer.RetryAfter(e.cfg.Now()); ok {
 			return obeyRetryAfter(own, asked, e.cfg.MaxRetryAfter)
 		}
 	}
