@@ -1,4 +1,4 @@
-// Receives webhooks and prints what arrives and whether it verified.
+// Receives webhooks and prints each request and whether it verified.
 //
 //   WEBHOOK_SECRET=whsec_… PORT=9000 node server.mjs
 
@@ -7,34 +7,34 @@ import { verified } from './verify.mjs';
 
 const secrets = (process.env.WEBHOOK_SECRET ?? '').split(/\s+/).filter(Boolean);
 if (secrets.length === 0) {
-  // An empty key would verify anybody's signature.
+  // Anyone could sign with an empty key.
   console.error('Set WEBHOOK_SECRET to the secret that was shown when the webhook was created.');
   process.exit(1);
 }
 
 const app = express();
 app.disable('x-powered-by');
-// Express takes 100 KB unless told otherwise; an event can be 256 KiB, and more
-// where the sender was configured so.
+// Express accepts 100 KB by default. An event can have 256 KiB, or more
+// if the sender is configured so.
 app.use(express.json({ limit: process.env.BODY_LIMIT ?? '1mb' }));
 
 app.post('/{*path}', (req, res) => {
   const ok = verified(req.body, req.get('X-Webhook-Signature'), secrets);
-  // The ID is not covered by this signature, but it is the same for every attempt:
-  // store it with what you do, and do nothing when it is there already.
+  // This signature does not cover the ID, but every attempt has the same ID:
+  // store it with your changes, and skip a delivery whose ID is stored already.
   const id = req.get('webhook-id');
   print(ok ? 'VERIFIED' : 'REFUSED ', req.get('X-Webhook-Event') ?? '-', id ?? '-', 'attempt', req.get('X-Webhook-Attempt') ?? '-', JSON.stringify(req.body));
   res.sendStatus(ok ? 200 : 401);
 });
 
-// Bodies that are not JSON, or too large, end here.
+// Handles bodies that are not JSON or too large.
 app.use((err, req, res, next) => {
   print('REFUSED ', err.message);
   if (res.headersSent) return next(err);
   res.sendStatus(err.status ?? 500);
 });
 
-// print shows nothing that a terminal would obey.
+// print replaces characters that control a terminal.
 function print(...words) {
   const line = words.map((word) => String(word).slice(0, 4096)).join('  ');
   console.log(new Date().toISOString() + '  ' + line.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (c) => '\\u{' + c.codePointAt(0).toString(16) + '}'));
@@ -57,7 +57,7 @@ or any other, and register the https URL that it shows as the webhook's URL.
 
 for (const signal of ['SIGINT', 'SIGTERM']) {
   process.once(signal, () => {
-    server.close(); // ends when what is being answered has been
+    server.close(); // ends after the requests in progress
     server.closeIdleConnections();
   });
 }

@@ -1,11 +1,11 @@
 import { createHmac, timingSafeEqual } from 'node:crypto';
 
-// verified says whether X-Webhook-Signature is the HMAC-SHA256 of the body under
-// one of the secrets. The body is the object that express.json() has parsed: what
-// JSON.stringify makes of it is, byte for byte, what was sent.
+// verified reports whether X-Webhook-Signature is the HMAC-SHA256 of the body under
+// one of the secrets. The body is the object that express.json() has parsed:
+// JSON.stringify turns it into the sent bytes again.
 export function verified(body, signature, secrets) {
-  // timingSafeEqual throws a RangeError when the lengths differ, and Buffer.from
-  // cuts off what is not hex without a word: so the form is checked first.
+  // timingSafeEqual throws a RangeError if the lengths differ, and Buffer.from
+  // silently cuts a text at the first character that is not hex: so check the form first.
   if (body === undefined || typeof signature !== 'string' || !/^[0-9a-f]{64}$/.test(signature)) {
     return false;
   }

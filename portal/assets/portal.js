@@ -1,5 +1,5 @@
-// The little that makes the pages better. Everything works without it; it puts no
-// text together as HTML, and talks to the pages' own addresses only.
+// Improvements of the pages, which work without this script too. It never puts
+// text together as HTML, and requests only the pages' own addresses.
 "use strict";
 
 (() => {
@@ -10,14 +10,14 @@
     if (region) region.textContent = text;
   };
 
-  // ---- what is wrong, or new, is where one begins to read ----
+  // ---- focus on errors and news ----
   byId("main")?.querySelector("[data-focus]")?.focus();
 
-  // ---- a page that was the answer to a form has an address of its own to be
-  // loaded again from: loading it again must not repeat what was done ----
+  // ---- a page that answers a form gets an address of its own for reloads,
+  // since a reload must not repeat the change ----
   const settle = document.querySelector("[data-settle]");
   if (settle) {
-    // Relative addresses would mean something else from there.
+    // Relative links would have another base there.
     for (const [name, of] of [["href", "a[href], link[href]"], ["action", "form[action]"]]) {
       $$(of).forEach((el) => { if (!el.getAttribute(name).startsWith("#")) el.setAttribute(name, el[name]); });
     }
@@ -33,7 +33,7 @@
     try {
       await navigator.clipboard.writeText(text);
     } catch {
-      // Without a secure context there is no clipboard: select it for the visitor.
+      // Without a secure context there is no clipboard: select the text for the visitor.
       if (source.select) source.select();
       else getSelection().selectAllChildren(source);
       try { document.execCommand("copy"); } catch { announce("Selected. Copy it with the keyboard."); return; }
@@ -58,7 +58,7 @@
     const text = Math.floor(s / per) + unit;
     return ms > 0 ? "in " + text : text + " ago";
   };
-  let skew = 0; // of this clock against the server's, learned from the answers
+  let skew = 0; // difference of this clock to the server's, learned from answers
   const tellTimes = (root = document) => $$("time[data-rel]", root).forEach((t) => {
     const text = relative(Date.parse(t.dateTime) - Date.now() - skew);
     if (t.textContent !== text) t.textContent = text;
@@ -68,7 +68,7 @@
     if (!Number.isNaN(at.getTime())) t.title = at.toLocaleString() + " · " + t.dateTime.replace("T", " ").replace("Z", " UTC");
   });
 
-  // ---- charts: what is under the pointer is said above ----
+  // ---- charts: show the slot under the pointer above the chart ----
   document.addEventListener("pointerover", (event) => {
     const hit = event.target.closest?.(".hit");
     const readout = hit?.closest("figure")?.querySelector("[data-readout]");
@@ -112,11 +112,11 @@
     $$("[aria-busy]", form).forEach((button) => button.removeAttribute("aria-busy"));
   }));
 
-  // ---- a replay goes on by itself ----
+  // ---- replay: start the next step ----
   const step = byId("next-step");
   if (step) setTimeout(() => { if (step.isConnected && !step.dataset.stopped) step.requestSubmit(); }, 250 + 1000 * Number(step.dataset.auto || 0));
 
-  // ---- live: the parts of a page that change are fetched again and exchanged ----
+  // ---- live: fetch the changing parts of a page again and replace them ----
   const main = byId("main");
   let every = Number(main?.dataset.every);
   const toggle = byId("live-switch");
@@ -160,7 +160,7 @@
       url.searchParams.delete("done");
       url.searchParams.set("live", "1");
       url.hash = "";
-      asked = new XMLHttpRequest(); // it parses without running anything, unlike an HTML sink
+      asked = new XMLHttpRequest(); // parses without running scripts, unlike an HTML sink
       asked.open("GET", url.href);
       asked.responseType = "document";
       asked.timeout = 20000;
@@ -186,8 +186,8 @@
       for (const next of $$("[data-live][id]", doc)) {
         const now = byId(next.id);
         if (!now || last.get(next.id) === next.outerHTML) continue;
-        if (!selected.isCollapsed && now.contains(selected.anchorNode)) continue; // somebody is copying from it
-        if (now.querySelector(":hover.hit")) continue; // somebody is reading the chart
+        if (!selected.isCollapsed && now.contains(selected.anchorNode)) continue; // the visitor is copying from it
+        if (now.querySelector(":hover.hit")) continue; // the visitor is reading the chart
         last.set(next.id, next.outerHTML);
         const node = document.importNode(next, true);
         const known = new Set($$("[data-row]", now).map((row) => row.id));

@@ -1,11 +1,11 @@
-# Python's own library is all it takes; in Flask or Django, call verify() with
+# Needs only Python's standard library. In Flask or Django, call verify() with
 # the raw body (request.get_data(), request.body) and the headers.
 import base64, hashlib, hmac, json, os, time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 secret = os.environ["WEBHOOK_SECRET"]
 if len(secret) < 24:
-    raise SystemExit("WEBHOOK_SECRET is not set")  # an empty key verifies anybody
+    raise SystemExit("WEBHOOK_SECRET is not set")  # anyone can sign with an empty key
 key = base64.b64decode(secret.removeprefix("whsec_"))
 
 def verify(body, headers):
@@ -25,7 +25,7 @@ class Receiver(BaseHTTPRequestHandler):
         event = verify(body, self.headers)
         self.send_response(204 if event else 401)
         self.end_headers()
-        if event:  # the same ID comes with every retry: do nothing the second time
+        if event:  # every retry has the same ID: skip IDs that you have handled
             print(self.headers["webhook-id"], event["event"], event["data"], flush=True)
 
 HTTPServer(("", int(os.environ.get("PORT", 9000))), Receiver).serve_forever()
