@@ -47,7 +47,7 @@ func TestConfigDefaults(t *testing.T) {
 	if small.MaxInFlightPerWebhook != 3 || small.MaxClaimed != 12 {
 		t.Errorf("with 3 in flight: %d per webhook and %d claimed, want 3 and 12", small.MaxInFlightPerWebhook, small.MaxClaimed)
 	}
-	if _, err := New(NewMemoryStore(MemoryConfig{}), Config{}); err != nil {
+	if _, err := New(noStore{}, Config{}); err != nil {
 		t.Errorf("the zero Config is refused: %v", err)
 	}
 }
@@ -96,7 +96,7 @@ func TestConfigRefusesWhatMakesNoSense(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			d, err := New(NewMemoryStore(MemoryConfig{}), tt.cfg)
+			d, err := New(noStore{}, tt.cfg)
 			if len(tt.want) == 0 {
 				if err != nil || d == nil {
 					t.Fatalf("refused: %v", err)
@@ -153,7 +153,7 @@ func TestExponentialRetry(t *testing.T) {
 		policy ExponentialRetry
 		want   []time.Duration
 	}{
-		"default": {noJitter, seconds(15, 60, 240, 960, 3840, 15360, 21600, 21600, 21600, 21600)},
+		"default": {ExponentialRetry{Jitter: -1}, seconds(15, 60, 240, 960, 3840, 15360, 21600, 21600, 21600, 21600)},
 		"own": {ExponentialRetry{Initial: time.Second, Multiplier: 1.5, Jitter: -1, Max: 3 * time.Second},
 			seconds(1, 1.5, 2.25, 3, 3)},
 		"multiplier below 1": {ExponentialRetry{Initial: time.Second, Multiplier: 0.1, Jitter: -1}, seconds(1, 1, 1)},
@@ -181,3 +181,6 @@ func TestExponentialRetry(t *testing.T) {
 		t.Errorf("2000 delays lie within %v–%v: hardly any jitter", low, high)
 	}
 }
+
+// noStore is a Store that is never called.
+type noStore struct{ Store }

@@ -1,4 +1,4 @@
-package webhook
+package webhook_test
 
 import (
 	"context"
@@ -8,11 +8,14 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/memstore"
 )
 
 // silentStore says nothing where it is told to, until the call's context ends.
 type silentStore struct {
-	Store
+	webhook.Store
 	mu     sync.Mutex
 	silent map[string]bool
 }
@@ -34,49 +37,49 @@ func (s *silentStore) before(ctx context.Context, call string) error {
 	return nil
 }
 
-func (s *silentStore) Claim(ctx context.Context, r ClaimRequest) (ClaimResult, error) {
+func (s *silentStore) Claim(ctx context.Context, r webhook.ClaimRequest) (webhook.ClaimResult, error) {
 	if err := s.before(ctx, "Claim"); err != nil {
-		return ClaimResult{}, err
+		return webhook.ClaimResult{}, err
 	}
 	return s.Store.Claim(ctx, r)
 }
 
-func (s *silentStore) Extend(ctx context.Context, now time.Time, l []Lease, d time.Duration) ([]string, error) {
+func (s *silentStore) Extend(ctx context.Context, now time.Time, l []webhook.Lease, d time.Duration) ([]string, error) {
 	if err := s.before(ctx, "Extend"); err != nil {
 		return nil, err
 	}
 	return s.Store.Extend(ctx, now, l, d)
 }
 
-func (s *silentStore) Complete(ctx context.Context, now time.Time, r []Result) ([]Outcome, error) {
+func (s *silentStore) Complete(ctx context.Context, now time.Time, r []webhook.Result) ([]webhook.Outcome, error) {
 	if err := s.before(ctx, "Complete"); err != nil {
 		return nil, err
 	}
 	return s.Store.Complete(ctx, now, r)
 }
 
-func (s *silentStore) Release(ctx context.Context, now time.Time, l []Lease, d time.Duration) error {
+func (s *silentStore) Release(ctx context.Context, now time.Time, l []webhook.Lease, d time.Duration) error {
 	if err := s.before(ctx, "Release"); err != nil {
 		return err
 	}
 	return s.Store.Release(ctx, now, l, d)
 }
 
-func (s *silentStore) GetWebhook(ctx context.Context, tenant, id string) (WebhookRecord, error) {
+func (s *silentStore) GetWebhook(ctx context.Context, tenant, id string) (webhook.WebhookRecord, error) {
 	if err := s.before(ctx, "GetWebhook"); err != nil {
-		return WebhookRecord{}, err
+		return webhook.WebhookRecord{}, err
 	}
 	return s.Store.GetWebhook(ctx, tenant, id)
 }
 
-func (s *silentStore) UpdateWebhook(ctx context.Context, w WebhookRecord) error {
+func (s *silentStore) UpdateWebhook(ctx context.Context, w webhook.WebhookRecord) error {
 	if err := s.before(ctx, "UpdateWebhook"); err != nil {
 		return err
 	}
 	return s.Store.UpdateWebhook(ctx, w)
 }
 
-func (s *silentStore) Stats(ctx context.Context, q StatsQuery) ([]StatsBucket, error) {
+func (s *silentStore) Stats(ctx context.Context, q webhook.StatsQuery) ([]webhook.StatsBucket, error) {
 	if err := s.before(ctx, "Stats"); err != nil {
 		return nil, err
 	}
@@ -99,10 +102,10 @@ func TestEveryStoreCallIsGivenUpInTime(t *testing.T) {
 			given := map[string]int{}
 			logged := &countingHandler{}
 			var store *silentStore
-			inBubbleOver(t, Config{
+			inBubbleOver(t, webhook.Config{
 				StoreTimeout: 20 * time.Second, Lease: 15 * time.Second, PollInterval: time.Second, DisableAfter: 8 * time.Second,
-				DrainTimeout: -1, Retry: RetryDelays{time.Second}, Logger: slog.New(logged),
-				Observer: Observer{StoreTimeout: func(call string, took time.Duration) {
+				DrainTimeout: -1, Retry: webhook.RetryDelays{time.Second}, Logger: slog.New(logged),
+				Observer: webhook.Observer{StoreTimeout: func(call string, took time.Duration) {
 					mu.Lock()
 					defer mu.Unlock()
 					given[call]++
@@ -110,7 +113,7 @@ func TestEveryStoreCallIsGivenUpInTime(t *testing.T) {
 						t.Errorf("%s was given up after %v", call, took)
 					}
 				}},
-			}, func(m *MemoryStore) Store {
+			}, func(m *memstore.Store) webhook.Store {
 				store = &silentStore{Store: m, silent: map[string]bool{}}
 				return store
 			}, func(w *world) {
@@ -126,7 +129,7 @@ func TestEveryStoreCallIsGivenUpInTime(t *testing.T) {
 				})
 				w.hook("slow.example.com")
 				w.rx.status("bad.example.com", 500)
-				w.hook("bad.example.com", func(s *WebhookSpec) { s.MaxRetries = new(10) })
+				w.hook("bad.example.com", func(s *webhook.WebhookSpec) { s.MaxRetries = new(10) })
 				w.rx.status("gone.example.com", http.StatusGone)
 				w.hook("gone.example.com")
 				store.set(call, true)
@@ -158,9 +161,9 @@ func TestEveryStoreCallIsGivenUpInTime(t *testing.T) {
 				}
 				w.publish()
 				w.pass(5 * time.Minute)
-				ds := w.deliveries(DeliveryQuery{WebhookID: good.ID})
+				ds := w.deliveries(webhook.DeliveryQuery{WebhookID: good.ID})
 				for _, d := range ds {
-					if d.State != StateSucceeded {
+					if d.State != webhook.StateSucceeded {
 						t.Errorf("delivery %s is %s", d.ID, d.State)
 					}
 				}
@@ -176,9 +179,9 @@ func TestEveryStoreCallIsGivenUpInTime(t *testing.T) {
 // they leased is known to nobody.
 func TestDeadlineOfTheCallerIsNoTimeoutOfTheStore(t *testing.T) {
 	var store *silentStore
-	inBubbleOver(t, Config{StoreTimeout: time.Hour, Observer: Observer{StoreTimeout: func(call string, _ time.Duration) {
+	inBubbleOver(t, webhook.Config{StoreTimeout: time.Hour, Observer: webhook.Observer{StoreTimeout: func(call string, _ time.Duration) {
 		t.Errorf("%s is said to have been given up", call)
-	}}}, func(m *MemoryStore) Store {
+	}}}, func(m *memstore.Store) webhook.Store {
 		store = &silentStore{Store: m, silent: map[string]bool{"Claim": true}}
 		return store
 	}, func(w *world) {

@@ -1,4 +1,4 @@
-package webhook
+package webhook_test
 
 import (
 	"context"
@@ -14,21 +14,22 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/seed68722ecd/webhook"
 	"github.com/seed68722ecd/webhook/internal/post"
 )
 
 func TestDeliveryOnTheWire(t *testing.T) {
-	inBubble(t, Config{}, func(w *world) {
-		wh, secret := w.hookSecret("crm.example.com", func(s *WebhookSpec) {
+	inBubble(t, webhook.Config{}, func(w *world) {
+		wh, secret := w.hookSecret("crm.example.com", func(s *webhook.WebhookSpec) {
 			s.Name = "C<R>M & \u2028"
 			s.Headers = map[string]string{"x-tenant": "blue"}
 		})
 		at := time.Date(2024, 1, 15, 12, 45, 0, 999_999_999, time.FixedZone("CET", 3600))
 		ctx := context.Background()
-		for _, ev := range []Event{
-			{ID: "e1", Data: AgentAction{Agent: Ref{"a", "Ada"}, Room: "h4sh", Action: "WARP_EXECUTE", Content: `{"x":1}`}},
-			{ID: "e2", Data: AgentMessage{Agent: Ref{"a", "Ada"}, Room: "h4sh", Content: "<b>hi</b>"}},
-			{ID: "e3", Data: UserMessage{Agent: Ref{"a", "Ada"}, User: Ref{"u", "Bob"}, Room: Ref{"r", "Lobby"}, Content: "yo\n"}},
+		for _, ev := range []webhook.Event{
+			{ID: "e1", Data: webhook.AgentAction{Agent: webhook.Ref{"a", "Ada"}, Room: "h4sh", Action: "WARP_EXECUTE", Content: `{"x":1}`}},
+			{ID: "e2", Data: webhook.AgentMessage{Agent: webhook.Ref{"a", "Ada"}, Room: "h4sh", Content: "<b>hi</b>"}},
+			{ID: "e3", Data: webhook.UserMessage{Agent: webhook.Ref{"a", "Ada"}, User: webhook.Ref{"u", "Bob"}, Room: webhook.Ref{"r", "Lobby"}, Content: "yo\n"}},
 		} {
 			ev.Tenant, ev.Time = tenant, at
 			if _, err := w.Publish(ctx, ev); err != nil {
@@ -67,7 +68,7 @@ func TestDeliveryOnTheWire(t *testing.T) {
 			mac.Write([]byte(id + "." + ts + "." + r.body))
 			wantHeader := http.Header{
 				"Content-Type":        {"application/json"},
-				"User-Agent":          {defaultUserAgent},
+				"User-Agent":          {"seed68722ecd-webhook/" + webhook.Version},
 				"X-Webhook-Signature": {plain},
 				"Webhook-Id":          {id},
 				"Webhook-Timestamp":   {ts},
@@ -92,16 +93,16 @@ func TestDeliveryOnTheWire(t *testing.T) {
 func TestD10_RetriesExactly(t *testing.T) {
 	for _, retries := range []int{0, 3, 10} {
 		t.Run(strconv.Itoa(retries), func(t *testing.T) {
-			inBubble(t, Config{Retry: noJitter, DisableAfter: -1}, func(w *world) {
+			inBubble(t, webhook.Config{Retry: noJitter, DisableAfter: -1}, func(w *world) {
 				w.rx.status("down.example.com", 503)
-				wh := w.hook("down.example.com", func(s *WebhookSpec) { s.MaxRetries = new(retries) })
+				wh := w.hook("down.example.com", func(s *webhook.WebhookSpec) { s.MaxRetries = new(retries) })
 				w.start()
 				published := time.Now()
 				w.publish()
 				w.pass(72 * time.Hour)
-				d := w.wantState(wh.ID, StateFailed, ReasonRetriesExhausted)
+				d := w.wantState(wh.ID, webhook.StateFailed, webhook.ReasonRetriesExhausted)
 				got := w.rx.at("down.example.com")
-				if len(got) != retries+1 || d.Attempts != retries+1 || d.LastStatus != 503 || d.LastClass != ClassStatus {
+				if len(got) != retries+1 || d.Attempts != retries+1 || d.LastStatus != 503 || d.LastClass != webhook.ClassStatus {
 					t.Fatalf("%d requests, delivery %+v; want %d attempts", len(got), d, retries+1)
 				}
 				due, gap := published, 15*time.Second
@@ -146,7 +147,7 @@ func TestR10_RetryAfterWithinBounds(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(strconv.Itoa(tt.status)+" "+tt.retryAfter, func(t *testing.T) {
-			inBubble(t, Config{Retry: noJitter, MaxRetryAfter: time.Hour}, func(w *world) {
+			inBubble(t, webhook.Config{Retry: noJitter, MaxRetryAfter: time.Hour}, func(w *world) {
 				w.rx.on("h.example.com", func(n int, _ *http.Request) (int, http.Header, error) {
 					if n == 1 {
 						return tt.status, http.Header{"Retry-After": {tt.retryAfter}}, nil
@@ -174,14 +175,14 @@ func TestR10_RetryAfterWithinBounds(t *testing.T) {
 }
 
 func TestR11_GoneDisables(t *testing.T) {
-	var disabled []Webhook
-	inBubble(t, Config{Hooks: Hooks{Disabled: func(w Webhook) { disabled = append(disabled, w) }}}, func(w *world) {
+	var disabled []webhook.Webhook
+	inBubble(t, webhook.Config{Hooks: webhook.Hooks{Disabled: func(w webhook.Webhook) { disabled = append(disabled, w) }}}, func(w *world) {
 		w.rx.status("gone.example.com", 410)
 		wh := w.hook("gone.example.com")
 		w.start()
 		w.publish()
 		w.pass(time.Second)
-		w.wantState(wh.ID, StateFailed, ReasonGone)
+		w.wantState(wh.ID, webhook.StateFailed, webhook.ReasonGone)
 		wh, _ = w.Webhook(context.Background(), tenant, wh.ID)
 		if wh.Active || !strings.Contains(wh.DisabledReason, "410") || wh.DisabledAt.IsZero() {
 			t.Errorf("after 410: %+v", wh)
@@ -189,7 +190,7 @@ func TestR11_GoneDisables(t *testing.T) {
 		if len(disabled) != 1 || disabled[0].ID != wh.ID {
 			t.Errorf("Disabled was called with %+v", disabled)
 		}
-		p, err := w.Publish(context.Background(), Event{Tenant: tenant, Type: "x", Data: map[string]int{}})
+		p, err := w.Publish(context.Background(), webhook.Event{Tenant: tenant, Type: "x", Data: map[string]int{}})
 		if err != nil || p.Deliveries != 0 {
 			t.Errorf("publish to a disabled webhook: %+v, %v", p, err)
 		}
@@ -200,9 +201,11 @@ func TestDisableAfterFailureWindow(t *testing.T) {
 	var warned []time.Duration
 	var disabledAt time.Time
 	var start time.Time
-	cfg := Config{Retry: noJitter, Hooks: Hooks{
-		Failing:  func(_ Webhook, since, _ time.Time) { warned = append(warned, time.Since(since).Round(time.Hour)) },
-		Disabled: func(Webhook) { disabledAt = time.Now() },
+	cfg := webhook.Config{Retry: noJitter, Hooks: webhook.Hooks{
+		Failing: func(_ webhook.Webhook, since, _ time.Time) {
+			warned = append(warned, time.Since(since).Round(time.Hour))
+		},
+		Disabled: func(webhook.Webhook) { disabledAt = time.Now() },
 	}}
 	inBubble(t, cfg, func(w *world) {
 		w.rx.status("bad.example.com", 500)
@@ -212,8 +215,8 @@ func TestDisableAfterFailureWindow(t *testing.T) {
 			}
 			return 500, nil, nil
 		})
-		bad := w.hook("bad.example.com", func(s *WebhookSpec) { s.MaxRetries = new(0) })
-		flaky := w.hook("flaky.example.com", func(s *WebhookSpec) { s.MaxRetries = new(0) })
+		bad := w.hook("bad.example.com", func(s *webhook.WebhookSpec) { s.MaxRetries = new(0) })
+		flaky := w.hook("flaky.example.com", func(s *webhook.WebhookSpec) { s.MaxRetries = new(0) })
 		w.start()
 		start = time.Now()
 		for range 7 * 24 {
@@ -265,14 +268,14 @@ func TestDisablingTakesFailuresSpreadOverTheWindow(t *testing.T) {
 			var warned []time.Duration
 			var disabled time.Duration
 			var start, announced time.Time
-			inBubble(t, Config{Hooks: Hooks{
-				Failing: func(_ Webhook, _, at time.Time) {
+			inBubble(t, webhook.Config{Hooks: webhook.Hooks{
+				Failing: func(_ webhook.Webhook, _, at time.Time) {
 					warned, announced = append(warned, time.Since(start).Round(time.Hour)), at
 				},
-				Disabled: func(Webhook) { disabled = time.Since(start).Round(time.Hour) },
+				Disabled: func(webhook.Webhook) { disabled = time.Since(start).Round(time.Hour) },
 			}}, func(w *world) {
 				w.rx.status("bad.example.com", 500)
-				w.hook("bad.example.com", func(s *WebhookSpec) { s.MaxRetries = new(2) })
+				w.hook("bad.example.com", func(s *webhook.WebhookSpec) { s.MaxRetries = new(2) })
 				w.start()
 				for start = time.Now(); disabled == 0 && time.Since(start) < 60*day; w.pass(tt.every) {
 					w.publish()
@@ -296,14 +299,14 @@ func TestD11_NoAttemptBeginsAfterDisableOrDelete(t *testing.T) {
 	ctx := context.Background()
 	actions := map[string]struct {
 		do     func(w *world, id string) error
-		reason Reason
+		reason webhook.Reason
 	}{
-		"disable": {func(w *world, id string) error { _, err := w.DisableWebhook(ctx, tenant, id, "closed"); return err }, ReasonWebhookDisabled},
-		"delete":  {func(w *world, id string) error { return w.DeleteWebhook(ctx, tenant, id) }, ReasonWebhookDeleted},
+		"disable": {func(w *world, id string) error { _, err := w.DisableWebhook(ctx, tenant, id, "closed"); return err }, webhook.ReasonWebhookDisabled},
+		"delete":  {func(w *world, id string) error { return w.DeleteWebhook(ctx, tenant, id) }, webhook.ReasonWebhookDeleted},
 	}
 	for name, act := range actions {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, Config{MaxInFlight: 4, MaxInFlightPerWebhook: 2}, func(w *world) {
+			inBubble(t, webhook.Config{MaxInFlight: 4, MaxInFlightPerWebhook: 2}, func(w *world) {
 				w.rx.on("h.example.com", func(int, *http.Request) (int, http.Header, error) {
 					<-time.After(time.Second)
 					return 200, nil, nil
@@ -322,14 +325,14 @@ func TestD11_NoAttemptBeginsAfterDisableOrDelete(t *testing.T) {
 				if after := len(w.rx.at("h.example.com")); after != before {
 					t.Errorf("%d attempts began after it returned", after-before)
 				}
-				states := map[State]int{}
-				for _, d := range w.deliveries(DeliveryQuery{WebhookID: wh.ID}) {
+				states := map[webhook.State]int{}
+				for _, d := range w.deliveries(webhook.DeliveryQuery{WebhookID: wh.ID}) {
 					states[d.State]++
-					if d.State == StateCanceled && d.Reason != act.reason {
+					if d.State == webhook.StateCanceled && d.Reason != act.reason {
 						t.Errorf("canceled for %s, want %s", d.Reason, act.reason)
 					}
 				}
-				if states[StateSucceeded] != before || states[StateCanceled] != 50-before {
+				if states[webhook.StateSucceeded] != before || states[webhook.StateCanceled] != 50-before {
 					t.Errorf("states %v, want %d succeeded and the rest canceled", states, before)
 				}
 			})
@@ -338,13 +341,13 @@ func TestD11_NoAttemptBeginsAfterDisableOrDelete(t *testing.T) {
 }
 
 func TestD12_EditBetweenAttempts(t *testing.T) {
-	inBubble(t, Config{Retry: noJitter}, func(w *world) {
+	inBubble(t, webhook.Config{Retry: noJitter}, func(w *world) {
 		w.rx.status("old.example.com", 500)
 		wh := w.hook("old.example.com")
 		w.start()
 		w.publish()
 		w.pass(time.Second)
-		up := WebhookUpdate{Name: new("renamed"), URL: new("https://new.example.com/x"), Headers: map[string]string{"X-Key": "k2"}}
+		up := webhook.WebhookUpdate{Name: new("renamed"), URL: new("https://new.example.com/x"), Headers: map[string]string{"X-Key": "k2"}}
 		if _, err := w.UpdateWebhook(context.Background(), tenant, wh.ID, wh.Version, up); err != nil {
 			t.Fatal(err)
 		}
@@ -359,16 +362,16 @@ func TestD12_EditBetweenAttempts(t *testing.T) {
 		if after[0].header.Get("X-Key") != "k2" {
 			t.Error("the new header was not sent")
 		}
-		w.wantState(wh.ID, StateSucceeded, "")
+		w.wantState(wh.ID, webhook.StateSucceeded, "")
 	})
 }
 
 func TestV6_RotationSignsWithBothForItsOverlap(t *testing.T) {
-	inBubble(t, Config{}, func(w *world) {
+	inBubble(t, webhook.Config{}, func(w *world) {
 		wh, first := w.hookSecret("h.example.com")
 		w.start()
 		ctx := context.Background()
-		_, second, err := w.RotateSecret(ctx, tenant, wh.ID, Rotation{})
+		_, second, err := w.RotateSecret(ctx, tenant, wh.ID, webhook.Rotation{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -376,20 +379,20 @@ func TestV6_RotationSignsWithBothForItsOverlap(t *testing.T) {
 		w.pass(25 * time.Hour)
 		w.publish()
 		w.pass(time.Second)
-		_, third, err := w.RotateSecret(ctx, tenant, wh.ID, Rotation{Overlap: new(time.Duration(0))})
+		_, third, err := w.RotateSecret(ctx, tenant, wh.ID, webhook.Rotation{Overlap: new(time.Duration(0))})
 		if err != nil {
 			t.Fatal(err)
 		}
 		w.publish()
 		w.pass(time.Second)
-		want := [][]Secret{{second, first}, {second}, {third}}
+		want := [][]webhook.Secret{{second, first}, {second}, {third}}
 		for i, r := range w.rx.at("h.example.com") {
-			m := Message{ID: r.header.Get("webhook-id"), Time: r.at, Body: []byte(r.body)}
+			m := webhook.Message{ID: r.header.Get("webhook-id"), Time: r.at, Body: []byte(r.body)}
 			h := http.Header{}
-			if err := DefaultSigner().Sign(h, m, want[i]); err != nil {
+			if err := webhook.DefaultSigner().Sign(h, m, want[i]); err != nil {
 				t.Fatal(err)
 			}
-			for _, name := range []string{headerSignature, headerWebhookSignature} {
+			for _, name := range []string{"X-Webhook-Signature", "Webhook-Signature"} {
 				if got := r.header.Values(name); len(got) != 1 || got[0] != h.Get(name) {
 					t.Errorf("request %d: %s is %q, want %q", i, name, got, h.Get(name))
 				}
@@ -400,9 +403,9 @@ func TestV6_RotationSignsWithBothForItsOverlap(t *testing.T) {
 
 // The classes of attempts exist twice: internal/post knows no words of this package.
 func TestClassesAreThoseOfAttempts(t *testing.T) {
-	for class, of := range map[ErrorClass]post.Class{
-		ClassDNS: post.ClassDNS, ClassConnect: post.ClassConnect, ClassTLS: post.ClassTLS, ClassTimeout: post.ClassTimeout, ClassBlocked: post.ClassBlocked,
-		ClassStatus: post.ClassStatus, ClassProtocol: post.ClassProtocol, ClassInternal: post.ClassInternal, ClassUnsent: post.ClassUnsent,
+	for class, of := range map[webhook.ErrorClass]post.Class{
+		webhook.ClassDNS: post.ClassDNS, webhook.ClassConnect: post.ClassConnect, webhook.ClassTLS: post.ClassTLS, webhook.ClassTimeout: post.ClassTimeout, webhook.ClassBlocked: post.ClassBlocked,
+		webhook.ClassStatus: post.ClassStatus, webhook.ClassProtocol: post.ClassProtocol, webhook.ClassInternal: post.ClassInternal, webhook.ClassUnsent: post.ClassUnsent,
 	} {
 		if string(class) != string(of) {
 			t.Errorf("%q is %q in internal/post", class, of)

@@ -11,7 +11,7 @@
 // durable as the Store makes them. [Dispatcher.Run] delivers until its context
 // ends, then drains.
 //
-//	d, err := webhook.New(webhook.NewMemoryStore(webhook.MemoryConfig{}), webhook.Config{})
+//	d, err := webhook.New(memstore.New(memstore.Config{}), webhook.Config{})
 //	go d.Run(ctx) // before the process ends, end ctx and wait for Run to return
 //	w, secret, err := d.CreateWebhook(ctx, "agent-1", webhook.WebhookSpec{
 //		Name: "CRM", URL: "https://crm.example.com/hook", Events: []string{"agent.*"},

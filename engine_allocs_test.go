@@ -1,6 +1,6 @@
 //go:build !race
 
-package webhook
+package webhook_test
 
 import (
 	"context"
@@ -10,11 +10,12 @@ import (
 	"strconv"
 	"testing"
 
-	"github.com/seed68722ecd/webhook/internal/post"
+	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/memstore"
 )
 
 // Allocations of one delivery from the claim to the recorded result, on a
-// MemoryStore. What publishing takes is not among them.
+// memstore.Store. What publishing takes is not among them.
 const (
 	// maxOwnAllocs bounds those of the dispatcher and the store: the body, the
 	// headers (2), their values with the request (1), the signatures (1), the entry
@@ -29,20 +30,20 @@ const (
 // fails when somebody adds to them. The race detector makes other allocations.
 func TestAllocationsOfADelivery(t *testing.T) {
 	const deliveries = 5000
-	d, err := New(NewMemoryStore(MemoryConfig{Retain: -1}), Config{Client: &http.Client{Transport: instant{}}})
+	d, err := webhook.New(memstore.New(memstore.Config{Retain: -1}), webhook.Config{Client: &http.Client{Transport: instant{}}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx := t.Context()
-	if _, _, err := d.CreateWebhook(ctx, "t", WebhookSpec{Name: "n", URL: "https://h.example.com/", Events: []string{"*"}}); err != nil {
+	if _, _, err := d.CreateWebhook(ctx, "t", webhook.WebhookSpec{Name: "n", URL: "https://h.example.com/", Events: []string{"*"}}); err != nil {
 		t.Fatal(err)
 	}
 	due := 0
 	publish := func(n int) {
 		due = n
-		evs := make([]Event, n)
+		evs := make([]webhook.Event, n)
 		for i := range evs {
-			evs[i] = Event{Tenant: "t", Data: AgentMessage{Content: strconv.Itoa(i)}}
+			evs[i] = webhook.Event{Tenant: "t", Data: webhook.AgentMessage{Content: strconv.Itoa(i)}}
 		}
 		if _, err := d.PublishAll(ctx, evs); err != nil {
 			t.Fatal(err)
@@ -66,10 +67,10 @@ func TestAllocationsOfADelivery(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &post.Request{URL: u, Header: http.Header{}, Body: []byte("{}"), Timeout: DefaultTimeout, VerifyTLS: true}
+	send := webhook.SenderOf(d, u)
 	sending := mallocs(func() {
 		for range deliveries {
-			if a := d.send.Do(context.Background(), r); !a.Succeeded() {
+			if a := send(context.Background()); !a.Succeeded() {
 				t.Fatal(a)
 			}
 		}

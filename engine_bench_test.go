@@ -1,4 +1,4 @@
-package webhook
+package webhook_test
 
 import (
 	"context"
@@ -7,6 +7,9 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/memstore"
 )
 
 // instant answers every request at once, so that what is measured is the
@@ -27,9 +30,9 @@ func (instant) RoundTrip(r *http.Request) (*http.Response, error) {
 func BenchmarkDispatcher(b *testing.B) {
 	var done atomic.Int64
 	room := make(chan struct{}, 1)
-	d, err := New(NewMemoryStore(MemoryConfig{}), Config{
+	d, err := webhook.New(memstore.New(memstore.Config{}), webhook.Config{
 		Client: &http.Client{Transport: instant{}},
-		Hooks: Hooks{Succeeded: func(Delivery, Attempt) {
+		Hooks: webhook.Hooks{Succeeded: func(webhook.Delivery, webhook.Attempt) {
 			if done.Add(1)%100 == 0 {
 				select {
 				case room <- struct{}{}:
@@ -44,12 +47,12 @@ func BenchmarkDispatcher(b *testing.B) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- d.Run(ctx) }()
-	if _, _, err := d.CreateWebhook(ctx, "t", WebhookSpec{Name: "n", URL: "https://h.example.com/", Events: []string{"*"}}); err != nil {
+	if _, _, err := d.CreateWebhook(ctx, "t", webhook.WebhookSpec{Name: "n", URL: "https://h.example.com/", Events: []string{"*"}}); err != nil {
 		b.Fatal(err)
 	}
-	evs := make([]Event, 100)
+	evs := make([]webhook.Event, 100)
 	for i := range evs {
-		evs[i] = Event{Tenant: "t", Data: AgentMessage{Agent: Ref{"a", "b"}, Room: "r", Content: strings.Repeat("x", 900)}}
+		evs[i] = webhook.Event{Tenant: "t", Data: webhook.AgentMessage{Agent: webhook.Ref{"a", "b"}, Room: "r", Content: strings.Repeat("x", 900)}}
 	}
 	b.ReportAllocs()
 	b.ResetTimer()

@@ -1,4 +1,4 @@
-package webhook
+package webhook_test
 
 import (
 	"bytes"
@@ -11,17 +11,19 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed68722ecd/webhook"
 	"github.com/seed68722ecd/webhook/internal/contain"
+	"github.com/seed68722ecd/webhook/memstore"
 )
 
 // twistedStore changes what a claim returns, as rows damaged behind the
 // library's back would.
 type twistedStore struct {
-	Store
-	twist func(*ClaimedDelivery)
+	webhook.Store
+	twist func(*webhook.ClaimedDelivery)
 }
 
-func (s *twistedStore) Claim(ctx context.Context, r ClaimRequest) (ClaimResult, error) {
+func (s *twistedStore) Claim(ctx context.Context, r webhook.ClaimRequest) (webhook.ClaimResult, error) {
 	res, err := s.Store.Claim(ctx, r)
 	for i := range res.Deliveries {
 		s.twist(&res.Deliveries[i])
@@ -31,24 +33,24 @@ func (s *twistedStore) Claim(ctx context.Context, r ClaimRequest) (ClaimResult, 
 
 func TestD6_UnreadableDeliveryIsSetAside(t *testing.T) {
 	var bad string
-	twist := func(c *ClaimedDelivery) {
+	twist := func(c *webhook.ClaimedDelivery) {
 		if c.Delivery.ID == bad {
 			c.Event, c.Err = nil, errors.New("row is damaged")
 		}
 	}
-	inBubbleOver(t, Config{}, func(m *MemoryStore) Store { return &twistedStore{m, twist} }, func(w *world) {
+	inBubbleOver(t, webhook.Config{}, func(m *memstore.Store) webhook.Store { return &twistedStore{m, twist} }, func(w *world) {
 		wh := w.hook("h.example.com")
 		for range 3 {
 			w.publish()
 		}
-		ds := w.deliveries(DeliveryQuery{WebhookID: wh.ID})
+		ds := w.deliveries(webhook.DeliveryQuery{WebhookID: wh.ID})
 		bad = ds[1].ID
 		w.start()
 		w.pass(time.Second)
-		for _, d := range w.deliveries(DeliveryQuery{WebhookID: wh.ID}) {
-			want, reason := StateSucceeded, Reason("")
+		for _, d := range w.deliveries(webhook.DeliveryQuery{WebhookID: wh.ID}) {
+			want, reason := webhook.StateSucceeded, webhook.Reason("")
 			if d.ID == bad {
-				want, reason = StateFailed, ReasonQuarantined
+				want, reason = webhook.StateFailed, webhook.ReasonQuarantined
 			}
 			if d.State != want || d.Reason != reason {
 				t.Errorf("delivery %s is %s (%s), want %s (%s)", d.ID, d.State, d.Reason, want, reason)
@@ -60,7 +62,7 @@ func TestD6_UnreadableDeliveryIsSetAside(t *testing.T) {
 // A URL that no request can be made of, and a header that would pass for one
 // of the library's own: whatever got into the store past the check at save.
 func TestH1_DamagedSettingsNeverReachTheWire(t *testing.T) {
-	twist := func(c *ClaimedDelivery) {
+	twist := func(c *webhook.ClaimedDelivery) {
 		rec := *c.Webhook
 		if rec.Name == "nourl.example.com" {
 			rec.URL = "https://user:hunter2@[::1/x"
@@ -71,14 +73,14 @@ func TestH1_DamagedSettingsNeverReachTheWire(t *testing.T) {
 		}
 		c.Webhook = &rec
 	}
-	inBubbleOver(t, Config{}, func(m *MemoryStore) Store { return &twistedStore{m, twist} }, func(w *world) {
-		bad := w.hook("nourl.example.com", func(s *WebhookSpec) { s.MaxRetries = new(0) })
+	inBubbleOver(t, webhook.Config{}, func(m *memstore.Store) webhook.Store { return &twistedStore{m, twist} }, func(w *world) {
+		bad := w.hook("nourl.example.com", func(s *webhook.WebhookSpec) { s.MaxRetries = new(0) })
 		w.hook("h.example.com")
 		id := w.publish()
 		w.start()
 		w.pass(time.Second)
-		d := w.wantState(bad.ID, StateFailed, ReasonRetriesExhausted)
-		if as := w.attemptsOf(d); len(as) != 1 || as[0].Class != ClassInternal || strings.Contains(as[0].Error, "hunter2") {
+		d := w.wantState(bad.ID, webhook.StateFailed, webhook.ReasonRetriesExhausted)
+		if as := w.attemptsOf(d); len(as) != 1 || as[0].Class != webhook.ClassInternal || strings.Contains(as[0].Error, "hunter2") {
 			t.Errorf("attempts at an impossible URL: %+v", as)
 		}
 		got := w.rx.at("h.example.com")
@@ -104,7 +106,7 @@ func TestH1_DamagedSettingsNeverReachTheWire(t *testing.T) {
 // not record is attempted again.
 func TestD13_StopWithAStoreThatStaysAway(t *testing.T) {
 	var faults *faultyStore
-	inBubbleOver(t, Config{Lease: 30 * time.Second}, func(m *MemoryStore) Store { faults = &faultyStore{Store: m}; return faults }, func(w *world) {
+	inBubbleOver(t, webhook.Config{Lease: 30 * time.Second}, func(m *memstore.Store) webhook.Store { faults = &faultyStore{Store: m}; return faults }, func(w *world) {
 		wh := w.hook("h.example.com")
 		w.start()
 		faults.set(func(op string) error {
@@ -128,7 +130,7 @@ func TestD13_StopWithAStoreThatStaysAway(t *testing.T) {
 		faults.set(nil)
 		w.start()
 		w.pass(time.Minute)
-		d := w.wantState(wh.ID, StateSucceeded, "")
+		d := w.wantState(wh.ID, webhook.StateSucceeded, "")
 		if d.Crashes != 0 || len(w.rx.at("h.example.com")) != 2 {
 			t.Errorf("%d requests, delivery %+v; want one more attempt", len(w.rx.at("h.example.com")), d)
 		}
@@ -138,9 +140,9 @@ func TestD13_StopWithAStoreThatStaysAway(t *testing.T) {
 // A webhook that cannot be disabled at once is disabled by a later failure.
 func TestDisablingIsTriedAgain(t *testing.T) {
 	var s *noUpdates
-	inBubbleOver(t, Config{Retry: noJitter, DisableAfter: time.Hour}, func(m *MemoryStore) Store { s = &noUpdates{Store: m, broken: true}; return s }, func(w *world) {
+	inBubbleOver(t, webhook.Config{Retry: noJitter, DisableAfter: time.Hour}, func(m *memstore.Store) webhook.Store { s = &noUpdates{Store: m, broken: true}; return s }, func(w *world) {
 		w.rx.status("h.example.com", 500)
-		wh := w.hook("h.example.com", func(s *WebhookSpec) { s.MaxRetries = new(0) })
+		wh := w.hook("h.example.com", func(s *webhook.WebhookSpec) { s.MaxRetries = new(0) })
 		w.start()
 		for range 8 {
 			w.publish()
@@ -159,11 +161,11 @@ func TestDisablingIsTriedAgain(t *testing.T) {
 }
 
 type noUpdates struct {
-	Store
+	webhook.Store
 	broken bool
 }
 
-func (s *noUpdates) UpdateWebhook(ctx context.Context, w WebhookRecord) error {
+func (s *noUpdates) UpdateWebhook(ctx context.Context, w webhook.WebhookRecord) error {
 	if s.broken {
 		return errors.New("read-only")
 	}
@@ -172,26 +174,26 @@ func (s *noUpdates) UpdateWebhook(ctx context.Context, w WebhookRecord) error {
 
 // A store that panics in a method of management does not take the caller along.
 func TestStorePanicsAreContainedEverywhere(t *testing.T) {
-	d, err := New(panickyStore{}, Config{})
+	d, err := webhook.New(panickyStore{}, webhook.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx := t.Context()
 	calls := map[string]func() error{
 		"Webhook":       func() error { _, err := d.Webhook(ctx, tenant, "wh_1"); return err },
-		"Webhooks":      func() error { _, err := d.Webhooks(ctx, WebhookQuery{Tenant: tenant}); return err },
+		"Webhooks":      func() error { _, err := d.Webhooks(ctx, webhook.WebhookQuery{Tenant: tenant}); return err },
 		"DeleteWebhook": func() error { return d.DeleteWebhook(ctx, tenant, "wh_1") },
-		"Deliveries":    func() error { _, err := d.Deliveries(ctx, DeliveryQuery{Tenant: tenant}); return err },
+		"Deliveries":    func() error { _, err := d.Deliveries(ctx, webhook.DeliveryQuery{Tenant: tenant}); return err },
 		"Attempts":      func() error { _, err := d.Attempts(ctx, tenant, "d1"); return err },
 		"Event":         func() error { _, err := d.Event(ctx, tenant, "e1"); return err },
-		"HourlyStats":   func() error { _, err := d.HourlyStats(ctx, StatsQuery{Tenant: tenant}); return err },
+		"HourlyStats":   func() error { _, err := d.HourlyStats(ctx, webhook.StatsQuery{Tenant: tenant}); return err },
 		"Prune":         func() error { _, err := d.Prune(ctx); return err },
 		"Publish": func() error {
-			_, err := d.Publish(ctx, Event{Tenant: tenant, Type: "x", Data: map[string]int{}})
+			_, err := d.Publish(ctx, webhook.Event{Tenant: tenant, Type: "x", Data: map[string]int{}})
 			return err
 		},
 		"CreateWebhook": func() error {
-			_, _, err := d.CreateWebhook(ctx, tenant, WebhookSpec{Name: "n", URL: "https://h.example.com/", Events: []string{"*"}})
+			_, _, err := d.CreateWebhook(ctx, tenant, webhook.WebhookSpec{Name: "n", URL: "https://h.example.com/", Events: []string{"*"}})
 			return err
 		},
 	}
@@ -203,24 +205,24 @@ func TestStorePanicsAreContainedEverywhere(t *testing.T) {
 }
 
 // panickyStore panics in every method: its embedded interface is nil.
-type panickyStore struct{ Store }
+type panickyStore struct{ webhook.Store }
 
 // DeliverDue ends when nothing is due, not when there was no room to look.
 func TestDeliverDueLeavesNothing(t *testing.T) {
 	for range 20 {
-		d, err := New(NewMemoryStore(MemoryConfig{}), Config{Client: &http.Client{Transport: instant{}}, MaxInFlight: 8, MaxInFlightPerWebhook: 8})
+		d, err := webhook.New(memstore.New(memstore.Config{}), webhook.Config{Client: &http.Client{Transport: instant{}}, MaxInFlight: 8, MaxInFlightPerWebhook: 8})
 		if err != nil {
 			t.Fatal(err)
 		}
 		ctx := t.Context()
 		for range 2 {
-			if _, _, err := d.CreateWebhook(ctx, tenant, WebhookSpec{Name: "n", URL: "https://h.example.com/", Events: []string{"*"}}); err != nil {
+			if _, _, err := d.CreateWebhook(ctx, tenant, webhook.WebhookSpec{Name: "n", URL: "https://h.example.com/", Events: []string{"*"}}); err != nil {
 				t.Fatal(err)
 			}
 		}
-		evs := make([]Event, 500)
+		evs := make([]webhook.Event, 500)
 		for i := range evs {
-			evs[i] = Event{Tenant: tenant, Type: "x", Data: map[string]int{"i": i}}
+			evs[i] = webhook.Event{Tenant: tenant, Type: "x", Data: map[string]int{"i": i}}
 		}
 		if _, err := d.PublishAll(ctx, evs); err != nil {
 			t.Fatal(err)
@@ -236,8 +238,8 @@ func TestDeliverDueLeavesNothing(t *testing.T) {
 func TestAStoreThatStaysAwayFillsNoLog(t *testing.T) {
 	var log bytes.Buffer
 	var faults *faultyStore
-	cfg := Config{MaxInFlightPerWebhook: 1, Logger: slog.New(slog.NewTextHandler(&log, nil))}
-	inBubbleOver(t, cfg, func(m *MemoryStore) Store { faults = &faultyStore{Store: m}; return faults }, func(w *world) {
+	cfg := webhook.Config{MaxInFlightPerWebhook: 1, Logger: slog.New(slog.NewTextHandler(&log, nil))}
+	inBubbleOver(t, cfg, func(m *memstore.Store) webhook.Store { faults = &faultyStore{Store: m}; return faults }, func(w *world) {
 		const hosts, events = 50, 4
 		for i := range hosts {
 			host := fmt.Sprintf("h%d.example.com", i)

@@ -1,4 +1,4 @@
-package webhook
+package webhook_test
 
 import (
 	"context"
@@ -12,10 +12,13 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/memstore"
 )
 
 func TestD13_StopLetsAttemptsFinish(t *testing.T) {
-	inBubble(t, Config{MaxInFlight: 8, MaxInFlightPerWebhook: 4}, func(w *world) {
+	inBubble(t, webhook.Config{MaxInFlight: 8, MaxInFlightPerWebhook: 4}, func(w *world) {
 		w.rx.on("slow.example.com", func(int, *http.Request) (int, http.Header, error) {
 			<-time.After(10 * time.Second)
 			return 200, nil, nil
@@ -32,14 +35,14 @@ func TestD13_StopLetsAttemptsFinish(t *testing.T) {
 		if took := time.Since(stopped); took != 9*time.Second {
 			t.Errorf("Run took %v to end, want the 9 s that the attempts needed", took)
 		}
-		states := map[State]int{}
-		for _, d := range w.deliveries(DeliveryQuery{WebhookID: wh.ID}) {
+		states := map[webhook.State]int{}
+		for _, d := range w.deliveries(webhook.DeliveryQuery{WebhookID: wh.ID}) {
 			states[d.State]++
-			if d.State == StatePending && (d.Attempts != 0 || d.Crashes != 0) {
+			if d.State == webhook.StatePending && (d.Attempts != 0 || d.Crashes != 0) {
 				t.Errorf("a delivery that was given back counts %d attempts, %d crashes", d.Attempts, d.Crashes)
 			}
 		}
-		if begun == 0 || states[StateSucceeded] != begun || states[StatePending] != 20-begun {
+		if begun == 0 || states[webhook.StateSucceeded] != begun || states[webhook.StatePending] != 20-begun {
 			t.Errorf("%d begun, then %v", begun, states)
 		}
 		// What was given back is there at once for the next run.
@@ -52,7 +55,7 @@ func TestD13_StopLetsAttemptsFinish(t *testing.T) {
 }
 
 func TestD13_StopAbortsAfterDrainTimeout(t *testing.T) {
-	inBubble(t, Config{DrainTimeout: 2 * time.Second}, func(w *world) {
+	inBubble(t, webhook.Config{DrainTimeout: 2 * time.Second}, func(w *world) {
 		w.rx.hang("hang.example.com")
 		wh := w.hook("hang.example.com")
 		w.publish()
@@ -63,23 +66,23 @@ func TestD13_StopAbortsAfterDrainTimeout(t *testing.T) {
 		if took := time.Since(stopped); took != 2*time.Second {
 			t.Errorf("Run took %v to end, want the drain timeout of 2 s", took)
 		}
-		d := w.wantState(wh.ID, StatePending, "")
+		d := w.wantState(wh.ID, webhook.StatePending, "")
 		if d.Attempts != 0 || d.Tries != 0 || d.Crashes != 0 || len(w.attemptsOf(d)) != 0 {
 			t.Errorf("an aborted attempt was counted: %+v", d)
 		}
 		w.rx.status("hang.example.com", 200)
 		w.start()
 		w.pass(time.Second)
-		w.wantState(wh.ID, StateSucceeded, "")
+		w.wantState(wh.ID, webhook.StateSucceeded, "")
 	})
 }
 
 func TestRunIsExclusiveAndRepeatable(t *testing.T) {
-	inBubble(t, Config{}, func(w *world) {
+	inBubble(t, webhook.Config{}, func(w *world) {
 		w.start()
-		wantErr(t, w.Run(context.Background()), ErrRunning)
+		wantErr(t, w.Run(context.Background()), webhook.ErrRunning)
 		_, err := w.DeliverDue(context.Background())
-		wantErr(t, err, ErrRunning)
+		wantErr(t, err, webhook.ErrRunning)
 		w.end()
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
@@ -91,7 +94,7 @@ func TestRunIsExclusiveAndRepeatable(t *testing.T) {
 }
 
 func TestDeliverDue(t *testing.T) {
-	inBubble(t, Config{Retry: noJitter}, func(w *world) {
+	inBubble(t, webhook.Config{Retry: noJitter}, func(w *world) {
 		w.rx.status("bad.example.com", 500)
 		w.hook("ok.example.com")
 		w.hook("bad.example.com")
@@ -123,11 +126,11 @@ func TestDeliverDue(t *testing.T) {
 func TestD9_HangingEndpointsCostTheOthersNothing(t *testing.T) {
 	for _, hanging := range []int{1, 10} {
 		t.Run(fmt.Sprint(hanging), func(t *testing.T) {
-			cfg := Config{MaxInFlight: 64, MaxInFlightPerWebhook: 32, DrainTimeout: -1}
+			cfg := webhook.Config{MaxInFlight: 64, MaxInFlightPerWebhook: 32, DrainTimeout: -1}
 			inBubble(t, cfg, func(w *world) {
 				host := func(i int) string { return fmt.Sprintf("h%d.example.com", i) }
 				for i := range 20 {
-					w.hook(host(i), func(s *WebhookSpec) { s.Timeout = new(300 * time.Second) })
+					w.hook(host(i), func(s *webhook.WebhookSpec) { s.Timeout = new(300 * time.Second) })
 					if i < hanging {
 						w.rx.hang(host(i))
 					} else {
@@ -169,7 +172,7 @@ func TestD9_HangingEndpointsCostTheOthersNothing(t *testing.T) {
 }
 
 func TestFailingEndpointShrinksAndRecovers(t *testing.T) {
-	inBubble(t, Config{DisableAfter: -1}, func(w *world) {
+	inBubble(t, webhook.Config{DisableAfter: -1}, func(w *world) {
 		var mu sync.Mutex
 		down := true
 		w.rx.on("h.example.com", func(int, *http.Request) (int, http.Header, error) {
@@ -181,7 +184,7 @@ func TestFailingEndpointShrinksAndRecovers(t *testing.T) {
 			}
 			return 200, nil, nil
 		})
-		w.hook("h.example.com", func(s *WebhookSpec) { s.MaxRetries = new(0) })
+		w.hook("h.example.com", func(s *webhook.WebhookSpec) { s.MaxRetries = new(0) })
 		for range 4000 {
 			w.publish()
 		}
@@ -201,16 +204,16 @@ func TestFailingEndpointShrinksAndRecovers(t *testing.T) {
 }
 
 func TestD3_LeaseIsRenewedWhileAnAttemptRuns(t *testing.T) {
-	inBubble(t, Config{Lease: 10 * time.Second, PollInterval: time.Second}, func(w *world) {
+	inBubble(t, webhook.Config{Lease: 10 * time.Second, PollInterval: time.Second}, func(w *world) {
 		w.rx.on("slow.example.com", func(int, *http.Request) (int, http.Header, error) {
 			<-time.After(290 * time.Second)
 			return 200, nil, nil
 		})
-		wh := w.hook("slow.example.com", func(s *WebhookSpec) { s.Timeout = new(300 * time.Second) })
+		wh := w.hook("slow.example.com", func(s *webhook.WebhookSpec) { s.Timeout = new(300 * time.Second) })
 		w.publish()
 		w.start()
 		// A second dispatcher on the same store must leave it alone.
-		other, err := New(w.mem, Config{Client: &http.Client{Transport: w.rx}, PollInterval: time.Second, Lease: 10 * time.Second})
+		other, err := webhook.New(w.mem, webhook.Config{Client: &http.Client{Transport: w.rx}, PollInterval: time.Second, Lease: 10 * time.Second})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -221,7 +224,7 @@ func TestD3_LeaseIsRenewedWhileAnAttemptRuns(t *testing.T) {
 		if n := len(w.rx.at("slow.example.com")); n != 1 {
 			t.Errorf("sent %d times, want once", n)
 		}
-		w.wantState(wh.ID, StateSucceeded, "")
+		w.wantState(wh.ID, webhook.StateSucceeded, "")
 		cancel()
 		if err := <-ended; err != nil {
 			t.Error(err)
@@ -231,26 +234,26 @@ func TestD3_LeaseIsRenewedWhileAnAttemptRuns(t *testing.T) {
 
 func TestD4_LateResultChangesOnlyTheLog(t *testing.T) {
 	var faults *faultyStore
-	inBubbleOver(t, Config{Lease: 10 * time.Second},
-		func(m *MemoryStore) Store { faults = &faultyStore{Store: m}; return faults },
+	inBubbleOver(t, webhook.Config{Lease: 10 * time.Second},
+		func(m *memstore.Store) webhook.Store { faults = &faultyStore{Store: m}; return faults },
 		func(w *world) {
 			w.rx.on("slow.example.com", func(n int, _ *http.Request) (int, http.Header, error) {
 				<-time.After(60 * time.Second)
 				return 500, nil, nil
 			})
-			wh := w.hook("slow.example.com", func(s *WebhookSpec) { s.Timeout = new(300 * time.Second) })
+			wh := w.hook("slow.example.com", func(s *webhook.WebhookSpec) { s.Timeout = new(300 * time.Second) })
 			w.publish()
 			w.start()
 			// The process is cut off from its store: the lease runs out.
 			faults.set(func(string) error { return errors.New("cut off") })
 			w.pass(20 * time.Second)
-			res, err := w.mem.Claim(t.Context(), ClaimRequest{Token: 42, Now: time.Now().UTC(), Lease: time.Hour, Limit: 1, PerWebhook: 1})
+			res, err := w.mem.Claim(t.Context(), webhook.ClaimRequest{Token: 42, Now: time.Now().UTC(), Lease: time.Hour, Limit: 1, PerWebhook: 1})
 			if err != nil || len(res.Deliveries) != 1 || res.Deliveries[0].Delivery.Crashes != 1 {
 				t.Fatalf("another claim got %+v, %v", res, err)
 			}
 			faults.set(nil)
 			w.pass(time.Minute)
-			d := w.wantState(wh.ID, StatePending, "")
+			d := w.wantState(wh.ID, webhook.StatePending, "")
 			as := w.attemptsOf(d)
 			if len(as) != 1 || !as[0].Late || d.Tries != 0 {
 				t.Errorf("late attempt %+v, delivery %+v", as, d)
@@ -259,14 +262,14 @@ func TestD4_LateResultChangesOnlyTheLog(t *testing.T) {
 }
 
 func TestD5_PoisonIsQuarantinedAndItsNeighboursArrive(t *testing.T) {
-	inBubble(t, Config{Lease: time.Second}, func(w *world) {
+	inBubble(t, webhook.Config{Lease: time.Second}, func(w *world) {
 		wh := w.hook("h.example.com")
 		for range 5 {
 			w.publish()
 		}
 		// Four processes in a row claim everything and die.
 		for i := range 4 {
-			res, err := w.mem.Claim(t.Context(), ClaimRequest{Token: int64(i + 1), Now: time.Now().UTC(), Lease: time.Second, Limit: 10, PerWebhook: 10})
+			res, err := w.mem.Claim(t.Context(), webhook.ClaimRequest{Token: int64(i + 1), Now: time.Now().UTC(), Lease: time.Second, Limit: 10, PerWebhook: 10})
 			if err != nil || len(res.Deliveries) != 5 {
 				t.Fatalf("claim %d: %d deliveries, %v", i, len(res.Deliveries), err)
 			}
@@ -274,35 +277,35 @@ func TestD5_PoisonIsQuarantinedAndItsNeighboursArrive(t *testing.T) {
 		}
 		// From then on only one of the suspects is tried at a time, so the poison
 		// can only take itself along.
-		poison := w.deliveries(DeliveryQuery{WebhookID: wh.ID})[2]
-		if _, err := w.mem.Claim(t.Context(), ClaimRequest{Token: 9, Now: time.Now().UTC(), Lease: time.Second, Limit: 1, PerWebhook: 1}); err != nil {
+		poison := w.deliveries(webhook.DeliveryQuery{WebhookID: wh.ID})[2]
+		if _, err := w.mem.Claim(t.Context(), webhook.ClaimRequest{Token: 9, Now: time.Now().UTC(), Lease: time.Second, Limit: 1, PerWebhook: 1}); err != nil {
 			t.Fatal(err)
 		}
 		w.pass(2 * time.Second)
 		w.start()
 		w.pass(time.Minute)
 		_ = poison
-		byState := map[State]int{}
-		for _, d := range w.deliveries(DeliveryQuery{WebhookID: wh.ID}) {
+		byState := map[webhook.State]int{}
+		for _, d := range w.deliveries(webhook.DeliveryQuery{WebhookID: wh.ID}) {
 			byState[d.State]++
-			if d.State == StateFailed && d.Reason != ReasonQuarantined {
+			if d.State == webhook.StateFailed && d.Reason != webhook.ReasonQuarantined {
 				t.Errorf("failed for %s", d.Reason)
 			}
 		}
-		if byState[StateSucceeded] != 4 || byState[StateFailed] != 1 {
+		if byState[webhook.StateSucceeded] != 4 || byState[webhook.StateFailed] != 1 {
 			t.Errorf("states %v, want 4 succeeded and 1 quarantined", byState)
 		}
 		if w.rx.peak["h.example.com"] != 1 {
 			t.Errorf("%d suspects were attempted at once", w.rx.peak["h.example.com"])
 		}
 		// A resend gives it a new chance.
-		for _, d := range w.deliveries(DeliveryQuery{WebhookID: wh.ID, State: StateFailed}) {
+		for _, d := range w.deliveries(webhook.DeliveryQuery{WebhookID: wh.ID, State: webhook.StateFailed}) {
 			if _, err := w.Resend(context.Background(), tenant, d.ID); err != nil {
 				t.Fatal(err)
 			}
 		}
 		w.pass(time.Second)
-		if left := w.deliveries(DeliveryQuery{WebhookID: wh.ID, State: StateFailed}); len(left) != 0 {
+		if left := w.deliveries(webhook.DeliveryQuery{WebhookID: wh.ID, State: webhook.StateFailed}); len(left) != 0 {
 			t.Errorf("still failed after a resend: %+v", left)
 		}
 	})
@@ -313,8 +316,8 @@ func TestD5_PoisonIsQuarantinedAndItsNeighboursArrive(t *testing.T) {
 func TestD7_ResultsSurviveAStoreThatFails(t *testing.T) {
 	var faults *faultyStore
 	logged := &countingHandler{}
-	inBubbleOver(t, Config{Logger: slog.New(logged)},
-		func(m *MemoryStore) Store { faults = &faultyStore{Store: m}; return faults },
+	inBubbleOver(t, webhook.Config{Logger: slog.New(logged)},
+		func(m *memstore.Store) webhook.Store { faults = &faultyStore{Store: m}; return faults },
 		func(w *world) {
 			wh := w.hook("h.example.com")
 			w.start()
@@ -333,8 +336,8 @@ func TestD7_ResultsSurviveAStoreThatFails(t *testing.T) {
 			if n := len(w.rx.at("h.example.com")); n != 40 {
 				t.Errorf("%d requests for 40 events", n)
 			}
-			for _, d := range w.deliveries(DeliveryQuery{WebhookID: wh.ID}) {
-				if d.State != StateSucceeded {
+			for _, d := range w.deliveries(webhook.DeliveryQuery{WebhookID: wh.ID}) {
+				if d.State != webhook.StateSucceeded {
 					t.Errorf("delivery %s is %s", d.ID, d.State)
 				}
 			}
@@ -347,12 +350,12 @@ func TestD7_ResultsSurviveAStoreThatFails(t *testing.T) {
 // One result that the store refuses for ever holds up no other.
 func TestD6_UnrecordableResultHoldsUpNoOther(t *testing.T) {
 	var faults *poisonedStore
-	inBubbleOver(t, Config{}, func(m *MemoryStore) Store { faults = &poisonedStore{Store: m}; return faults }, func(w *world) {
+	inBubbleOver(t, webhook.Config{}, func(m *memstore.Store) webhook.Store { faults = &poisonedStore{Store: m}; return faults }, func(w *world) {
 		wh := w.hook("h.example.com")
 		for range 30 {
 			w.publish()
 		}
-		ds := w.deliveries(DeliveryQuery{WebhookID: wh.ID})
+		ds := w.deliveries(webhook.DeliveryQuery{WebhookID: wh.ID})
 		faults.poison = ds[7].ID
 		w.start()
 		for range 10 {
@@ -360,7 +363,7 @@ func TestD6_UnrecordableResultHoldsUpNoOther(t *testing.T) {
 			w.publish()
 		}
 		w.pass(time.Minute)
-		pending := w.deliveries(DeliveryQuery{WebhookID: wh.ID, State: StatePending})
+		pending := w.deliveries(webhook.DeliveryQuery{WebhookID: wh.ID, State: webhook.StatePending})
 		if len(pending) != 1 || pending[0].ID != faults.poison {
 			t.Errorf("%d deliveries are unrecorded, want the one", len(pending))
 		}
@@ -368,19 +371,19 @@ func TestD6_UnrecordableResultHoldsUpNoOther(t *testing.T) {
 		faults.poison = ""
 		faults.mu.Unlock()
 		w.pass(time.Minute)
-		if n := len(w.deliveries(DeliveryQuery{WebhookID: wh.ID, State: StateSucceeded})); n != 40 {
+		if n := len(w.deliveries(webhook.DeliveryQuery{WebhookID: wh.ID, State: webhook.StateSucceeded})); n != 40 {
 			t.Errorf("%d of 40 recorded in the end", n)
 		}
 	})
 }
 
 type poisonedStore struct {
-	Store
+	webhook.Store
 	mu     sync.Mutex
 	poison string
 }
 
-func (p *poisonedStore) Complete(ctx context.Context, now time.Time, rs []Result) ([]Outcome, error) {
+func (p *poisonedStore) Complete(ctx context.Context, now time.Time, rs []webhook.Result) ([]webhook.Outcome, error) {
 	p.mu.Lock()
 	poison := p.poison
 	p.mu.Unlock()
@@ -396,21 +399,21 @@ func TestPanicsAreContained(t *testing.T) {
 	var faults *faultyStore
 	logged := &countingHandler{}
 	panicHook := func() { panic("hook broke") }
-	cfg := Config{
+	cfg := webhook.Config{
 		Logger: slog.New(logged), Retry: panickyRetry{},
-		Hooks: Hooks{
-			Attempt:   func(Delivery, Attempt) { panicHook() },
-			Succeeded: func(Delivery, Attempt) { panicHook() },
-			Failed:    func(Delivery) { panicHook() },
+		Hooks: webhook.Hooks{
+			Attempt:   func(webhook.Delivery, webhook.Attempt) { panicHook() },
+			Succeeded: func(webhook.Delivery, webhook.Attempt) { panicHook() },
+			Failed:    func(webhook.Delivery) { panicHook() },
 		},
-		Signer: signerFunc(func(h http.Header, m Message, s []Secret) error {
+		Signer: signerFunc(func(h http.Header, m webhook.Message, s []webhook.Secret) error {
 			if strings.Contains(string(m.Body), "poison") {
 				panic("signer broke: " + s[0].Reveal())
 			}
-			return DefaultSigner().Sign(h, m, s)
+			return webhook.DefaultSigner().Sign(h, m, s)
 		}),
 	}
-	inBubbleOver(t, cfg, func(m *MemoryStore) Store { faults = &faultyStore{Store: m}; return faults }, func(w *world) {
+	inBubbleOver(t, cfg, func(m *memstore.Store) webhook.Store { faults = &faultyStore{Store: m}; return faults }, func(w *world) {
 		var n atomic.Int32
 		faults.set(func(op string) error {
 			if n.Add(1)%3 == 0 {
@@ -419,24 +422,24 @@ func TestPanicsAreContained(t *testing.T) {
 			return nil
 		})
 		wh := w.hook("h.example.com")
-		bad := w.hook("bad.example.com", func(s *WebhookSpec) { s.Name = "poison"; s.MaxRetries = new(1) })
+		bad := w.hook("bad.example.com", func(s *webhook.WebhookSpec) { s.Name = "poison"; s.MaxRetries = new(1) })
 		w.start()
 		published := 0
 		for published < 20 {
-			if _, err := w.Publish(context.Background(), Event{Tenant: tenant, Type: "x", Data: map[string]int{}}); err == nil {
+			if _, err := w.Publish(context.Background(), webhook.Event{Tenant: tenant, Type: "x", Data: map[string]int{}}); err == nil {
 				published++
 			} else if !strings.Contains(err.Error(), "panicked") {
 				t.Fatal(err)
 			}
 		}
 		w.pass(5 * time.Minute)
-		for _, d := range w.deliveries(DeliveryQuery{WebhookID: wh.ID}) {
-			if d.State != StateSucceeded {
+		for _, d := range w.deliveries(webhook.DeliveryQuery{WebhookID: wh.ID}) {
+			if d.State != webhook.StateSucceeded {
 				t.Errorf("delivery %+v, want succeeded", d)
 			}
 		}
-		for _, d := range w.deliveries(DeliveryQuery{WebhookID: bad.ID}) {
-			if d.State != StateFailed || d.LastClass != ClassInternal {
+		for _, d := range w.deliveries(webhook.DeliveryQuery{WebhookID: bad.ID}) {
+			if d.State != webhook.StateFailed || d.LastClass != webhook.ClassInternal {
 				t.Errorf("delivery with a broken signer: %+v", d)
 			}
 			for _, a := range w.attemptsOf(d) {
@@ -459,9 +462,11 @@ type panickyRetry struct{}
 
 func (panickyRetry) Delay(int) time.Duration { panic("policy broke") }
 
-type signerFunc func(http.Header, Message, []Secret) error
+type signerFunc func(http.Header, webhook.Message, []webhook.Secret) error
 
-func (f signerFunc) Sign(h http.Header, m Message, s []Secret) error { return f(h, m, s) }
+func (f signerFunc) Sign(h http.Header, m webhook.Message, s []webhook.Secret) error {
+	return f(h, m, s)
+}
 
 type countingHandler struct {
 	slog.Handler
@@ -480,12 +485,12 @@ func (h *countingHandler) Handle(context.Context, slog.Record) error {
 // A claim whose answer is lost: what it leased is given back by its token.
 func TestD17_ClaimOfUnknownOutcome(t *testing.T) {
 	var lossy *lossyStore
-	inBubbleOver(t, Config{Lease: time.Hour}, func(m *MemoryStore) Store { lossy = &lossyStore{Store: m, lose: 2}; return lossy }, func(w *world) {
+	inBubbleOver(t, webhook.Config{Lease: time.Hour}, func(m *memstore.Store) webhook.Store { lossy = &lossyStore{Store: m, lose: 2}; return lossy }, func(w *world) {
 		wh := w.hook("h.example.com")
 		w.publish()
 		w.start()
 		w.pass(time.Second)
-		d := w.wantState(wh.ID, StateSucceeded, "")
+		d := w.wantState(wh.ID, webhook.StateSucceeded, "")
 		if d.Attempts != 1 {
 			t.Errorf("%d attempts, want 1", d.Attempts)
 		}
@@ -494,28 +499,28 @@ func TestD17_ClaimOfUnknownOutcome(t *testing.T) {
 
 // lossyStore forwards claims and loses the answers of the first few.
 type lossyStore struct {
-	Store
+	webhook.Store
 	lose int
 }
 
-func (l *lossyStore) Claim(ctx context.Context, r ClaimRequest) (ClaimResult, error) {
+func (l *lossyStore) Claim(ctx context.Context, r webhook.ClaimRequest) (webhook.ClaimResult, error) {
 	res, err := l.Store.Claim(ctx, r)
 	if l.lose > 0 {
 		l.lose--
-		return ClaimResult{}, errors.New("connection reset")
+		return webhook.ClaimResult{}, errors.New("connection reset")
 	}
 	return res, err
 }
 
 func TestPruneLoop(t *testing.T) {
-	inBubble(t, Config{Retention: 48 * time.Hour}, func(w *world) {
+	inBubble(t, webhook.Config{Retention: 48 * time.Hour}, func(w *world) {
 		wh := w.hook("h.example.com")
 		w.start()
 		w.publish()
 		w.pass(47 * time.Hour)
-		w.wantState(wh.ID, StateSucceeded, "")
+		w.wantState(wh.ID, webhook.StateSucceeded, "")
 		w.pass(3 * time.Hour)
-		if ds := w.deliveries(DeliveryQuery{}); len(ds) != 0 {
+		if ds := w.deliveries(webhook.DeliveryQuery{}); len(ds) != 0 {
 			t.Errorf("still %d deliveries after the retention", len(ds))
 		}
 	})
@@ -523,7 +528,7 @@ func TestPruneLoop(t *testing.T) {
 
 func TestRunLeavesNothingBehind(t *testing.T) {
 	// A bubble ends only when all its goroutines have: inBubble itself is the test.
-	inBubble(t, Config{}, func(w *world) {
+	inBubble(t, webhook.Config{}, func(w *world) {
 		for i := range 30 {
 			w.hook(fmt.Sprintf("h%d.example.com", i))
 		}
@@ -533,7 +538,7 @@ func TestRunLeavesNothingBehind(t *testing.T) {
 		}
 		w.end()
 		synctest.Wait()
-		if s := w.Stats(); s != (Stats{}) {
+		if s := w.Stats(); s != (webhook.Stats{}) {
 			t.Errorf("stats after the end: %+v", s)
 		}
 	})

@@ -1,4 +1,4 @@
-package webhook
+package webhook_test
 
 import (
 	"encoding/json"
@@ -9,10 +9,11 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/seed68722ecd/webhook"
 )
 
 // bodyOf publishes an event and returns the bytes that are sent for it.
-func bodyOf(t *testing.T, d *Dispatcher, ev Event) string {
+func bodyOf(t *testing.T, d *webhook.Dispatcher, ev webhook.Event) string {
 	t.Helper()
 	p, err := d.Publish(t.Context(), ev)
 	if err != nil {
@@ -22,7 +23,7 @@ func bodyOf(t *testing.T, d *Dispatcher, ev Event) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return string(Body(rec, Delivery{WebhookID: "wh_1", WebhookName: "n"}))
+	return string(webhook.Body(rec, webhook.Delivery{WebhookID: "wh_1", WebhookName: "n"}))
 }
 
 // body is what an event of type x at a fixed time looks like on the wire.
@@ -51,7 +52,7 @@ type panickyType struct{ *order }
 func (p panickyType) EventType() string { return string(rune(p.ID)) }
 
 func TestEventDataOfAllKinds(t *testing.T) {
-	d, _ := newIdle(t, Config{})
+	d, _ := newIdle(t, webhook.Config{})
 	var cyclic struct {
 		Self any `json:"self"`
 	}
@@ -70,7 +71,7 @@ func TestEventDataOfAllKinds(t *testing.T) {
 			`{"id":1,"price":1e+21,"tags":{"1":"&","b":"<"}}`, nil},
 		{"map", map[string]any{"b": 1, "a": []int{1, 2}, "10": nil, "9": true}, `{"9":true,"10":null,"a":[1,2],"b":1}`, nil},
 		{"empty map", map[string]any{}, `{}`, nil},
-		{"pointer to a built-in type", &AgentMessage{Agent: Ref{"a", "A"}, Content: "<\u2028>"}, "", []string{"agent.message"}},
+		{"pointer to a built-in type", &webhook.AgentMessage{Agent: webhook.Ref{"a", "A"}, Content: "<\u2028>"}, "", []string{"agent.message"}},
 		{"raw", raw(" {\"b\" : 1.0, \"a\":\"\\u0041\"}\n"), `{"b":1,"a":"A"}`, nil},
 		{"pointer to raw", new(raw(`{"a":1}`)), `{"a":1}`, nil},
 		{"nil pointer to a typed value", (*order)(nil), "", []string{"object"}},
@@ -93,13 +94,13 @@ func TestEventDataOfAllKinds(t *testing.T) {
 		{"the largest uint64", map[string]any{"n": uint64(math.MaxUint64)}, "", []string{"$.n"}},
 		{"json.Number", map[string]any{"n": json.Number("1e400")}, "", []string{"$.n"}},
 		{"__proto__", raw(`{"a":{"__proto__":1}}`), "", []string{"__proto__", "$.a"}},
-		{"nested to the limit", deep(MaxEventDepth), string(deep(MaxEventDepth)), nil},
-		{"nested too deeply", deep(MaxEventDepth + 1), "", []string{"256"}},
+		{"nested to the limit", deep(webhook.MaxEventDepth), string(deep(webhook.MaxEventDepth)), nil},
+		{"nested too deeply", deep(webhook.MaxEventDepth + 1), "", []string{"256"}},
 		{"two values", raw(`{}{}`), "", []string{"not valid JSON"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			ev := Event{Tenant: tenant, Type: "x", Time: fixedTime, Data: tt.data}
+			ev := webhook.Event{Tenant: tenant, Type: "x", Time: fixedTime, Data: tt.data}
 			if tt.want != "" {
 				if diff := cmp.Diff(body(tt.want), bodyOf(t, d, ev)); diff != "" {
 					t.Errorf("body (-want +got):\n%s", diff)
@@ -122,7 +123,7 @@ func TestEventDataOfAllKinds(t *testing.T) {
 
 // Table V-A of the reliability list, through Publish, for whole bodies.
 func TestV2_TableVAThroughPublish(t *testing.T) {
-	d, _ := newIdle(t, Config{})
+	d, _ := newIdle(t, webhook.Config{})
 	tests := []struct {
 		row  string
 		data any
@@ -153,7 +154,7 @@ func TestV2_TableVAThroughPublish(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.row, func(t *testing.T) {
-			ev := Event{Tenant: tenant, Type: "x", Time: fixedTime, Data: tt.data}
+			ev := webhook.Event{Tenant: tenant, Type: "x", Time: fixedTime, Data: tt.data}
 			if tt.want == "" {
 				_, err := d.Publish(t.Context(), ev)
 				if got := refusals(t, err); got["data"] == "" {
@@ -170,7 +171,7 @@ func TestV2_TableVAThroughPublish(t *testing.T) {
 
 func TestV13_TimesOfEvents(t *testing.T) {
 	now := time.Date(2030, 1, 1, 0, 0, 0, 123456789, time.FixedZone("", -3600))
-	d, _ := newIdle(t, Config{Now: func() time.Time { return now }})
+	d, _ := newIdle(t, webhook.Config{Now: func() time.Time { return now }})
 	tests := []struct {
 		name string
 		at   time.Time
@@ -191,7 +192,7 @@ func TestV13_TimesOfEvents(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			ev := Event{Tenant: tenant, Type: "x", Time: tt.at, Data: map[string]any{}}
+			ev := webhook.Event{Tenant: tenant, Type: "x", Time: tt.at, Data: map[string]any{}}
 			if tt.want == "" {
 				_, err := d.Publish(t.Context(), ev)
 				if got := refusals(t, err); !strings.Contains(got["time"], "1–9999") {
@@ -207,29 +208,29 @@ func TestV13_TimesOfEvents(t *testing.T) {
 }
 
 func TestEventFieldsHaveLimits(t *testing.T) {
-	d, _ := newIdle(t, Config{})
+	d, _ := newIdle(t, webhook.Config{})
 	long := func(n int) string { return strings.Repeat("x", n) }
 	tests := []struct {
 		name    string
-		ev      Event
+		ev      webhook.Event
 		field   string
 		reasons []string
 	}{
-		{"longest ID", Event{ID: long(64), Type: "x"}, "", nil},
-		{"ID of all characters", Event{ID: "AZaz09_-", Type: "x"}, "", nil},
-		{"ID too long", Event{ID: long(65), Type: "x"}, "id", []string{"1–64", long(65)}},
-		{"ID with a dot", Event{ID: "a.b", Type: "x"}, "id", []string{`"a.b"`}},
-		{"ID with a line break", Event{ID: "a\n", Type: "x"}, "id", []string{`"a\n"`}},
-		{"ID that is not ASCII", Event{ID: "ä", Type: "x"}, "id", []string{`"\u00e4"`}},
-		{"longest key", Event{Key: long(512), Type: "x"}, "", nil},
-		{"key of any form", Event{Key: "Zahlung 7 – \x00\xff", Type: "x"}, "", nil},
-		{"key too long", Event{Key: long(513), Type: "x"}, "key", []string{"512", "513"}},
-		{"ID and key", Event{ID: "a", Key: "b", Type: "x"}, "key", []string{"not both"}},
-		{"longest type", Event{Type: long(128)}, "", nil},
-		{"type too long", Event{Type: long(129)}, "type", []string{"128", "129"}},
-		{"no type", Event{}, "type", []string{"required"}},
-		{"type that is a selection", Event{Type: "a.*"}, "type", []string{`"a.*"`}},
-		{"type with an empty part", Event{Type: "a."}, "type", []string{`"a."`}},
+		{"longest ID", webhook.Event{ID: long(64), Type: "x"}, "", nil},
+		{"ID of all characters", webhook.Event{ID: "AZaz09_-", Type: "x"}, "", nil},
+		{"ID too long", webhook.Event{ID: long(65), Type: "x"}, "id", []string{"1–64", long(65)}},
+		{"ID with a dot", webhook.Event{ID: "a.b", Type: "x"}, "id", []string{`"a.b"`}},
+		{"ID with a line break", webhook.Event{ID: "a\n", Type: "x"}, "id", []string{`"a\n"`}},
+		{"ID that is not ASCII", webhook.Event{ID: "ä", Type: "x"}, "id", []string{`"\u00e4"`}},
+		{"longest key", webhook.Event{Key: long(512), Type: "x"}, "", nil},
+		{"key of any form", webhook.Event{Key: "Zahlung 7 – \x00\xff", Type: "x"}, "", nil},
+		{"key too long", webhook.Event{Key: long(513), Type: "x"}, "key", []string{"512", "513"}},
+		{"ID and key", webhook.Event{ID: "a", Key: "b", Type: "x"}, "key", []string{"not both"}},
+		{"longest type", webhook.Event{Type: long(128)}, "", nil},
+		{"type too long", webhook.Event{Type: long(129)}, "type", []string{"128", "129"}},
+		{"no type", webhook.Event{}, "type", []string{"required"}},
+		{"type that is a selection", webhook.Event{Type: "a.*"}, "type", []string{`"a.*"`}},
+		{"type with an empty part", webhook.Event{Type: "a."}, "type", []string{`"a."`}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -252,31 +253,31 @@ func TestEventFieldsHaveLimits(t *testing.T) {
 			}
 		})
 	}
-	_, err := d.Publish(t.Context(), Event{ID: ".", Type: ".", Time: time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)})
+	_, err := d.Publish(t.Context(), webhook.Event{ID: ".", Type: ".", Time: time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)})
 	if got := refusals(t, err); len(got) != 5 {
 		t.Errorf("refused %v, want tenant, id, type, time and data", got)
 	}
 }
 
 func TestEventTypeOfTypedData(t *testing.T) {
-	d, _ := newIdle(t, Config{})
+	d, _ := newIdle(t, webhook.Config{})
 	typed := map[string]any{
-		"agent.action": AgentAction{}, "agent.message": &AgentMessage{}, "user.message": UserMessage{}, "order.paid": &order{},
+		"agent.action": webhook.AgentAction{}, "agent.message": &webhook.AgentMessage{}, "user.message": webhook.UserMessage{}, "order.paid": &order{},
 	}
 	for want, data := range typed {
 		for _, given := range []string{"", want} {
-			req, err := d.Prepare(Event{Tenant: tenant, Type: given, Data: data})
+			req, err := d.Prepare(webhook.Event{Tenant: tenant, Type: given, Data: data})
 			if err != nil || req.Event.Type != want {
 				t.Errorf("%T published as %q is of type %q, %v; want %q", data, given, req.Event.Type, err, want)
 			}
 		}
-		_, err := d.Prepare(Event{Tenant: tenant, Type: "other", Data: data})
+		_, err := d.Prepare(webhook.Event{Tenant: tenant, Type: "other", Data: data})
 		if got := refusals(t, err); !strings.Contains(got["type"], `"other"`) || !strings.Contains(got["type"], want) {
 			t.Errorf("%T published as other: %v", data, got)
 		}
 	}
 	// A struct without pointer receiver knows no type of its own.
-	_, err := d.Prepare(Event{Tenant: tenant, Data: order{}})
+	_, err := d.Prepare(webhook.Event{Tenant: tenant, Data: order{}})
 	if got := refusals(t, err); got["type"] == "" {
 		t.Errorf("refused %v, want type", got)
 	}
@@ -285,15 +286,15 @@ func TestEventTypeOfTypedData(t *testing.T) {
 // The three types are written without reflection: that must be what
 // encoding/json makes of them, brought into canonical form.
 func TestTypedEventsAreEncodedAsTheirTagsSay(t *testing.T) {
-	d, _ := newIdle(t, Config{})
+	d, _ := newIdle(t, webhook.Config{})
 	nasty := "<&>\"\\/\u2028\xff\x00\b\n😀"
-	ref := Ref{ID: "1" + nasty, Name: nasty}
+	ref := webhook.Ref{ID: "1" + nasty, Name: nasty}
 	for _, data := range []any{
-		AgentAction{Agent: ref, Room: nasty, Action: "WARP_EXECUTE", Content: `{"a":"` + nasty + `"}`}, AgentAction{},
-		AgentMessage{Agent: ref, Room: nasty, Content: nasty}, AgentMessage{},
-		UserMessage{Agent: ref, User: ref, Room: ref, Content: nasty}, UserMessage{},
+		webhook.AgentAction{Agent: ref, Room: nasty, Action: "WARP_EXECUTE", Content: `{"a":"` + nasty + `"}`}, webhook.AgentAction{},
+		webhook.AgentMessage{Agent: ref, Room: nasty, Content: nasty}, webhook.AgentMessage{},
+		webhook.UserMessage{Agent: ref, User: ref, Room: ref, Content: nasty}, webhook.UserMessage{},
 	} {
-		direct, err := d.Prepare(Event{ID: "a", Tenant: tenant, Data: data})
+		direct, err := d.Prepare(webhook.Event{ID: "a", Tenant: tenant, Data: data})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -301,7 +302,7 @@ func TestTypedEventsAreEncodedAsTheirTagsSay(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		viaJSON, err := d.Prepare(Event{ID: "a", Tenant: tenant, Type: direct.Event.Type, Data: json.RawMessage(encoded)})
+		viaJSON, err := d.Prepare(webhook.Event{ID: "a", Tenant: tenant, Type: direct.Event.Type, Data: json.RawMessage(encoded)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -313,42 +314,42 @@ func TestTypedEventsAreEncodedAsTheirTagsSay(t *testing.T) {
 
 func TestD28_EventSizeIsBounded(t *testing.T) {
 	for _, limit := range []int{100, 256 << 10} {
-		d, _ := newIdle(t, Config{MaxEventSize: limit})
+		d, _ := newIdle(t, webhook.Config{MaxEventSize: limit})
 		ofSize := func(n int) map[string]string { return map[string]string{"a": strings.Repeat("x", n-len(`{"a":""}`))} }
-		if _, err := d.Publish(t.Context(), Event{Tenant: tenant, Type: "x", Data: ofSize(limit)}); err != nil {
+		if _, err := d.Publish(t.Context(), webhook.Event{Tenant: tenant, Type: "x", Data: ofSize(limit)}); err != nil {
 			t.Errorf("%d bytes are refused: %v", limit, err)
 		}
-		large := []any{ofSize(limit + 1), ofSize(40 * limit), AgentMessage{Content: strings.Repeat("x", limit)},
-			AgentAction{Content: strings.Repeat("x", limit)}, UserMessage{Content: strings.Repeat("x", limit)}}
+		large := []any{ofSize(limit + 1), ofSize(40 * limit), webhook.AgentMessage{Content: strings.Repeat("x", limit)},
+			webhook.AgentAction{Content: strings.Repeat("x", limit)}, webhook.UserMessage{Content: strings.Repeat("x", limit)}}
 		for _, data := range large {
-			ev := Event{Tenant: tenant, Data: data}
-			if _, ok := data.(Typed); !ok {
+			ev := webhook.Event{Tenant: tenant, Data: data}
+			if _, ok := data.(webhook.Typed); !ok {
 				ev.Type = "x"
 			}
 			_, err := d.Publish(t.Context(), ev)
-			wantErr(t, err, ErrEventTooLarge, "at most")
-			_, err = d.PublishAll(t.Context(), []Event{ev})
-			wantErr(t, err, ErrEventTooLarge, "event 0")
+			wantErr(t, err, webhook.ErrEventTooLarge, "at most")
+			_, err = d.PublishAll(t.Context(), []webhook.Event{ev})
+			wantErr(t, err, webhook.ErrEventTooLarge, "event 0")
 		}
 		// White space does not count, and escapes that are not needed hardly do.
 		spaced := json.RawMessage("{" + strings.Repeat(" ", 5*limit) + "}")
-		if _, err := d.Publish(t.Context(), Event{Tenant: tenant, Type: "x", Data: spaced}); err != nil {
+		if _, err := d.Publish(t.Context(), webhook.Event{Tenant: tenant, Type: "x", Data: spaced}); err != nil {
 			t.Errorf("white space counts: %v", err)
 		}
 	}
 	// With other fields refused too, the size is one of them.
-	d, _ := newIdle(t, Config{MaxEventSize: 10})
-	_, err := d.Publish(t.Context(), Event{Type: "x", Data: map[string]string{"a": "0123456789"}})
-	if got := refusals(t, err); len(got) != 2 || !strings.Contains(got["data"], "10") || errors.Is(err, ErrEventTooLarge) {
+	d, _ := newIdle(t, webhook.Config{MaxEventSize: 10})
+	_, err := d.Publish(t.Context(), webhook.Event{Type: "x", Data: map[string]string{"a": "0123456789"}})
+	if got := refusals(t, err); len(got) != 2 || !strings.Contains(got["data"], "10") || errors.Is(err, webhook.ErrEventTooLarge) {
 		t.Errorf("refused %v", got)
 	}
 }
 
 func TestBodyKeepsNoMemory(t *testing.T) {
-	ev := EventRecord{Type: "x", Time: fixedTime, Data: []byte(`{}`)}
-	b := Body(ev, Delivery{WebhookID: "wh_1", WebhookName: "n"})
+	ev := webhook.EventRecord{Type: "x", Time: fixedTime, Data: []byte(`{}`)}
+	b := webhook.Body(ev, webhook.Delivery{WebhookID: "wh_1", WebhookName: "n"})
 	clear(b)
-	if string(ev.Data) != "{}" || string(Body(ev, Delivery{WebhookID: "wh_1", WebhookName: "n"})) != body("{}") {
+	if string(ev.Data) != "{}" || string(webhook.Body(ev, webhook.Delivery{WebhookID: "wh_1", WebhookName: "n"})) != body("{}") {
 		t.Error("writing to a body changes the event")
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/memstore"
 )
 
 // OrderPaid is an event type of the host's own.
@@ -19,7 +20,7 @@ func (OrderPaid) EventType() string { return "order.paid" }
 // Event types are the host's own to invent. What cannot be sent so that every
 // receiver reads the same is refused at once, with its place.
 func ExampleDispatcher_Publish() {
-	d, err := webhook.New(webhook.NewMemoryStore(webhook.MemoryConfig{}), webhook.Config{})
+	d, err := webhook.New(memstore.New(memstore.Config{}), webhook.Config{})
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/memstore"
 )
 
 // A customer registers a webhook, the backend publishes, the receiver gets it.
@@ -22,7 +23,7 @@ func Example() {
 	succeeded := make(chan struct{})
 	cfg.Hooks.Succeeded = func(webhook.Delivery, webhook.Attempt) { close(succeeded) }
 
-	d, err := webhook.New(webhook.NewMemoryStore(webhook.MemoryConfig{}), cfg)
+	d, err := webhook.New(memstore.New(memstore.Config{}), cfg)
 	if err != nil {
 		fmt.Println(err)
 		return

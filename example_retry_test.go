@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/memstore"
 )
 
 // impatient retries three times at once, and then once a day.
@@ -38,7 +39,7 @@ func ExampleDispatcher_DeliverDue() {
 		Succeeded: func(d webhook.Delivery, _ webhook.Attempt) { fmt.Println("delivered after", d.Attempts) },
 		Failed:    func(d webhook.Delivery) { fmt.Println("failed:", d.Reason) },
 	}
-	d, err := webhook.New(webhook.NewMemoryStore(webhook.MemoryConfig{}), cfg)
+	d, err := webhook.New(memstore.New(memstore.Config{}), cfg)
 	if err != nil {
 		fmt.Println(err)
 		return

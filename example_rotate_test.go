@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/memstore"
 	"github.com/seed68722ecd/webhook/verify"
 )
 
@@ -23,7 +24,7 @@ func ExampleDispatcher_RotateSecret() {
 		return http.StatusOK
 	})
 	defer receiver.Close()
-	d, err := webhook.New(webhook.NewMemoryStore(webhook.MemoryConfig{}), cfg)
+	d, err := webhook.New(memstore.New(memstore.Config{}), cfg)
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -1,4 +1,4 @@
-package webhook
+package webhook_test
 
 import (
 	"context"
@@ -7,6 +7,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/seed68722ecd/webhook"
 )
 
 // slow makes a host answer 200 after some time.
@@ -22,9 +24,9 @@ func (f *receivers) slow(host string, d time.Duration) {
 }
 
 // one creates a webhook of a tenant at a host.
-func (w *world) one(tenant, host string, change ...func(*WebhookSpec)) Webhook {
+func (w *world) one(tenant, host string, change ...func(*webhook.WebhookSpec)) webhook.Webhook {
 	w.t.Helper()
-	spec := WebhookSpec{Name: host, URL: "https://" + host + "/", Events: []string{"*"}, Timeout: new(MaxTimeout)}
+	spec := webhook.WebhookSpec{Name: host, URL: "https://" + host + "/", Events: []string{"*"}, Timeout: new(webhook.MaxTimeout)}
 	for _, c := range change {
 		c(&spec)
 	}
@@ -38,9 +40,9 @@ func (w *world) one(tenant, host string, change ...func(*WebhookSpec)) Webhook {
 // send publishes n events of a tenant in one call.
 func (w *world) send(tenant string, n int) {
 	w.t.Helper()
-	events := make([]Event, n)
+	events := make([]webhook.Event, n)
 	for i := range events {
-		events[i] = Event{Tenant: tenant, Type: "a", Data: map[string]int{}}
+		events[i] = webhook.Event{Tenant: tenant, Type: "a", Data: map[string]int{}}
 	}
 	for chunk := range slices.Chunk(events, 500) {
 		if _, err := w.PublishAll(context.Background(), chunk); err != nil {
@@ -61,7 +63,7 @@ func (f *receivers) inFlight(host string) int {
 // again. Alone it has its whole share.
 func TestD9_ShareShrinksWhenSlowAndRecovers(t *testing.T) {
 	t.Parallel()
-	inBubble(t, Config{DrainTimeout: -1}, func(w *world) {
+	inBubble(t, webhook.Config{DrainTimeout: -1}, func(w *world) {
 		const crowd = 40
 		backlog := 3000
 		if small() {
@@ -113,7 +115,7 @@ func TestD9_HealthyLatencyBesideMany(t *testing.T) {
 		{100, 0, 0, 100}, {0, 100, 0, 100}, {0, 0, 100, 100}, {300, 60, 200, 50}, {380, 0, 0, 20},
 	} {
 		t.Run(fmt.Sprintf("%+v", c), func(t *testing.T) {
-			inBubble(t, Config{DrainTimeout: -1}, func(w *world) {
+			inBubble(t, webhook.Config{DrainTimeout: -1}, func(w *world) {
 				all := c.hang + c.slow + c.fail + c.well
 				host := func(i int) string { return fmt.Sprintf("h%d.example.com", i) }
 				well := func(i int) bool { return i >= all-c.well }
@@ -177,10 +179,12 @@ func TestD9_HealthyLatencyBesideMany(t *testing.T) {
 // A webhook that is new is tried at once beside any number of the same tenant
 // that are known to hang.
 func TestD9_NewWebhookBesideThoseThatAreKnownToHang(t *testing.T) {
-	inBubble(t, Config{DrainTimeout: -1, DisableAfter: -1, Retry: RetryDelays{0}}, func(w *world) {
+	inBubble(t, webhook.Config{DrainTimeout: -1, DisableAfter: -1, Retry: webhook.RetryDelays{0}}, func(w *world) {
 		w.rx.hang("tarpit.example.com")
 		for i := range 400 {
-			w.one("t", "tarpit.example.com", func(s *WebhookSpec) { s.Name, s.Timeout, s.MaxRetries = fmt.Sprint(i), new(10*time.Second), new(10) })
+			w.one("t", "tarpit.example.com", func(s *webhook.WebhookSpec) {
+				s.Name, s.Timeout, s.MaxRetries = fmt.Sprint(i), new(10*time.Second), new(10)
+			})
 		}
 		w.start()
 		w.send("t", 20)
@@ -210,7 +214,7 @@ func TestD9_BurstOfOneTenant(t *testing.T) {
 		answer   time.Duration
 	}{{1, 10 * time.Millisecond}, {50, 200 * time.Millisecond}, {50, 2 * time.Second}} {
 		t.Run(fmt.Sprintf("%d webhooks that answer after %v", c.webhooks, c.answer), func(t *testing.T) {
-			inBubble(t, Config{DrainTimeout: -1}, func(w *world) {
+			inBubble(t, webhook.Config{DrainTimeout: -1}, func(w *world) {
 				for i := range c.webhooks {
 					host := fmt.Sprintf("burst%d.example.com", i)
 					w.rx.slow(host, c.answer)
@@ -252,7 +256,7 @@ func TestD9_BurstOfOneTenant(t *testing.T) {
 // What waits for an endpoint that is mostly down neither expires nor starves:
 // every delivery is tried as often as it may be, and no more.
 func TestMostlyDownNeitherExpiresNorStarves(t *testing.T) {
-	inBubble(t, Config{DisableAfter: -1}, func(w *world) {
+	inBubble(t, webhook.Config{DisableAfter: -1}, func(w *world) {
 		w.rx.on("h.example.com", func(n int, _ *http.Request) (int, http.Header, error) {
 			<-time.After(50 * time.Millisecond)
 			if n%100 == 0 {
@@ -264,8 +268,8 @@ func TestMostlyDownNeitherExpiresNorStarves(t *testing.T) {
 		w.publishMany(2000)
 		w.start()
 		w.pass(2 * time.Hour)
-		for _, d := range w.deliveries(DeliveryQuery{WebhookID: wh.ID}) {
-			if d.State == StatePending || d.State == StateFailed && d.Attempts != 4 || d.State == StateSucceeded && d.Attempts > 4 {
+		for _, d := range w.deliveries(webhook.DeliveryQuery{WebhookID: wh.ID}) {
+			if d.State == webhook.StatePending || d.State == webhook.StateFailed && d.Attempts != 4 || d.State == webhook.StateSucceeded && d.Attempts > 4 {
 				t.Fatalf("after 2 h: %+v", d)
 			}
 		}
@@ -276,7 +280,7 @@ func TestMostlyDownNeitherExpiresNorStarves(t *testing.T) {
 // than it may, and after an outage of all endpoints their retries come spread, not
 // at once.
 func TestC2_NoHerdAfterAnOutage(t *testing.T) {
-	inBubble(t, Config{DisableAfter: -1}, func(w *world) {
+	inBubble(t, webhook.Config{DisableAfter: -1}, func(w *world) {
 		start := time.Now()
 		const outage = 10 * time.Minute
 		for i := range 5 {
@@ -287,7 +291,7 @@ func TestC2_NoHerdAfterAnOutage(t *testing.T) {
 				}
 				return 200, nil, nil
 			})
-			w.hook(host, func(s *WebhookSpec) { s.MaxRetries = new(10) })
+			w.hook(host, func(s *webhook.WebhookSpec) { s.MaxRetries = new(10) })
 		}
 		w.rx.on("flap.example.com", func(int, *http.Request) (int, http.Header, error) {
 			if time.Since(start)/time.Second%2 == 1 {
@@ -323,8 +327,8 @@ func TestC2_NoHerdAfterAnOutage(t *testing.T) {
 		if after < 2500 || peak > 2*steady {
 			t.Errorf("%d attempts after the outage, %d of them in one second; %d a second came before its end, and twice that may", after, peak, steady)
 		}
-		for _, d := range w.deliveries(DeliveryQuery{}) {
-			if d.State == StatePending || d.WebhookID == flap.ID && d.Attempts > 4 || d.WebhookID != flap.ID && d.State != StateSucceeded {
+		for _, d := range w.deliveries(webhook.DeliveryQuery{}) {
+			if d.State == webhook.StatePending || d.WebhookID == flap.ID && d.Attempts > 4 || d.WebhookID != flap.ID && d.State != webhook.StateSucceeded {
 				t.Errorf("after the outage: %+v", d)
 				break
 			}

@@ -1,4 +1,4 @@
-package webhook
+package webhook_test
 
 import (
 	"context"
@@ -8,15 +8,18 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/memstore"
 )
 
 // widest counts what the claims of a dispatcher name.
 type widest struct {
-	Store
+	webhook.Store
 	named, claims atomic.Int64 // most webhooks named in one claim, claims
 }
 
-func (s *widest) Claim(ctx context.Context, req ClaimRequest) (ClaimResult, error) {
+func (s *widest) Claim(ctx context.Context, req webhook.ClaimRequest) (webhook.ClaimResult, error) {
 	s.claims.Add(1)
 	for n := int64(len(req.Limits)); ; {
 		most := s.named.Load()
@@ -41,22 +44,22 @@ func TestD9_OneEventToManyWebhooksOfOneTenant(t *testing.T) {
 		what   string
 		events int
 		answer func(n int, r *http.Request) (int, http.Header, error)
-		change func(*WebhookSpec)
+		change func(*webhook.WebhookSpec)
 	}{
 		{what: "quick", events: 1, answer: quickly(always(200))},
 		{what: "quick with a backlog", events: 5, answer: quickly(always(200))},
 		{what: "taking 200 ms", events: 2, answer: slowly(200 * time.Millisecond)},
 		{what: "failing", events: 3, answer: quickly(always(500))},
 		{what: "hanging", events: 2, answer: slowly(time.Hour)},
-		{what: "with a rate limit", events: 3, answer: quickly(always(200)), change: func(s *WebhookSpec) { s.RateLimit = 0.2 }},
+		{what: "with a rate limit", events: 3, answer: quickly(always(200)), change: func(s *webhook.WebhookSpec) { s.RateLimit = 0.2 }},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			t.Parallel()
 			var claims *widest
-			inBubbleOver(t, Config{DrainTimeout: -1}, func(m *MemoryStore) Store { claims = &widest{Store: m}; return claims }, func(w *world) {
+			inBubbleOver(t, webhook.Config{DrainTimeout: -1}, func(m *memstore.Store) webhook.Store { claims = &widest{Store: m}; return claims }, func(w *world) {
 				w.rx.on("wide.example.com", c.answer)
 				for range many {
-					w.one("wide", "wide.example.com", func(s *WebhookSpec) {
+					w.one("wide", "wide.example.com", func(s *webhook.WebhookSpec) {
 						s.Timeout = new(10 * time.Second)
 						if c.change != nil {
 							c.change(s)
@@ -93,13 +96,13 @@ func TestD9_OneEventToManyWebhooksOfOneTenant(t *testing.T) {
 				slices.Sort(late)
 				t.Logf("behind %d attempts of the other tenant at most; median %v, most %v; %d claims named %d webhooks at most",
 					passed, late[len(late)/2], late[len(late)-1], claims.claims.Load(), claims.named.Load())
-				if passed > 2*w.cfg.MaxInFlight {
+				if passed > 2*webhook.ConfigOf(w.Dispatcher).MaxInFlight {
 					t.Errorf("an event waited for %d attempts of another tenant, more than twice what may be in flight", passed)
 				}
 				if most := late[len(late)-1]; most > 50*time.Millisecond {
 					t.Errorf("an event of the other tenant waited for %v", most)
 				}
-				if n := claims.named.Load(); n > int64(w.cfg.MaxClaimed) {
+				if n := claims.named.Load(); n > int64(webhook.ConfigOf(w.Dispatcher).MaxClaimed) {
 					t.Errorf("a claim named %d webhooks", n)
 				}
 				if w.rx.total == 0 && c.what == "quick" {
@@ -124,7 +127,7 @@ func slowly(d time.Duration) func(int, *http.Request) (int, http.Header, error) 
 
 // Tenants that wait for slots take turns, however many webhooks each has.
 func TestTenantsTakeTurnsForSlots(t *testing.T) {
-	inBubble(t, Config{MaxInFlight: 8, DrainTimeout: -1}, func(w *world) {
+	inBubble(t, webhook.Config{MaxInFlight: 8, DrainTimeout: -1}, func(w *world) {
 		w.rx.on("wide.example.com", slowly(100*time.Millisecond))
 		for range 30 {
 			w.one("wide", "wide.example.com")

@@ -1,4 +1,4 @@
-package webhook
+package webhook_test
 
 import (
 	"context"
@@ -7,6 +7,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/memstore"
 )
 
 // A tenant with any number of webhooks that hang holds up no other tenant:
@@ -14,17 +17,17 @@ import (
 func TestD9_TenantOfTarpitsHoldsUpNobodyElse(t *testing.T) {
 	for _, n := range []int{100, 600, 2000} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
-			inBubble(t, Config{DrainTimeout: -1, PollInterval: 200 * time.Millisecond}, func(w *world) {
+			inBubble(t, webhook.Config{DrainTimeout: -1, PollInterval: 200 * time.Millisecond}, func(w *world) {
 				ctx := context.Background()
 				create := func(tenant, url string) {
 					t.Helper()
-					if _, _, err := w.CreateWebhook(ctx, tenant, WebhookSpec{Name: "x", URL: url, Events: []string{"*"}, Timeout: new(MaxTimeout)}); err != nil {
+					if _, _, err := w.CreateWebhook(ctx, tenant, webhook.WebhookSpec{Name: "x", URL: url, Events: []string{"*"}, Timeout: new(webhook.MaxTimeout)}); err != nil {
 						t.Fatal(err)
 					}
 				}
 				publish := func(tenant string) {
 					t.Helper()
-					if _, err := w.Publish(ctx, Event{Tenant: tenant, Type: "a", Data: map[string]int{}}); err != nil {
+					if _, err := w.Publish(ctx, webhook.Event{Tenant: tenant, Type: "a", Data: map[string]int{}}); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -56,17 +59,17 @@ func TestD9_TenantOfTarpitsHoldsUpNobodyElse(t *testing.T) {
 // What was only there when its process died is not held up for long by being
 // a suspect, even behind receivers that hang.
 func TestD5_SuspectsAreTriedSoon(t *testing.T) {
-	inBubble(t, Config{Lease: time.Second, DrainTimeout: -1}, func(w *world) {
+	inBubble(t, webhook.Config{Lease: time.Second, DrainTimeout: -1}, func(w *world) {
 		w.rx.hang("hang.example.com")
 		for range 20 {
-			w.hook("hang.example.com", func(s *WebhookSpec) { s.Timeout = new(MaxTimeout) })
+			w.hook("hang.example.com", func(s *webhook.WebhookSpec) { s.Timeout = new(webhook.MaxTimeout) })
 		}
 		for i := range 100 {
 			w.hook(fmt.Sprintf("h%d.example.com", i))
 		}
 		w.publish()
 		for i := range 3 { // three processes claim everything and die
-			res, err := w.mem.Claim(t.Context(), ClaimRequest{Token: int64(i + 1), Now: time.Now().UTC(), Lease: time.Second, Limit: 500, PerWebhook: 10})
+			res, err := w.mem.Claim(t.Context(), webhook.ClaimRequest{Token: int64(i + 1), Now: time.Now().UTC(), Lease: time.Second, Limit: 500, PerWebhook: 10})
 			if err != nil || len(res.Deliveries) != 120 {
 				t.Fatalf("%d deliveries, %v", len(res.Deliveries), err)
 			}
@@ -89,21 +92,18 @@ func TestD5_SuspectsAreTriedSoon(t *testing.T) {
 // What is known of webhooks without work is forgotten, also while there is
 // always a little work.
 func TestLanesAreForgotten(t *testing.T) {
-	inBubble(t, Config{}, func(w *world) {
+	inBubble(t, webhook.Config{}, func(w *world) {
 		for i := range 600 {
-			w.hook(fmt.Sprintf("h%d.example.com", i), func(s *WebhookSpec) { s.Events = []string{fmt.Sprintf("t%d", i)} })
+			w.hook(fmt.Sprintf("h%d.example.com", i), func(s *webhook.WebhookSpec) { s.Events = []string{fmt.Sprintf("t%d", i)} })
 		}
 		w.start()
 		for i := range 600 {
-			if _, err := w.Publish(context.Background(), Event{Tenant: tenant, Type: fmt.Sprintf("t%d", i), Data: map[string]int{}}); err != nil {
+			if _, err := w.Publish(context.Background(), webhook.Event{Tenant: tenant, Type: fmt.Sprintf("t%d", i), Data: map[string]int{}}); err != nil {
 				t.Fatal(err)
 			}
 			w.pass(time.Second)
 		}
-		e := w.current()
-		e.mu.Lock()
-		lanes, active := len(e.lanes), len(e.active)
-		e.mu.Unlock()
+		lanes, active := webhook.LanesOf(w.Dispatcher)
 		if lanes > 120 || active > 5 {
 			t.Errorf("%d lanes are remembered, %d looked at by every claim", lanes, active)
 		}
@@ -112,10 +112,10 @@ func TestLanesAreForgotten(t *testing.T) {
 
 // What the host no longer allows is not sent to webhooks saved before either.
 func TestS22_TightenedRulesHoldForStoredWebhooks(t *testing.T) {
-	inBubble(t, Config{AllowHTTP: true}, func(w *world) {
-		wh := w.hook("h.example.com", func(s *WebhookSpec) { s.URL = "http://h.example.com/"; s.MaxRetries = new(0) })
+	inBubble(t, webhook.Config{AllowHTTP: true}, func(w *world) {
+		wh := w.hook("h.example.com", func(s *webhook.WebhookSpec) { s.URL = "http://h.example.com/"; s.MaxRetries = new(0) })
 		id := w.publish()
-		strict, err := New(w.mem, Config{Client: &http.Client{Transport: w.rx}})
+		strict, err := webhook.New(w.mem, webhook.Config{Client: &http.Client{Transport: w.rx}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -125,8 +125,8 @@ func TestS22_TightenedRulesHoldForStoredWebhooks(t *testing.T) {
 		if n := len(w.rx.at("h.example.com")); n != 0 {
 			t.Errorf("%d requests over plain http, of event %s", n, id)
 		}
-		as := w.attemptsOf(w.wantState(wh.ID, StateFailed, ReasonRetriesExhausted))
-		if len(as) != 1 || as[0].Class != ClassInternal || !strings.Contains(as[0].Error, "https") {
+		as := w.attemptsOf(w.wantState(wh.ID, webhook.StateFailed, webhook.ReasonRetriesExhausted))
+		if len(as) != 1 || as[0].Class != webhook.ClassInternal || !strings.Contains(as[0].Error, "https") {
 			t.Errorf("attempts %+v", as)
 		}
 	})
@@ -134,7 +134,7 @@ func TestS22_TightenedRulesHoldForStoredWebhooks(t *testing.T) {
 
 // 410 of a URL that was changed while it was asked says nothing of the new one.
 func TestR11_GoneOfAnOldURLDisablesNothing(t *testing.T) {
-	inBubble(t, Config{}, func(w *world) {
+	inBubble(t, webhook.Config{}, func(w *world) {
 		w.rx.on("old.example.com", func(int, *http.Request) (int, http.Header, error) {
 			<-time.After(10 * time.Second)
 			return 410, nil, nil
@@ -143,7 +143,7 @@ func TestR11_GoneOfAnOldURLDisablesNothing(t *testing.T) {
 		w.start()
 		w.publish()
 		w.pass(time.Second)
-		if _, err := w.UpdateWebhook(context.Background(), tenant, wh.ID, wh.Version, WebhookUpdate{URL: new("https://new.example.com/")}); err != nil {
+		if _, err := w.UpdateWebhook(context.Background(), tenant, wh.ID, wh.Version, webhook.WebhookUpdate{URL: new("https://new.example.com/")}); err != nil {
 			t.Fatal(err)
 		}
 		w.pass(time.Minute)
@@ -154,12 +154,12 @@ func TestR11_GoneOfAnOldURLDisablesNothing(t *testing.T) {
 }
 
 func TestNothingIsSentUnsigned(t *testing.T) {
-	inBubble(t, Config{Signer: Signers()}, func(w *world) {
-		wh := w.hook("h.example.com", func(s *WebhookSpec) { s.MaxRetries = new(0) })
+	inBubble(t, webhook.Config{Signer: webhook.Signers()}, func(w *world) {
+		wh := w.hook("h.example.com", func(s *webhook.WebhookSpec) { s.MaxRetries = new(0) })
 		w.start()
 		w.publish()
 		w.pass(time.Second)
-		w.wantState(wh.ID, StateFailed, ReasonRetriesExhausted)
+		w.wantState(wh.ID, webhook.StateFailed, webhook.ReasonRetriesExhausted)
 		if n := len(w.rx.at("h.example.com")); n != 0 {
 			t.Errorf("%d requests were sent without a signature", n)
 		}
@@ -170,8 +170,8 @@ func TestNothingIsSentUnsigned(t *testing.T) {
 func TestD10_JitterAtTheMaximum(t *testing.T) {
 	counts := map[time.Duration]int{}
 	for range 10_000 {
-		d := ExponentialRetry{}.Delay(9)
-		if d > DefaultRetryMax || d < time.Duration(0.6*float64(DefaultRetryMax))-time.Second {
+		d := webhook.ExponentialRetry{}.Delay(9)
+		if d > webhook.DefaultRetryMax || d < time.Duration(0.6*float64(webhook.DefaultRetryMax))-time.Second {
 			t.Fatalf("delay %v", d)
 		}
 		counts[d.Truncate(time.Second)]++
@@ -184,7 +184,7 @@ func TestD10_JitterAtTheMaximum(t *testing.T) {
 }
 
 func TestDeliverDueEndsWithAStoreThatFails(t *testing.T) {
-	inBubbleOver(t, Config{}, func(m *MemoryStore) Store {
+	inBubbleOver(t, webhook.Config{}, func(m *memstore.Store) webhook.Store {
 		return &faultyStore{Store: m, fault: func(op string) error {
 			if op == "Claim" {
 				return context.DeadlineExceeded

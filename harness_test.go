@@ -1,4 +1,4 @@
-package webhook
+package webhook_test
 
 import (
 	"bytes"
@@ -13,6 +13,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/memstore"
 )
 
 // small says whether a test takes fewer and smaller inputs: with go test -short, and without
@@ -126,10 +129,10 @@ func (f *receivers) received() int {
 
 // world is a dispatcher with a memory store and receivers, in fake time.
 type world struct {
-	*Dispatcher
+	*webhook.Dispatcher
 	t     *testing.T
 	rx    *receivers
-	mem   *MemoryStore
+	mem   *memstore.Store
 	ended chan error
 	stop  context.CancelFunc
 }
@@ -137,13 +140,13 @@ type world struct {
 const tenant = "agent-1"
 
 // inBubble runs f in fake time with a dispatcher of cfg that is not running yet.
-func inBubble(t *testing.T, cfg Config, f func(*world)) {
+func inBubble(t *testing.T, cfg webhook.Config, f func(*world)) {
 	t.Helper()
-	inBubbleOver(t, cfg, func(m *MemoryStore) Store { return m }, f)
+	inBubbleOver(t, cfg, func(m *memstore.Store) webhook.Store { return m }, f)
 }
 
 // inBubbleOver is inBubble with something between the dispatcher and its store.
-func inBubbleOver(t *testing.T, cfg Config, wrap func(*MemoryStore) Store, f func(*world)) {
+func inBubbleOver(t *testing.T, cfg webhook.Config, wrap func(*memstore.Store) webhook.Store, f func(*world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		rx := newReceivers()
@@ -152,8 +155,8 @@ func inBubbleOver(t *testing.T, cfg Config, wrap func(*MemoryStore) Store, f fun
 			// Nothing here needs polling: a wake or the store's NextDue must do.
 			cfg.PollInterval = 24 * time.Hour
 		}
-		mem := NewMemoryStore(MemoryConfig{})
-		d, err := New(wrap(mem), cfg)
+		mem := memstore.New(memstore.Config{})
+		d, err := webhook.New(wrap(mem), cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -191,15 +194,15 @@ func (w *world) pass(d time.Duration) {
 }
 
 // hook creates a webhook at https://host/in for all events.
-func (w *world) hook(host string, change ...func(*WebhookSpec)) Webhook {
+func (w *world) hook(host string, change ...func(*webhook.WebhookSpec)) webhook.Webhook {
 	w.t.Helper()
 	wh, _ := w.hookSecret(host, change...)
 	return wh
 }
 
-func (w *world) hookSecret(host string, change ...func(*WebhookSpec)) (Webhook, Secret) {
+func (w *world) hookSecret(host string, change ...func(*webhook.WebhookSpec)) (webhook.Webhook, webhook.Secret) {
 	w.t.Helper()
-	spec := WebhookSpec{Name: host, URL: "https://" + host + "/in", Events: []string{"*"}}
+	spec := webhook.WebhookSpec{Name: host, URL: "https://" + host + "/in", Events: []string{"*"}}
 	for _, c := range change {
 		c(&spec)
 	}
@@ -213,7 +216,7 @@ func (w *world) hookSecret(host string, change ...func(*WebhookSpec)) (Webhook, 
 // publish publishes a small event and returns its ID.
 func (w *world) publish() string {
 	w.t.Helper()
-	p, err := w.Publish(context.Background(), Event{Tenant: tenant, Data: AgentMessage{Agent: Ref{"a1", "Ada"}, Room: "r1", Content: "hello"}})
+	p, err := w.Publish(context.Background(), webhook.Event{Tenant: tenant, Data: webhook.AgentMessage{Agent: webhook.Ref{"a1", "Ada"}, Room: "r1", Content: "hello"}})
 	if err != nil {
 		w.t.Fatalf("publish: %v", err)
 	}
@@ -221,19 +224,19 @@ func (w *world) publish() string {
 }
 
 // only returns the one delivery of a webhook.
-func (w *world) only(webhookID string) Delivery {
+func (w *world) only(webhookID string) webhook.Delivery {
 	w.t.Helper()
-	ds := w.deliveries(DeliveryQuery{WebhookID: webhookID})
+	ds := w.deliveries(webhook.DeliveryQuery{WebhookID: webhookID})
 	if len(ds) != 1 {
 		w.t.Fatalf("webhook %s has %d deliveries, want 1", webhookID, len(ds))
 	}
 	return ds[0]
 }
 
-func (w *world) deliveries(q DeliveryQuery) []Delivery {
+func (w *world) deliveries(q webhook.DeliveryQuery) []webhook.Delivery {
 	w.t.Helper()
 	q.Tenant, q.Limit = tenant, 500
-	var out []Delivery
+	var out []webhook.Delivery
 	for {
 		p, err := w.Deliveries(context.Background(), q)
 		if err != nil {
@@ -247,7 +250,7 @@ func (w *world) deliveries(q DeliveryQuery) []Delivery {
 	}
 }
 
-func (w *world) attemptsOf(d Delivery) []Attempt {
+func (w *world) attemptsOf(d webhook.Delivery) []webhook.Attempt {
 	w.t.Helper()
 	as, err := w.Attempts(context.Background(), tenant, d.ID)
 	if err != nil {
@@ -257,7 +260,7 @@ func (w *world) attemptsOf(d Delivery) []Attempt {
 }
 
 // wantState checks where a webhook's one delivery stands.
-func (w *world) wantState(webhookID string, s State, r Reason) Delivery {
+func (w *world) wantState(webhookID string, s webhook.State, r webhook.Reason) webhook.Delivery {
 	w.t.Helper()
 	d := w.only(webhookID)
 	if d.State != s || d.Reason != r {
@@ -267,11 +270,11 @@ func (w *world) wantState(webhookID string, s State, r Reason) Delivery {
 }
 
 // noJitter is the default schedule without its random part.
-var noJitter = ExponentialRetry{Jitter: -1}
+var noJitter = webhook.ExponentialRetry{Jitter: -1}
 
 // faultyStore fails or panics where it is told to.
 type faultyStore struct {
-	Store
+	webhook.Store
 	mu    sync.Mutex
 	fault func(op string) error // may panic; nil error calls the store
 }
@@ -292,44 +295,44 @@ func (f *faultyStore) set(fault func(op string) error) {
 	f.mu.Unlock()
 }
 
-func (f *faultyStore) Publish(ctx context.Context, now time.Time, r []PublishRequest) ([]PublishResult, error) {
+func (f *faultyStore) Publish(ctx context.Context, now time.Time, r []webhook.PublishRequest) ([]webhook.PublishResult, error) {
 	if err := f.before("Publish"); err != nil {
 		return nil, err
 	}
 	return f.Store.Publish(ctx, now, r)
 }
 
-func (f *faultyStore) Claim(ctx context.Context, r ClaimRequest) (ClaimResult, error) {
+func (f *faultyStore) Claim(ctx context.Context, r webhook.ClaimRequest) (webhook.ClaimResult, error) {
 	if err := f.before("Claim"); err != nil {
-		return ClaimResult{}, err
+		return webhook.ClaimResult{}, err
 	}
 	return f.Store.Claim(ctx, r)
 }
 
-func (f *faultyStore) Extend(ctx context.Context, now time.Time, l []Lease, d time.Duration) ([]string, error) {
+func (f *faultyStore) Extend(ctx context.Context, now time.Time, l []webhook.Lease, d time.Duration) ([]string, error) {
 	if err := f.before("Extend"); err != nil {
 		return nil, err
 	}
 	return f.Store.Extend(ctx, now, l, d)
 }
 
-func (f *faultyStore) Complete(ctx context.Context, now time.Time, r []Result) ([]Outcome, error) {
+func (f *faultyStore) Complete(ctx context.Context, now time.Time, r []webhook.Result) ([]webhook.Outcome, error) {
 	if err := f.before("Complete"); err != nil {
 		return nil, err
 	}
 	return f.Store.Complete(ctx, now, r)
 }
 
-func (f *faultyStore) Release(ctx context.Context, now time.Time, l []Lease, d time.Duration) error {
+func (f *faultyStore) Release(ctx context.Context, now time.Time, l []webhook.Lease, d time.Duration) error {
 	if err := f.before("Release"); err != nil {
 		return err
 	}
 	return f.Store.Release(ctx, now, l, d)
 }
 
-func (f *faultyStore) GetWebhook(ctx context.Context, tenant, id string) (WebhookRecord, error) {
+func (f *faultyStore) GetWebhook(ctx context.Context, tenant, id string) (webhook.WebhookRecord, error) {
 	if err := f.before("GetWebhook"); err != nil {
-		return WebhookRecord{}, err
+		return webhook.WebhookRecord{}, err
 	}
 	return f.Store.GetWebhook(ctx, tenant, id)
 }

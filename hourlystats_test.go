@@ -1,4 +1,4 @@
-package webhook
+package webhook_test
 
 import (
 	"context"
@@ -10,44 +10,54 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/memstore"
 )
 
 // statsStore has statistics of as many hours as it is told, of webhooks with 700
 // hours each, and notes the limits that it is called with.
 type statsStore struct {
-	*MemoryStore
+	*memstore.Store
 	hours  int
 	limits []int
 }
 
-func (s *statsStore) bucket(i int) StatsBucket {
-	return StatsBucket{WebhookID: fmt.Sprintf("wh_%06d", i/700), Hour: time.Unix(int64(i%700)*3600, 0).UTC(), Succeeded: 1}
+func (s *statsStore) bucket(i int) webhook.StatsBucket {
+	return webhook.StatsBucket{WebhookID: fmt.Sprintf("wh_%06d", i/700), Hour: time.Unix(int64(i%700)*3600, 0).UTC(), Succeeded: 1}
 }
 
-func (s *statsStore) Stats(_ context.Context, q StatsQuery) (out []StatsBucket, _ error) {
+func (s *statsStore) Stats(_ context.Context, q webhook.StatsQuery) (out []webhook.StatsBucket, _ error) {
 	s.limits = append(s.limits, q.Limit)
-	first := sort.Search(s.hours, func(i int) bool { return q.After.before(s.bucket(i)) })
+	first := sort.Search(s.hours, func(i int) bool { return before(q.After, s.bucket(i)) })
 	for i := first; i < s.hours && len(out) < q.Limit; i++ {
 		out = append(out, s.bucket(i))
 	}
 	return out, nil
 }
 
+// before reports whether a comes before b in statistics.
+func before(a, b webhook.StatsBucket) bool {
+	if a.WebhookID != b.WebhookID {
+		return a.WebhookID < b.WebhookID
+	}
+	return a.Hour.Before(b.Hour)
+}
+
 // Without a limit a caller gets everything, or an error that says what to do: no sum
 // over an answer leaves something out unnoticed. No call of the Store has more than
 // MaxStats to return.
 func TestHourlyStatsReturnsAllOrAnError(t *testing.T) {
-	for _, hours := range []int{0, 1, MaxStats - 1, MaxStats, MaxStats + 1, 3*MaxStats - 1, 10 * MaxStats, 10*MaxStats + 1, 14 * MaxStats} {
-		s := &statsStore{MemoryStore: NewMemoryStore(MemoryConfig{}), hours: hours}
-		d, err := New(s, Config{})
+	for _, hours := range []int{0, 1, webhook.MaxStats - 1, webhook.MaxStats, webhook.MaxStats + 1, 3*webhook.MaxStats - 1, 10 * webhook.MaxStats, 10*webhook.MaxStats + 1, 14 * webhook.MaxStats} {
+		s := &statsStore{Store: memstore.New(memstore.Config{}), hours: hours}
+		d, err := webhook.New(s, webhook.Config{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := d.HourlyStats(t.Context(), StatsQuery{Tenant: tenant})
-		if most := 1 + min(hours, maxAllStats)/MaxStats; len(s.limits) > most || slices.ContainsFunc(s.limits, func(n int) bool { return n < 1 || n > MaxStats }) {
+		got, err := d.HourlyStats(t.Context(), webhook.StatsQuery{Tenant: tenant})
+		if most := 1 + min(hours, 10*webhook.MaxStats)/webhook.MaxStats; len(s.limits) > most || slices.ContainsFunc(s.limits, func(n int) bool { return n < 1 || n > webhook.MaxStats }) {
 			t.Errorf("%d hours: the Store is called with limits %v", hours, s.limits)
 		}
-		if hours > 10*MaxStats {
+		if hours > 10*webhook.MaxStats {
 			if bad := refusals(t, err); bad["limit"] == "" || len(got) != 0 {
 				t.Errorf("%d hours: %d of them, refused %v", hours, len(got), bad)
 			}
@@ -65,12 +75,12 @@ func TestHourlyStatsReturnsAllOrAnError(t *testing.T) {
 }
 
 func TestHourlyStatsGoesOnAfterABucket(t *testing.T) {
-	s := &statsStore{MemoryStore: NewMemoryStore(MemoryConfig{}), hours: 2500}
-	d, err := New(s, Config{})
+	s := &statsStore{Store: memstore.New(memstore.Config{}), hours: 2500}
+	d, err := webhook.New(s, webhook.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	q, n := StatsQuery{Tenant: tenant, Limit: 1000}, 0
+	q, n := webhook.StatsQuery{Tenant: tenant, Limit: 1000}, 0
 	for _, want := range []int{1000, 1000, 500} {
 		got, err := d.HourlyStats(t.Context(), q)
 		if err != nil || len(got) != want || !cmp.Equal(got[0], s.bucket(n)) {
@@ -79,12 +89,12 @@ func TestHourlyStatsGoesOnAfterABucket(t *testing.T) {
 		n += len(got)
 		q.After = got[len(got)-1]
 	}
-	q = StatsQuery{Tenant: tenant, Limit: MaxStats + 1}
-	if _, err := d.HourlyStats(t.Context(), q); err != nil || s.limits[len(s.limits)-1] != MaxStats {
+	q = webhook.StatsQuery{Tenant: tenant, Limit: webhook.MaxStats + 1}
+	if _, err := d.HourlyStats(t.Context(), q); err != nil || s.limits[len(s.limits)-1] != webhook.MaxStats {
 		t.Errorf("a limit above MaxStats is passed on as %v, %v", s.limits, err)
 	}
-	for field, q := range map[string]StatsQuery{
-		"limit": {Tenant: tenant, Limit: -1}, "after": {Tenant: tenant, After: StatsBucket{WebhookID: "a\x00"}},
+	for field, q := range map[string]webhook.StatsQuery{
+		"limit": {Tenant: tenant, Limit: -1}, "after": {Tenant: tenant, After: webhook.StatsBucket{WebhookID: "a\x00"}},
 	} {
 		_, err := d.HourlyStats(t.Context(), q)
 		if bad := refusals(t, err); len(bad) != 1 || bad[field] == "" {
@@ -96,8 +106,8 @@ func TestHourlyStatsGoesOnAfterABucket(t *testing.T) {
 // An answer that was begun and cannot be ended is none.
 func TestAllStatsPassesErrorsOn(t *testing.T) {
 	gone := errors.New("gone")
-	s := &failingStats{statsStore{hours: 3 * MaxStats}, gone}
-	if all, err := allStats(t.Context(), s, StatsQuery{Tenant: tenant}); !errors.Is(err, gone) || all != nil {
+	s := &failingStats{statsStore{hours: 3 * webhook.MaxStats}, gone}
+	if all, err := webhook.AllStats(t.Context(), s, webhook.StatsQuery{Tenant: tenant}); !errors.Is(err, gone) || all != nil {
 		t.Errorf("%d buckets, %v", len(all), err)
 	}
 }
@@ -108,7 +118,7 @@ type failingStats struct {
 	err error
 }
 
-func (s *failingStats) Stats(ctx context.Context, q StatsQuery) ([]StatsBucket, error) {
+func (s *failingStats) Stats(ctx context.Context, q webhook.StatsQuery) ([]webhook.StatsBucket, error) {
 	if len(s.limits) == 1 {
 		return nil, s.err
 	}

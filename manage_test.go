@@ -1,4 +1,4 @@
-package webhook
+package webhook_test
 
 import (
 	"context"
@@ -14,11 +14,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/seed68722ecd/webhook"
 	"github.com/seed68722ecd/webhook/internal/whsec"
+	"github.com/seed68722ecd/webhook/memstore"
 )
 
 func TestSecretCanBeImported(t *testing.T) {
-	d, store := newIdle(t, Config{})
+	d, store := newIdle(t, webhook.Config{})
 	ctx := t.Context()
 	for _, s := range []string{
 		"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", strings.Repeat("k", 24), strings.Repeat("k", 512), "!#$%&'()*+,-./:;<=>?@[]^_`{|}~",
@@ -45,7 +47,7 @@ func TestSecretCanBeImported(t *testing.T) {
 		spec := goodSpec()
 		spec.Secret = s
 		_, none, createErr := d.CreateWebhook(ctx, tenant, spec)
-		_, none2, rotateErr := d.RotateSecret(ctx, tenant, w.ID, Rotation{Secret: s})
+		_, none2, rotateErr := d.RotateSecret(ctx, tenant, w.ID, webhook.Rotation{Secret: s})
 		for _, err := range []error{createErr, rotateErr} {
 			if got := refusals(t, err); len(got) != 1 || !strings.Contains(got["secret"], reason) {
 				t.Errorf("refused %v, want secret: %s", got, reason)
@@ -66,21 +68,21 @@ func TestSecretCanBeImported(t *testing.T) {
 
 func TestRotationKeepsAtMostFiveSecrets(t *testing.T) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	d, store := newIdle(t, Config{Now: func() time.Time { return now }})
+	d, store := newIdle(t, webhook.Config{Now: func() time.Time { return now }})
 	ctx := t.Context()
 	w, first, err := d.CreateWebhook(ctx, tenant, goodSpec())
 	if err != nil {
 		t.Fatal(err)
 	}
 	all := []string{first.Reveal()}
-	stored := func() []SecretRecord {
+	stored := func() []webhook.SecretRecord {
 		rec, err := store.GetWebhook(ctx, tenant, w.ID)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return rec.Secrets
 	}
-	rotate := func(r Rotation) {
+	rotate := func(r webhook.Rotation) {
 		t.Helper()
 		after, s, err := d.RotateSecret(ctx, tenant, w.ID, r)
 		if err != nil {
@@ -96,7 +98,7 @@ func TestRotationKeepsAtMostFiveSecrets(t *testing.T) {
 	}
 	for range 7 {
 		now = now.Add(time.Hour)
-		rotate(Rotation{})
+		rotate(webhook.Rotation{})
 	}
 	var values []string
 	for i, s := range stored() {
@@ -111,19 +113,19 @@ func TestRotationKeepsAtMostFiveSecrets(t *testing.T) {
 		t.Error("the five latest secrets are not the ones that sign")
 	}
 	// A shorter overlap cuts the others short, a longer one does not prolong them.
-	rotate(Rotation{Overlap: new(time.Hour)})
+	rotate(webhook.Rotation{Overlap: new(time.Hour)})
 	for _, s := range stored()[1:] {
 		if s.ExpiresAt != now.Add(time.Hour) {
 			t.Errorf("expires at %v, want in an hour", s.ExpiresAt)
 		}
 	}
-	rotate(Rotation{Overlap: new(48 * time.Hour)})
+	rotate(webhook.Rotation{Overlap: new(48 * time.Hour)})
 	if s := stored(); s[1].ExpiresAt != now.Add(48*time.Hour) || s[2].ExpiresAt != now.Add(time.Hour) {
 		t.Errorf("expire at %v and %v", s[1].ExpiresAt, s[2].ExpiresAt)
 	}
 	// The current secret again, or an old one, is there once.
-	rotate(Rotation{Secret: all[len(all)-1]})
-	rotate(Rotation{Secret: all[len(all)-3]})
+	rotate(webhook.Rotation{Secret: all[len(all)-1]})
+	rotate(webhook.Rotation{Secret: all[len(all)-3]})
 	seen := map[string]bool{}
 	for _, s := range stored() {
 		if seen[s.Value] {
@@ -133,36 +135,38 @@ func TestRotationKeepsAtMostFiveSecrets(t *testing.T) {
 	}
 	// What has expired goes, and an overlap of 0 ends all that came before.
 	now = now.Add(47 * time.Hour)
-	rotate(Rotation{})
+	rotate(webhook.Rotation{})
 	for _, s := range stored()[1:] {
 		if !s.ExpiresAt.After(now) {
 			t.Error("an expired secret is kept")
 		}
 	}
-	rotate(Rotation{Overlap: new(time.Duration(0))})
+	rotate(webhook.Rotation{Overlap: new(time.Duration(0))})
 	if n := len(stored()); n != 1 {
 		t.Errorf("%d secrets after a rotation without overlap", n)
 	}
-	_, _, err = d.RotateSecret(ctx, tenant, w.ID, Rotation{Overlap: new(-time.Second)})
+	_, _, err = d.RotateSecret(ctx, tenant, w.ID, webhook.Rotation{Overlap: new(-time.Second)})
 	if got := refusals(t, err); !strings.Contains(got["overlap"], "-1s") {
 		t.Errorf("refused %v", got)
 	}
-	none, _ := newIdle(t, Config{SecretOverlap: -1})
-	none.store = store
-	if _, _, err := none.RotateSecret(ctx, tenant, w.ID, Rotation{}); err != nil || len(stored()) != 1 {
+	none, err := webhook.New(store, webhook.Config{SecretOverlap: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := none.RotateSecret(ctx, tenant, w.ID, webhook.Rotation{}); err != nil || len(stored()) != 1 {
 		t.Errorf("%d secrets where the host wants no overlap, %v", len(stored()), err)
 	}
 }
 
 func TestP11_TwoEditorsDoNotOverwriteEachOther(t *testing.T) {
-	d, _ := newIdle(t, Config{})
+	d, _ := newIdle(t, webhook.Config{})
 	ctx := t.Context()
 	w, _, err := d.CreateWebhook(ctx, tenant, goodSpec())
 	if err != nil {
 		t.Fatal(err)
 	}
 	for round := range 20 {
-		updates := []WebhookUpdate{{Name: new(fmt.Sprint("name", round))}, {Description: new(fmt.Sprint("text", round))}}
+		updates := []webhook.WebhookUpdate{{Name: new(fmt.Sprint("name", round))}, {Description: new(fmt.Sprint("text", round))}}
 		results := make([]error, len(updates))
 		var wg sync.WaitGroup
 		for i := range updates {
@@ -170,7 +174,7 @@ func TestP11_TwoEditorsDoNotOverwriteEachOther(t *testing.T) {
 		}
 		wg.Wait()
 		winner := slices.Index(results, nil)
-		if winner < 0 || !errors.Is(results[1-winner], ErrConflict) {
+		if winner < 0 || !errors.Is(results[1-winner], webhook.ErrConflict) {
 			t.Fatalf("round %d: %v, want one success and one conflict", round, results)
 		}
 		now, err := d.Webhook(ctx, tenant, w.ID)
@@ -184,21 +188,21 @@ func TestP11_TwoEditorsDoNotOverwriteEachOther(t *testing.T) {
 		} else {
 			want.Description = *updates[1].Description
 		}
-		if diff := cmp.Diff(want, now, cmpopts.EquateEmpty(), cmpopts.IgnoreFields(Webhook{}, "UpdatedAt")); diff != "" {
+		if diff := cmp.Diff(want, now, cmpopts.EquateEmpty(), cmpopts.IgnoreFields(webhook.Webhook{}, "UpdatedAt")); diff != "" {
 			t.Fatalf("round %d (-want +got):\n%s", round, diff)
 		}
 		w = now
 	}
 	for _, version := range []int64{0, w.Version - 1, w.Version + 1, -1} {
-		_, err := d.UpdateWebhook(ctx, tenant, w.ID, version, WebhookUpdate{Name: new("x")})
-		wantErr(t, err, ErrConflict)
+		_, err := d.UpdateWebhook(ctx, tenant, w.ID, version, webhook.WebhookUpdate{Name: new("x")})
+		wantErr(t, err, webhook.ErrConflict)
 	}
 }
 
 // Enabling, disabling and rotating hold whatever else was edited meanwhile:
 // they never fail for a conflict, and lose no edit.
 func TestP11_SwitchesAndEditsDoNotLoseEachOther(t *testing.T) {
-	d, store := newIdle(t, Config{})
+	d, store := newIdle(t, webhook.Config{})
 	ctx := t.Context()
 	w, _, err := d.CreateWebhook(ctx, tenant, goodSpec())
 	if err != nil {
@@ -215,12 +219,12 @@ func TestP11_SwitchesAndEditsDoNotLoseEachOther(t *testing.T) {
 				case 1:
 					_, err = d.DisableWebhook(ctx, tenant, w.ID, "by the test")
 				case 2:
-					_, _, err = d.RotateSecret(ctx, tenant, w.ID, Rotation{})
+					_, _, err = d.RotateSecret(ctx, tenant, w.ID, webhook.Rotation{})
 				case 3:
 					for {
 						now, _ := d.Webhook(ctx, tenant, w.ID)
-						_, err = d.UpdateWebhook(ctx, tenant, w.ID, now.Version, WebhookUpdate{Description: new(now.Description + "x")})
-						if !errors.Is(err, ErrConflict) {
+						_, err = d.UpdateWebhook(ctx, tenant, w.ID, now.Version, webhook.WebhookUpdate{Description: new(now.Description + "x")})
+						if !errors.Is(err, webhook.ErrConflict) {
 							break
 						}
 					}
@@ -243,7 +247,7 @@ func TestP11_SwitchesAndEditsDoNotLoseEachOther(t *testing.T) {
 
 func TestEnableAndDisable(t *testing.T) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	d, _ := newIdle(t, Config{Now: func() time.Time { return now }})
+	d, _ := newIdle(t, webhook.Config{Now: func() time.Time { return now }})
 	ctx := t.Context()
 	w, _, err := d.CreateWebhook(ctx, tenant, goodSpec())
 	if err != nil {
@@ -278,7 +282,7 @@ func TestEnableAndDisable(t *testing.T) {
 }
 
 func TestWebhooksListsPagesPerTenant(t *testing.T) {
-	d, _ := newIdle(t, Config{})
+	d, _ := newIdle(t, webhook.Config{})
 	ctx := t.Context()
 	want := map[string][]string{}
 	for i := range 60 {
@@ -294,7 +298,7 @@ func TestWebhooksListsPagesPerTenant(t *testing.T) {
 	for owner, ids := range want {
 		for _, limit := range []int{1, 7, 30, 0, 500, 1 << 30} {
 			var got []string
-			q := WebhookQuery{Tenant: owner, Limit: limit}
+			q := webhook.WebhookQuery{Tenant: owner, Limit: limit}
 			for pages := 0; ; pages++ {
 				p, err := d.Webhooks(ctx, q)
 				if err != nil || pages > 31 {
@@ -312,25 +316,25 @@ func TestWebhooksListsPagesPerTenant(t *testing.T) {
 			}
 		}
 	}
-	p, err := d.Webhooks(ctx, WebhookQuery{Tenant: "a", Search: "hook 5"})
+	p, err := d.Webhooks(ctx, webhook.WebhookQuery{Tenant: "a", Search: "hook 5"})
 	if err != nil || len(p.Items) != 5 { // 50, 52, … 58
 		t.Errorf("found %d, %v; want 5", len(p.Items), err)
 	}
-	if p, err := d.Webhooks(ctx, WebhookQuery{Tenant: "nobody"}); err != nil || len(p.Items) != 0 || p.Next != "" {
+	if p, err := d.Webhooks(ctx, webhook.WebhookQuery{Tenant: "nobody"}); err != nil || len(p.Items) != 0 || p.Next != "" {
 		t.Errorf("a tenant without webhooks: %+v, %v", p, err)
 	}
-	_, err = d.Webhooks(ctx, WebhookQuery{Tenant: "a", Cursor: "forged"})
-	wantErr(t, err, ErrCursor)
-	_, err = d.Webhooks(ctx, WebhookQuery{Limit: -1, Search: "\x00"})
+	_, err = d.Webhooks(ctx, webhook.WebhookQuery{Tenant: "a", Cursor: "forged"})
+	wantErr(t, err, webhook.ErrCursor)
+	_, err = d.Webhooks(ctx, webhook.WebhookQuery{Limit: -1, Search: "\x00"})
 	if got := refusals(t, err); len(got) != 3 || !strings.Contains(got["limit"], "1–500, got -1") {
 		t.Errorf("refused %v", got)
 	}
 }
 
 func TestTooManyWebhooks(t *testing.T) {
-	d, _ := newIdle(t, Config{MaxWebhooks: 2})
+	d, _ := newIdle(t, webhook.Config{MaxWebhooks: 2})
 	ctx := t.Context()
-	var last Webhook
+	var last webhook.Webhook
 	for range 2 {
 		var err error
 		if last, _, err = d.CreateWebhook(ctx, tenant, goodSpec()); err != nil {
@@ -338,7 +342,7 @@ func TestTooManyWebhooks(t *testing.T) {
 		}
 	}
 	_, _, err := d.CreateWebhook(ctx, tenant, goodSpec())
-	wantErr(t, err, ErrTooManyWebhooks)
+	wantErr(t, err, webhook.ErrTooManyWebhooks)
 	if _, _, err := d.CreateWebhook(ctx, "other", goodSpec()); err != nil {
 		t.Errorf("another tenant: %v", err)
 	}
@@ -353,7 +357,7 @@ func TestTooManyWebhooks(t *testing.T) {
 // What is another tenant's is answered exactly as what does not exist, and so
 // is what cannot exist. A new method fails this test until it has a row.
 func TestOtherTenantsAnswerLikeMissing(t *testing.T) {
-	inBubble(t, Config{}, func(w *world) {
+	inBubble(t, webhook.Config{}, func(w *world) {
 		ctx := context.Background()
 		wh := w.hook("h.example.com")
 		eventID := w.publish()
@@ -363,32 +367,36 @@ func TestOtherTenantsAnswerLikeMissing(t *testing.T) {
 		del := w.only(wh.ID)
 		rows := map[string]func(tenant, id string) (any, error){
 			"Webhook":        func(tn, id string) (any, error) { return w.Webhook(ctx, tn, id) },
-			"UpdateWebhook":  func(tn, id string) (any, error) { return w.UpdateWebhook(ctx, tn, id, 1, WebhookUpdate{}) },
+			"UpdateWebhook":  func(tn, id string) (any, error) { return w.UpdateWebhook(ctx, tn, id, 1, webhook.WebhookUpdate{}) },
 			"EnableWebhook":  func(tn, id string) (any, error) { return w.EnableWebhook(ctx, tn, id) },
 			"DisableWebhook": func(tn, id string) (any, error) { return w.DisableWebhook(ctx, tn, id, "") },
 			"DeleteWebhook":  func(tn, id string) (any, error) { return nil, w.DeleteWebhook(ctx, tn, id) },
 			"RotateSecret": func(tn, id string) (any, error) {
-				rec, s, err := w.RotateSecret(ctx, tn, id, Rotation{})
+				rec, s, err := w.RotateSecret(ctx, tn, id, webhook.Rotation{})
 				return []any{rec, s.Reveal()}, err
 			},
-			"SendTest":    func(tn, id string) (any, error) { return w.SendTest(ctx, tn, id, TestEvent{}) },
-			"Replay":      func(tn, id string) (any, error) { return w.Replay(ctx, ReplayRequest{Tenant: tn, WebhookID: id}) },
+			"SendTest": func(tn, id string) (any, error) { return w.SendTest(ctx, tn, id, webhook.TestEvent{}) },
+			"Replay": func(tn, id string) (any, error) {
+				return w.Replay(ctx, webhook.ReplayRequest{Tenant: tn, WebhookID: id})
+			},
 			"Event":       func(tn, id string) (any, error) { return w.Event(ctx, tn, id) },
 			"Delivery":    func(tn, id string) (any, error) { return w.Delivery(ctx, tn, id) },
 			"Attempts":    func(tn, id string) (any, error) { return w.Attempts(ctx, tn, id) },
 			"SentRequest": func(tn, id string) (any, error) { return w.SentRequest(ctx, tn, id, 1) },
 			"Resend":      func(tn, id string) (any, error) { return w.Resend(ctx, tn, id) },
-			"Deliveries":  func(tn, id string) (any, error) { return w.Deliveries(ctx, DeliveryQuery{Tenant: tn, WebhookID: id}) },
+			"Deliveries": func(tn, id string) (any, error) {
+				return w.Deliveries(ctx, webhook.DeliveryQuery{Tenant: tn, WebhookID: id})
+			},
 			"HourlyStats": func(tn, id string) (any, error) {
-				return w.HourlyStats(ctx, StatsQuery{Tenant: tn, WebhookIDs: []string{id}})
+				return w.HourlyStats(ctx, webhook.StatsQuery{Tenant: tn, WebhookIDs: []string{id}})
 			},
 			"DeleteEvent": func(tn, id string) (any, error) { return w.DeleteEvent(ctx, tn, id) },
-			"Webhooks":    func(tn, _ string) (any, error) { return w.Webhooks(ctx, WebhookQuery{Tenant: tn}) },
+			"Webhooks":    func(tn, _ string) (any, error) { return w.Webhooks(ctx, webhook.WebhookQuery{Tenant: tn}) },
 		}
 		for _, none := range []string{"CreateWebhook", "Publish", "PublishAll", "Prepare", "Prune", "Run", "DeliverDue", "Stats", "Wake", "Policy", "Backlog", "ReencryptSecrets", "DeleteTenant"} {
 			rows[none] = nil // takes no ID
 		}
-		for m := range reflect.TypeFor[*Dispatcher]().Methods() {
+		for m := range reflect.TypeFor[*webhook.Dispatcher]().Methods() {
 			if _, ok := rows[m.Name]; !ok {
 				t.Errorf("method %s has no row", m.Name)
 			}
@@ -399,7 +407,10 @@ func TestOtherTenantsAnswerLikeMissing(t *testing.T) {
 			if call == nil {
 				continue
 			}
-			id := orDefault(ids[method], wh.ID)
+			id, ok := ids[method]
+			if !ok {
+				id = wh.ID
+			}
 			missing, missingErr := call("other", marker)
 			theirs, theirErr := call("other", id)
 			text := func(err error, id string) string { return strings.ReplaceAll(fmt.Sprint(err), id, "ID") }
@@ -407,7 +418,7 @@ func TestOtherTenantsAnswerLikeMissing(t *testing.T) {
 				t.Errorf("%s: missing gives %+v, %v; another tenant's gives %+v, %v", method, missing, missingErr, theirs, theirErr)
 			}
 			isList := slices.Contains([]string{"Deliveries", "HourlyStats", "Webhooks"}, method)
-			if !isList && !errors.Is(theirErr, ErrNotFound) || isList && theirErr != nil {
+			if !isList && !errors.Is(theirErr, webhook.ErrNotFound) || isList && theirErr != nil {
 				t.Errorf("%s of another tenant's: %v", method, theirErr)
 			}
 			if strings.Contains(fmt.Sprintf("%+v", theirs), tenant) {
@@ -418,9 +429,9 @@ func TestOtherTenantsAnswerLikeMissing(t *testing.T) {
 				switch {
 				case method == "Webhooks" && bad[0] == "other", method == "Deliveries" && bad[1] == "":
 				case isList || method == "Replay" && bad[0] != "other":
-					wantErr(t, err, ErrInvalid)
+					wantErr(t, err, webhook.ErrInvalid)
 				default:
-					wantErr(t, err, ErrNotFound)
+					wantErr(t, err, webhook.ErrNotFound)
 				}
 			}
 		}
@@ -431,15 +442,15 @@ func TestOtherTenantsAnswerLikeMissing(t *testing.T) {
 }
 
 func TestWebhookLogsWithoutCredentials(t *testing.T) {
-	w := Webhook{ID: "wh_1", Name: "n", URL: "https://h.example.com:8443/marker?marker=1", Headers: map[string]string{"X": "marker"}, Active: true}
+	w := webhook.Webhook{ID: "wh_1", Name: "n", URL: "https://h.example.com:8443/marker?marker=1", Headers: map[string]string{"X": "marker"}, Active: true}
 	got := w.LogValue().String()
 	if strings.Contains(got, "marker") || !strings.Contains(got, "h.example.com:8443") || !strings.Contains(got, "wh_1") {
 		t.Errorf("logged as %s", got)
 	}
-	if got := (Webhook{URL: "https://%zz/marker"}).LogValue().String(); strings.Contains(got, "marker") {
+	if got := (webhook.Webhook{URL: "https://%zz/marker"}).LogValue().String(); strings.Contains(got, "marker") {
 		t.Errorf("a broken URL is logged as %s", got)
 	}
-	if got := (WebhookSpec{Name: "n", URL: w.URL, Headers: w.Headers}).LogValue().String(); strings.Contains(got, "marker") {
+	if got := (webhook.WebhookSpec{Name: "n", URL: w.URL, Headers: w.Headers}).LogValue().String(); strings.Contains(got, "marker") {
 		t.Errorf("a spec is logged as %s", got)
 	}
 }
@@ -447,41 +458,41 @@ func TestWebhookLogsWithoutCredentials(t *testing.T) {
 // Settings and the state change in one write, at one version; a rotation may be
 // bound to a version too.
 func TestUpdateWebhook_ActiveIsPartOfTheWrite(t *testing.T) {
-	d, err := New(NewMemoryStore(MemoryConfig{}), Config{})
+	d, err := webhook.New(memstore.New(memstore.Config{}), webhook.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx := t.Context()
-	w, _, err := d.CreateWebhook(ctx, tenant, WebhookSpec{Name: "a", URL: "https://a.example.com/", Events: []string{"*"}})
+	w, _, err := d.CreateWebhook(ctx, tenant, webhook.WebhookSpec{Name: "a", URL: "https://a.example.com/", Events: []string{"*"}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	off, err := d.UpdateWebhook(ctx, tenant, w.ID, w.Version, WebhookUpdate{Name: new("b"), Active: new(false), DisabledReason: "moving"})
+	off, err := d.UpdateWebhook(ctx, tenant, w.ID, w.Version, webhook.WebhookUpdate{Name: new("b"), Active: new(false), DisabledReason: "moving"})
 	if err != nil || off.Active || off.DisabledReason != "moving" || off.DisabledAt.IsZero() || off.Name != "b" || off.Version != w.Version+1 {
 		t.Fatalf("%+v, %v", off, err)
 	}
-	again, err := d.UpdateWebhook(ctx, tenant, w.ID, off.Version, WebhookUpdate{Active: new(false), DisabledReason: "other"})
+	again, err := d.UpdateWebhook(ctx, tenant, w.ID, off.Version, webhook.WebhookUpdate{Active: new(false), DisabledReason: "other"})
 	if err != nil || again.DisabledReason != "moving" || !again.DisabledAt.Equal(off.DisabledAt) {
 		t.Errorf("disabled again: %+v, %v", again, err)
 	}
-	if _, err := d.UpdateWebhook(ctx, tenant, w.ID, off.Version, WebhookUpdate{Active: new(true)}); !errors.Is(err, ErrConflict) {
+	if _, err := d.UpdateWebhook(ctx, tenant, w.ID, off.Version, webhook.WebhookUpdate{Active: new(true)}); !errors.Is(err, webhook.ErrConflict) {
 		t.Errorf("at an old version: %v", err)
 	}
-	if _, err := d.UpdateWebhook(ctx, tenant, w.ID, again.Version, WebhookUpdate{Active: new(false), DisabledReason: strings.Repeat("x", 1025)}); !errors.Is(err, ErrInvalid) {
+	if _, err := d.UpdateWebhook(ctx, tenant, w.ID, again.Version, webhook.WebhookUpdate{Active: new(false), DisabledReason: strings.Repeat("x", 1025)}); !errors.Is(err, webhook.ErrInvalid) {
 		t.Errorf("a long reason: %v", err)
 	}
-	on, err := d.UpdateWebhook(ctx, tenant, w.ID, again.Version, WebhookUpdate{Active: new(true)})
+	on, err := d.UpdateWebhook(ctx, tenant, w.ID, again.Version, webhook.WebhookUpdate{Active: new(true)})
 	if err != nil || !on.Active || on.DisabledReason != "" || !on.DisabledAt.IsZero() {
 		t.Errorf("enabled: %+v, %v", on, err)
 	}
-	off, err = d.UpdateWebhook(ctx, tenant, w.ID, on.Version, WebhookUpdate{Active: new(false)})
-	if err != nil || off.DisabledReason != reasonByHand {
+	off, err = d.UpdateWebhook(ctx, tenant, w.ID, on.Version, webhook.WebhookUpdate{Active: new(false)})
+	if err != nil || off.DisabledReason != "disabled by hand" {
 		t.Errorf("without a reason: %+v, %v", off, err)
 	}
-	if _, _, err := d.RotateSecret(ctx, tenant, w.ID, Rotation{Version: on.Version}); !errors.Is(err, ErrConflict) {
+	if _, _, err := d.RotateSecret(ctx, tenant, w.ID, webhook.Rotation{Version: on.Version}); !errors.Is(err, webhook.ErrConflict) {
 		t.Errorf("rotated at an old version: %v", err)
 	}
-	if _, _, err := d.RotateSecret(ctx, tenant, w.ID, Rotation{Version: off.Version}); err != nil {
+	if _, _, err := d.RotateSecret(ctx, tenant, w.ID, webhook.Rotation{Version: off.Version}); err != nil {
 		t.Error(err)
 	}
 }

@@ -1,4 +1,4 @@
-package webhook
+package webhook_test
 
 import (
 	"context"
@@ -9,6 +9,9 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/memstore"
 )
 
 type traceKey struct{}
@@ -36,32 +39,34 @@ func (s *sightings) count(line string) (n int) {
 	return n
 }
 
-func (s *sightings) observer(send AttemptObservation) Observer {
-	return Observer{
-		Publish: func(ctx context.Context, reqs []PublishRequest) (string, func([]Published, error)) {
+func (s *sightings) observer(send webhook.AttemptObservation) webhook.Observer {
+	return webhook.Observer{
+		Publish: func(ctx context.Context, reqs []webhook.PublishRequest) (string, func([]webhook.Published, error)) {
 			trace, _ := ctx.Value(traceKey{}).(string)
-			return trace, func(out []Published, err error) { s.add("stored %d %v", len(out), err) }
+			return trace, func(out []webhook.Published, err error) { s.add("stored %d %v", len(out), err) }
 		},
-		Attempt: func(d Delivery, ev *EventRecord) AttemptObservation {
+		Attempt: func(d webhook.Delivery, ev *webhook.EventRecord) webhook.AttemptObservation {
 			s.add("attempt %d trace %q", d.Attempts+1, ev.Trace)
 			send := send
-			send.Ended = func(a Attempt, aborted bool) { s.add("ended %d %s aborted %v", a.Status, a.Class, aborted) }
+			send.Ended = func(a webhook.Attempt, aborted bool) { s.add("ended %d %s aborted %v", a.Status, a.Class, aborted) }
 			return send
 		},
-		Recorded: func(d Delivery, a *Attempt, o Outcome) { s.add("recorded %s %v %d", d.State, a != nil, o) },
+		Recorded: func(d webhook.Delivery, a *webhook.Attempt, o webhook.Outcome) {
+			s.add("recorded %s %v %d", d.State, a != nil, o)
+		},
 		Claimed:  func(n int, took time.Duration, err error) { s.add("claimed %d %v", n, err) },
-		Disabled: func(w Webhook, gone bool) { s.add("disabled %s %v", w.Name, gone) },
+		Disabled: func(w webhook.Webhook, gone bool) { s.add("disabled %s %v", w.Name, gone) },
 	}
 }
 
 func TestObserverSeesAnEventFromPublishToReceiver(t *testing.T) {
 	var s sightings
 	const parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-	inBubble(t, Config{Retry: noJitter, Observer: s.observer(AttemptObservation{Traceparent: "00-a-b-01", Tracestate: "x=1"})}, func(w *world) {
+	inBubble(t, webhook.Config{Retry: noJitter, Observer: s.observer(webhook.AttemptObservation{Traceparent: "00-a-b-01", Tracestate: "x=1"})}, func(w *world) {
 		w.hook("h.example.com")
 		w.rx.on("h.example.com", answers(500, 410))
 		w.start()
-		if _, err := w.Publish(context.WithValue(context.Background(), traceKey{}, parent), Event{Tenant: tenant, Type: "a.b", Data: map[string]int{}}); err != nil {
+		if _, err := w.Publish(context.WithValue(context.Background(), traceKey{}, parent), webhook.Event{Tenant: tenant, Type: "a.b", Data: map[string]int{}}); err != nil {
 			t.Fatal(err)
 		}
 		w.pass(time.Minute)
@@ -89,7 +94,7 @@ func answers(codes ...int) func(int, *http.Request) (int, http.Header, error) {
 // Nothing is sent that the host did not ask for, and customers cannot set it.
 func TestTraceHeadersAreTheHosts(t *testing.T) {
 	var s sightings
-	inBubble(t, Config{Observer: s.observer(AttemptObservation{Tracestate: "a\r\nX-Webhook-Signature: b"})}, func(w *world) {
+	inBubble(t, webhook.Config{Observer: s.observer(webhook.AttemptObservation{Tracestate: "a\r\nX-Webhook-Signature: b"})}, func(w *world) {
 		for _, name := range []string{"traceparent", "Tracestate", "BAGGAGE", "trace_parent"} {
 			spec := goodSpec()
 			spec.Headers = map[string]string{name: "x"}
@@ -101,7 +106,7 @@ func TestTraceHeadersAreTheHosts(t *testing.T) {
 		w.start()
 		long := strings.Repeat("x", 129)
 		for _, trace := range []string{long, "a\x00", "é"} {
-			if _, err := w.Publish(context.WithValue(context.Background(), traceKey{}, trace), Event{Tenant: tenant, Type: "a.b", Data: map[string]int{}}); err != nil {
+			if _, err := w.Publish(context.WithValue(context.Background(), traceKey{}, trace), webhook.Event{Tenant: tenant, Type: "a.b", Data: map[string]int{}}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -120,7 +125,7 @@ func TestTraceHeadersAreTheHosts(t *testing.T) {
 func TestObserverSeesRefusalsAndAborts(t *testing.T) {
 	var s sightings
 	var faults *faultyStore
-	inBubbleOver(t, Config{DrainTimeout: -1, Observer: s.observer(AttemptObservation{})}, func(m *MemoryStore) Store {
+	inBubbleOver(t, webhook.Config{DrainTimeout: -1, Observer: s.observer(webhook.AttemptObservation{})}, func(m *memstore.Store) webhook.Store {
 		faults = &faultyStore{Store: m}
 		return faults
 	}, func(w *world) {
@@ -132,7 +137,7 @@ func TestObserverSeesRefusalsAndAborts(t *testing.T) {
 			}
 			return nil
 		})
-		if _, err := w.Publish(context.Background(), Event{Tenant: tenant, Type: "a.b", Data: map[string]int{}}); err == nil {
+		if _, err := w.Publish(context.Background(), webhook.Event{Tenant: tenant, Type: "a.b", Data: map[string]int{}}); err == nil {
 			t.Fatal("published")
 		}
 		faults.set(nil)
@@ -148,12 +153,12 @@ func TestObserverSeesRefusalsAndAborts(t *testing.T) {
 
 // An observer that panics everywhere changes nothing.
 func TestObserverThatPanics(t *testing.T) {
-	inBubble(t, Config{Observer: Observer{
-		Publish:  func(context.Context, []PublishRequest) (string, func([]Published, error)) { panic("p") },
-		Attempt:  func(Delivery, *EventRecord) AttemptObservation { panic("a") },
-		Recorded: func(Delivery, *Attempt, Outcome) { panic("r") },
+	inBubble(t, webhook.Config{Observer: webhook.Observer{
+		Publish:  func(context.Context, []webhook.PublishRequest) (string, func([]webhook.Published, error)) { panic("p") },
+		Attempt:  func(webhook.Delivery, *webhook.EventRecord) webhook.AttemptObservation { panic("a") },
+		Recorded: func(webhook.Delivery, *webhook.Attempt, webhook.Outcome) { panic("r") },
 		Claimed:  func(int, time.Duration, error) { panic("c") },
-		Disabled: func(Webhook, bool) { panic("d") },
+		Disabled: func(webhook.Webhook, bool) { panic("d") },
 	}}, func(w *world) {
 		wh := w.hook("h.example.com")
 		gone := w.hook("gone.example.com")
@@ -161,22 +166,22 @@ func TestObserverThatPanics(t *testing.T) {
 		w.start()
 		w.publish()
 		w.pass(time.Second)
-		w.wantState(wh.ID, StateSucceeded, "")
-		w.wantState(gone.ID, StateFailed, ReasonGone)
+		w.wantState(wh.ID, webhook.StateSucceeded, "")
+		w.wantState(gone.ID, webhook.StateFailed, webhook.ReasonGone)
 	})
 	// And one whose functions for the end do.
-	inBubble(t, Config{Observer: Observer{
-		Publish: func(context.Context, []PublishRequest) (string, func([]Published, error)) {
-			return "", func([]Published, error) { panic("s") }
+	inBubble(t, webhook.Config{Observer: webhook.Observer{
+		Publish: func(context.Context, []webhook.PublishRequest) (string, func([]webhook.Published, error)) {
+			return "", func([]webhook.Published, error) { panic("s") }
 		},
-		Attempt: func(Delivery, *EventRecord) AttemptObservation {
-			return AttemptObservation{Ended: func(Attempt, bool) { panic("e") }}
+		Attempt: func(webhook.Delivery, *webhook.EventRecord) webhook.AttemptObservation {
+			return webhook.AttemptObservation{Ended: func(webhook.Attempt, bool) { panic("e") }}
 		},
 	}}, func(w *world) {
 		wh := w.hook("h.example.com")
 		w.start()
 		w.publish()
 		w.pass(time.Second)
-		w.wantState(wh.ID, StateSucceeded, "")
+		w.wantState(wh.ID, webhook.StateSucceeded, "")
 	})
 }

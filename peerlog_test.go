@@ -1,4 +1,4 @@
-package webhook
+package webhook_test
 
 import (
 	"bytes"
@@ -10,8 +10,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed68722ecd/webhook"
 	"github.com/seed68722ecd/webhook/guard"
 	"github.com/seed68722ecd/webhook/internal/nettest"
+	"github.com/seed68722ecd/webhook/memstore"
 )
 
 // What a receiver sends reaches neither the host's logger nor Go's own as it
@@ -52,7 +54,7 @@ func TestR18_LogsHoldNoRawBytesOfTheReceiver(t *testing.T) {
 			}
 		}()
 		var logged bytes.Buffer
-		d, err := New(NewMemoryStore(MemoryConfig{}), Config{
+		d, err := webhook.New(memstore.New(memstore.Config{}), webhook.Config{
 			AllowHTTP: true, Guard: guard.Guard{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
 			Logger: slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		})
@@ -60,10 +62,10 @@ func TestR18_LogsHoldNoRawBytesOfTheReceiver(t *testing.T) {
 			t.Fatal(err)
 		}
 		ctx := t.Context()
-		if _, _, err := d.CreateWebhook(ctx, tenant, WebhookSpec{Name: "n", URL: "http://" + ln.Addr().String(), Events: []string{"*"}, MaxRetries: new(0)}); err != nil {
+		if _, _, err := d.CreateWebhook(ctx, tenant, webhook.WebhookSpec{Name: "n", URL: "http://" + ln.Addr().String(), Events: []string{"*"}, MaxRetries: new(0)}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := d.Publish(ctx, Event{Tenant: tenant, Type: "x", Data: map[string]int{}}); err != nil {
+		if _, err := d.Publish(ctx, webhook.Event{Tenant: tenant, Type: "x", Data: map[string]int{}}); err != nil {
 			t.Fatal(err)
 		}
 		if n, err := d.DeliverDue(ctx); n != 1 || err != nil {

@@ -1,4 +1,4 @@
-package webhook
+package webhook_test
 
 import (
 	"net/http"
@@ -6,10 +6,12 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/memstore"
 )
 
 func TestPolicyIsWhatIsInForce(t *testing.T) {
-	defaults := Policy{
+	defaults := webhook.Policy{
 		UnverifiedTLS: true, SecretOverlap: 24 * time.Hour, DisableAfter: 5 * 24 * time.Hour, Retention: 30 * 24 * time.Hour,
 		MaxEventSize: 256 << 10, MaxRetryAfter: 6 * time.Hour, QuarantineAfter: 5,
 	}
@@ -19,15 +21,15 @@ func TestPolicyIsWhatIsInForce(t *testing.T) {
 	noTLS := defaults
 	noTLS.UnverifiedTLS = false
 	for name, c := range map[string]struct {
-		cfg  Config
-		want Policy
+		cfg  webhook.Config
+		want webhook.Policy
 	}{
-		"defaults":             {Config{}, defaults},
-		"all off":              {Config{AllowHTTP: true, ForbidUnverifiedTLS: true, SecretOverlap: -1, DisableAfter: -1, Retention: -1, MaxRetryAfter: -1, MaxWebhooks: 7}, off},
-		"a client of its own":  {Config{Client: &http.Client{Transport: newReceivers()}}, noTLS},
-		"a client without any": {Config{Client: &http.Client{Transport: new(http.Transport)}}, defaults},
+		"defaults":             {webhook.Config{}, defaults},
+		"all off":              {webhook.Config{AllowHTTP: true, ForbidUnverifiedTLS: true, SecretOverlap: -1, DisableAfter: -1, Retention: -1, MaxRetryAfter: -1, MaxWebhooks: 7}, off},
+		"a client of its own":  {webhook.Config{Client: &http.Client{Transport: newReceivers()}}, noTLS},
+		"a client without any": {webhook.Config{Client: &http.Client{Transport: new(http.Transport)}}, defaults},
 	} {
-		d, err := New(NewMemoryStore(MemoryConfig{}), c.cfg)
+		d, err := webhook.New(memstore.New(memstore.Config{}), c.cfg)
 		if err != nil {
 			t.Fatal(err)
 		}

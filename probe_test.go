@@ -1,4 +1,4 @@
-package webhook
+package webhook_test
 
 import (
 	"context"
@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/seed68722ecd/webhook"
 )
 
 // quickly is what a receiver does that takes a millisecond for it.
@@ -24,11 +26,11 @@ func always(code int) func(int) int { return func(int) int { return code } }
 // for in few claims; once it is well, it has all that is due within seconds.
 func TestDeadEndpointIsProbed(t *testing.T) {
 	var claims atomic.Int64
-	cfg := Config{Retry: RetryDelays{time.Minute}, Observer: Observer{Claimed: func(int, time.Duration, error) { claims.Add(1) }}}
+	cfg := webhook.Config{Retry: webhook.RetryDelays{time.Minute}, Observer: webhook.Observer{Claimed: func(int, time.Duration, error) { claims.Add(1) }}}
 	inBubble(t, cfg, func(w *world) {
 		const events = 9000
 		w.rx.on("dead.example.com", quickly(always(500)))
-		wh := w.hook("dead.example.com", func(s *WebhookSpec) { s.MaxRetries = new(10) })
+		wh := w.hook("dead.example.com", func(s *webhook.WebhookSpec) { s.MaxRetries = new(10) })
 		w.publishMany(events)
 		w.start()
 		w.pass(5 * time.Second) // more go by until it is known, and much is claimed
@@ -43,7 +45,7 @@ func TestDeadEndpointIsProbed(t *testing.T) {
 		w.rx.on("dead.example.com", quickly(always(200)))
 		due := events - w.rx.received()
 		w.pass(2 * time.Second)
-		if n := len(w.deliveries(DeliveryQuery{WebhookID: wh.ID, State: StateSucceeded})); n < due {
+		if n := len(w.deliveries(webhook.DeliveryQuery{WebhookID: wh.ID, State: webhook.StateSucceeded})); n < due {
 			t.Errorf("%d have succeeded 2 s after it is well again, %d were due", n, due)
 		}
 	})
@@ -58,13 +60,13 @@ func TestManyDeadEndpointsHoldUpNobody(t *testing.T) {
 	}
 	for _, most := range slots {
 		t.Run(fmt.Sprint(most), func(t *testing.T) {
-			inBubble(t, Config{MaxInFlight: most, Retry: RetryDelays{time.Second}}, func(w *world) {
+			inBubble(t, webhook.Config{MaxInFlight: most, Retry: webhook.RetryDelays{time.Second}}, func(w *world) {
 				const dead = 60
 				host := func(i int) string { return fmt.Sprintf("dead%d.example.com", i) }
 				w.one("good", "good.example.com")
 				for i := range dead {
 					w.rx.on(host(i), quickly(always(503)))
-					w.one(fmt.Sprint(i), host(i), func(s *WebhookSpec) { s.MaxRetries = new(10) })
+					w.one(fmt.Sprint(i), host(i), func(s *webhook.WebhookSpec) { s.MaxRetries = new(10) })
 				}
 				w.rx.on("good.example.com", quickly(always(200)))
 				w.start()
@@ -99,7 +101,7 @@ func TestManyDeadEndpointsHoldUpNobody(t *testing.T) {
 func TestPickyReceiverIsNotSlowedDown(t *testing.T) {
 	for _, refused := range []float64{0.5, 0.9, 0.97} {
 		t.Run(fmt.Sprint(refused), func(t *testing.T) {
-			inBubble(t, Config{Retry: RetryDelays{time.Hour}}, func(w *world) {
+			inBubble(t, webhook.Config{Retry: webhook.RetryDelays{time.Hour}}, func(w *world) {
 				w.rx.on("dead.example.com", quickly(always(500)))
 				for i := range 100 {
 					w.one(fmt.Sprint(i), "dead.example.com")
@@ -133,7 +135,7 @@ func TestPickyReceiverIsNotSlowedDown(t *testing.T) {
 // What is published for a dead webhook all the time runs out of retries as fast
 // as it comes.
 func TestDeadEndpointKeepsUpWithWhatIsPublished(t *testing.T) {
-	inBubble(t, Config{Retry: RetryDelays{time.Second, 2 * time.Second, 4 * time.Second}}, func(w *world) {
+	inBubble(t, webhook.Config{Retry: webhook.RetryDelays{time.Second, 2 * time.Second, 4 * time.Second}}, func(w *world) {
 		w.rx.on("dead.example.com", quickly(always(500)))
 		wh := w.hook("dead.example.com")
 		w.start()
@@ -141,7 +143,7 @@ func TestDeadEndpointKeepsUpWithWhatIsPublished(t *testing.T) {
 			w.publishMany(100)
 			w.pass(time.Second)
 		}
-		if n := len(w.deliveries(DeliveryQuery{WebhookID: wh.ID, State: StatePending})); n > 1100 {
+		if n := len(w.deliveries(webhook.DeliveryQuery{WebhookID: wh.ID, State: webhook.StatePending})); n > 1100 {
 			t.Errorf("%d are pending at 100 a second and 7 s of retries", n)
 		}
 	})
@@ -151,13 +153,13 @@ func TestDeadEndpointKeepsUpWithWhatIsPublished(t *testing.T) {
 // is to be canceled is canceled as fast as the store allows.
 func TestChangeOfADeadWebhookEndsItsPace(t *testing.T) {
 	ctx := context.Background()
-	inBubble(t, Config{Retry: RetryDelays{time.Hour}}, func(w *world) {
+	inBubble(t, webhook.Config{Retry: webhook.RetryDelays{time.Hour}}, func(w *world) {
 		w.rx.on("dead.example.com", quickly(always(500)))
-		wh := w.hook("dead.example.com", func(s *WebhookSpec) { s.MaxRetries = new(10) })
+		wh := w.hook("dead.example.com", func(s *webhook.WebhookSpec) { s.MaxRetries = new(10) })
 		w.publishMany(9000)
 		w.start()
 		w.pass(2 * time.Second)
-		if _, err := w.UpdateWebhook(ctx, tenant, wh.ID, wh.Version, WebhookUpdate{Description: new("mended")}); err != nil {
+		if _, err := w.UpdateWebhook(ctx, tenant, wh.ID, wh.Version, webhook.WebhookUpdate{Description: new("mended")}); err != nil {
 			t.Fatal(err)
 		}
 		before := w.rx.received()
@@ -169,7 +171,7 @@ func TestChangeOfADeadWebhookEndsItsPace(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.pass(time.Second)
-		if n := len(w.deliveries(DeliveryQuery{WebhookID: wh.ID, State: StateCanceled})); n < 7000 {
+		if n := len(w.deliveries(webhook.DeliveryQuery{WebhookID: wh.ID, State: webhook.StateCanceled})); n < 7000 {
 			t.Errorf("%d deliveries are canceled 1 s after their webhook was disabled", n)
 		}
 	})
@@ -177,9 +179,9 @@ func TestChangeOfADeadWebhookEndsItsPace(t *testing.T) {
 
 // DeliverDue has to end, and so waits for nobody's pace.
 func TestDeliverDueDoesNotWaitForTheDead(t *testing.T) {
-	inBubble(t, Config{}, func(w *world) {
+	inBubble(t, webhook.Config{}, func(w *world) {
 		w.rx.on("dead.example.com", quickly(always(500)))
-		w.hook("dead.example.com", func(s *WebhookSpec) { s.MaxRetries = new(0) })
+		w.hook("dead.example.com", func(s *webhook.WebhookSpec) { s.MaxRetries = new(0) })
 		w.publishMany(1000)
 		began := time.Now()
 		if _, err := w.DeliverDue(context.Background()); err != nil {
@@ -189,31 +191,4 @@ func TestDeliverDueDoesNotWaitForTheDead(t *testing.T) {
 			t.Errorf("%d attempts in %v", n, took)
 		}
 	})
-}
-
-// What makes room in one batch is room for all whose results were in it.
-func TestReleaseSeesTheRoomThatAllOfABatchMake(t *testing.T) {
-	d, err := New(NewMemoryStore(MemoryConfig{}), Config{MaxInFlight: 100, MaxClaimed: 100})
-	if err != nil {
-		t.Fatal(err)
-	}
-	e := newEngine(d, false)
-	held := func(webhook string, n int) (jobs []*job) {
-		for i := range n {
-			j := &job{ClaimedDelivery: &ClaimedDelivery{Delivery: Delivery{ID: fmt.Sprint(webhook, i), WebhookID: webhook, Tenant: "t"}}}
-			j.lane = e.lane(&j.Delivery)
-			j.lane.held++
-			e.held++
-			e.holding["t"]++
-			e.jobs[j.Delivery.ID] = j
-			jobs = append(jobs, j)
-		}
-		return jobs
-	}
-	jobs := append(held("a", 10), held("b", 80)...)
-	jobs[0].lane.more = true
-	e.release(jobs...)
-	if len(e.claimWake) != 1 {
-		t.Error("nothing is claimed for a webhook that has more and all the room")
-	}
 }

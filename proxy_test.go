@@ -1,4 +1,4 @@
-package webhook
+package webhook_test
 
 import (
 	"context"
@@ -15,8 +15,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed68722ecd/webhook"
 	"github.com/seed68722ecd/webhook/guard"
 	"github.com/seed68722ecd/webhook/internal/nettest"
+	"github.com/seed68722ecd/webhook/memstore"
 )
 
 // unsentText begins the text that customers read when the sender could not send.
@@ -76,29 +78,29 @@ func TestProxyFaultsCostNoEventAndNoWebhook(t *testing.T) {
 				"HTTP/1.1 407 x\r\n\r\n", "HTTP/1.1 410 Gone\r\n\r\n", "HTTP/1.1 502 x\r\n\r\n")
 			logged := new(nettest.Buffer)
 			now := time.Now()
-			var told []Unsent
-			d, err := New(NewMemoryStore(MemoryConfig{}), Config{
+			var told []webhook.Unsent
+			d, err := webhook.New(memstore.New(memstore.Config{}), webhook.Config{
 				AllowHTTP: true, Guard: loopback(), Proxy: proxy, Now: func() time.Time { return now },
-				Logger: slog.New(slog.NewTextHandler(logged, nil)), Hooks: Hooks{Unsent: func(u Unsent) { told = append(told, u) }},
+				Logger: slog.New(slog.NewTextHandler(logged, nil)), Hooks: webhook.Hooks{Unsent: func(u webhook.Unsent) { told = append(told, u) }},
 			})
 			if err != nil {
 				t.Fatal(err)
 			}
-			wh, _, err := d.CreateWebhook(t.Context(), tenant, WebhookSpec{
+			wh, _, err := d.CreateWebhook(t.Context(), tenant, webhook.WebhookSpec{
 				Name: "a", URL: scheme + "://receiver.example/", Events: []string{"*"}, MaxRetries: new(0), VerifyTLS: new(scheme == "http"),
 			})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := d.Publish(t.Context(), Event{Tenant: tenant, Type: "x", Data: struct{}{}}); err != nil {
+			if _, err := d.Publish(t.Context(), webhook.Event{Tenant: tenant, Type: "x", Data: struct{}{}}); err != nil {
 				t.Fatal(err)
 			}
-			one := func() Delivery {
+			one := func() webhook.Delivery {
 				t.Helper()
 				if _, err := d.DeliverDue(t.Context()); err != nil {
 					t.Fatal(err)
 				}
-				p, err := d.Deliveries(t.Context(), DeliveryQuery{Tenant: tenant})
+				p, err := d.Deliveries(t.Context(), webhook.DeliveryQuery{Tenant: tenant})
 				if err != nil || len(p.Items) != 1 {
 					t.Fatal(p, err)
 				}
@@ -106,13 +108,13 @@ func TestProxyFaultsCostNoEventAndNoWebhook(t *testing.T) {
 			}
 			for range 3 {
 				del := one()
-				if del.State != StatePending || del.Tries != 0 || del.LastClass != ClassUnsent {
+				if del.State != webhook.StatePending || del.Tries != 0 || del.LastClass != webhook.ClassUnsent {
 					t.Errorf("after a refusal: %+v", del)
 				}
-				now = now.Add(2 * unsentWaitMax)
+				now = now.Add(2 * webhook.UnsentWaitMax)
 			}
 			del := one()
-			if del.State != StateSucceeded || del.Tries != 1 {
+			if del.State != webhook.StateSucceeded || del.Tries != 1 {
 				t.Errorf("in the end: %+v", del)
 			}
 			as, err := d.Attempts(t.Context(), tenant, del.ID)
@@ -123,7 +125,7 @@ func TestProxyFaultsCostNoEventAndNoWebhook(t *testing.T) {
 			if err != nil || !w.Active || !w.FailingSince.IsZero() || w.DisabledReason != "" {
 				t.Errorf("webhook %+v, %v", w, err)
 			}
-			stats, err := d.HourlyStats(t.Context(), StatsQuery{Tenant: tenant})
+			stats, err := d.HourlyStats(t.Context(), webhook.StatsQuery{Tenant: tenant})
 			if err != nil || len(stats) != 1 || stats[0].Failed != 0 || stats[0].Succeeded != 1 {
 				t.Errorf("statistics %+v, %v", stats, err)
 			}
@@ -155,7 +157,7 @@ func TestProxyThatCannotBeDialedIsRefusedByNew(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = New(NewMemoryStore(MemoryConfig{}), Config{Proxy: u})
+		_, err = webhook.New(memstore.New(memstore.Config{}), webhook.Config{Proxy: u})
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "config: Proxy") {
 			t.Errorf("New with the proxy %s: %v; want %q", raw, err, want)
 		}
@@ -166,7 +168,7 @@ func TestProxyThatCannotBeDialedIsRefusedByNew(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := New(NewMemoryStore(MemoryConfig{}), Config{Proxy: u, Guard: judge}); err != nil {
+		if _, err := webhook.New(memstore.New(memstore.Config{}), webhook.Config{Proxy: u, Guard: judge}); err != nil {
 			t.Errorf("New with the proxy %s: %v", raw, err)
 		}
 	}
@@ -197,22 +199,22 @@ func TestRunClosesTheIdleConnectionsThatAreItsOwn(t *testing.T) {
 			srv.StartTLS()
 			t.Cleanup(srv.Close)
 			client := row.client(srv)
-			d, err := New(NewMemoryStore(MemoryConfig{}), Config{Client: client, Guard: loopback()})
+			d, err := webhook.New(memstore.New(memstore.Config{}), webhook.Config{Client: client, Guard: loopback()})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, _, err := d.CreateWebhook(t.Context(), "t", WebhookSpec{Name: "n", URL: srv.URL, Events: []string{"*"}, VerifyTLS: &row.verify}); err != nil {
+			if _, _, err := d.CreateWebhook(t.Context(), "t", webhook.WebhookSpec{Name: "n", URL: srv.URL, Events: []string{"*"}, VerifyTLS: &row.verify}); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := d.Publish(t.Context(), Event{Tenant: "t", Type: "a", Data: struct{}{}}); err != nil {
+			if _, err := d.Publish(t.Context(), webhook.Event{Tenant: "t", Type: "a", Data: struct{}{}}); err != nil {
 				t.Fatal(err)
 			}
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			result := make(chan error, 1)
 			go func() { result <- d.Run(ctx) }()
-			for state := StatePending; state != StateSucceeded; time.Sleep(time.Millisecond) {
-				p, err := d.Deliveries(ctx, DeliveryQuery{Tenant: "t"})
+			for state := webhook.StatePending; state != webhook.StateSucceeded; time.Sleep(time.Millisecond) {
+				p, err := d.Deliveries(ctx, webhook.DeliveryQuery{Tenant: "t"})
 				if err != nil || len(p.Items) != 1 {
 					t.Fatal(p, err)
 				}

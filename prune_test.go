@@ -1,16 +1,19 @@
-package webhook
+package webhook_test
 
 import (
 	"context"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/memstore"
 )
 
 // slowPruning is a Store whose steps of a pruning take a second, and never end
 // before the fifth.
 type slowPruning struct {
-	Store
+	webhook.Store
 	asked []time.Time
 }
 
@@ -27,13 +30,13 @@ func (s *slowPruning) Prune(_ context.Context, before time.Time, limit int) (int
 // a Store remembers of the steps before is about that.
 func TestPrune_StepsAskForOneTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &slowPruning{Store: NewMemoryStore(MemoryConfig{})}
-		d, err := New(s, Config{Retention: time.Hour})
+		s := &slowPruning{Store: memstore.New(memstore.Config{})}
+		d, err := webhook.New(s, webhook.Config{Retention: time.Hour})
 		if err != nil {
 			t.Fatal(err)
 		}
 		want := time.Now().Add(-time.Hour)
-		if n, err := d.Prune(t.Context()); n != 4*pruneBatch || err != nil {
+		if n, err := d.Prune(t.Context()); n != 4*1000 || err != nil {
 			t.Errorf("deleted %d, %v", n, err)
 		}
 		for i, before := range s.asked {

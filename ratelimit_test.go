@@ -1,4 +1,4 @@
-package webhook
+package webhook_test
 
 import (
 	"context"
@@ -9,11 +9,14 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/memstore"
 )
 
 // limited gives a new webhook a rate limit.
-func limited(perSecond float64) func(*WebhookSpec) {
-	return func(s *WebhookSpec) { s.RateLimit = perSecond }
+func limited(perSecond float64) func(*webhook.WebhookSpec) {
+	return func(s *webhook.WebhookSpec) { s.RateLimit = perSecond }
 }
 
 // mostWithin returns the most requests within any stretch of time of length d.
@@ -40,7 +43,7 @@ func TestRateLimitIsKeptAndReached(t *testing.T) {
 		{100, 900, time.Millisecond}, {2000, 9000, time.Millisecond}, {10_000, 9000, time.Millisecond},
 	} {
 		t.Run(fmt.Sprintf("%v per second, answered after %v", c.rate, c.answer), func(t *testing.T) {
-			inBubble(t, Config{PollInterval: 200 * time.Millisecond}, func(w *world) {
+			inBubble(t, webhook.Config{PollInterval: 200 * time.Millisecond}, func(w *world) {
 				w.rx.on("h.example.com", func(int, *http.Request) (int, http.Header, error) {
 					<-time.After(c.answer)
 					return 200, nil, nil
@@ -69,9 +72,9 @@ func TestRateLimitIsKeptAndReached(t *testing.T) {
 // publishMany publishes n events.
 func (w *world) publishMany(n int) {
 	w.t.Helper()
-	events := make([]Event, n)
+	events := make([]webhook.Event, n)
 	for i := range events {
-		events[i] = Event{Tenant: tenant, Type: "a", Data: map[string]int{}}
+		events[i] = webhook.Event{Tenant: tenant, Type: "a", Data: map[string]int{}}
 	}
 	for chunk := range slices.Chunk(events, 500) {
 		if _, err := w.PublishAll(context.Background(), chunk); err != nil {
@@ -82,16 +85,16 @@ func (w *world) publishMany(n int) {
 
 // Retries and resends count like first attempts.
 func TestRateLimitCountsRetriesAndResends(t *testing.T) {
-	inBubble(t, Config{Retry: RetryDelays{0}}, func(w *world) {
+	inBubble(t, webhook.Config{Retry: webhook.RetryDelays{0}}, func(w *world) {
 		w.rx.status("h.example.com", 500)
-		wh := w.hook("h.example.com", limited(2), func(s *WebhookSpec) { s.MaxRetries = new(2) })
+		wh := w.hook("h.example.com", limited(2), func(s *webhook.WebhookSpec) { s.MaxRetries = new(2) })
 		w.publishMany(5)
 		w.start()
 		w.pass(8 * time.Second)
 		if n := len(w.rx.at("h.example.com")); n != 15 {
 			t.Errorf("%d attempts of 5 deliveries with 2 retries each", n)
 		}
-		for _, d := range w.deliveries(DeliveryQuery{WebhookID: wh.ID}) {
+		for _, d := range w.deliveries(webhook.DeliveryQuery{WebhookID: wh.ID}) {
 			if _, err := w.Resend(context.Background(), tenant, d.ID); err != nil {
 				t.Fatal(err)
 			}
@@ -111,7 +114,7 @@ func TestRateLimitCountsRetriesAndResends(t *testing.T) {
 // nobody. Nor does the dispatcher ask for it again and again.
 func TestRateLimitedWaitInTheStore(t *testing.T) {
 	var claims atomic.Int64
-	inBubbleOver(t, Config{}, func(m *MemoryStore) Store {
+	inBubbleOver(t, webhook.Config{}, func(m *memstore.Store) webhook.Store {
 		return &faultyStore{Store: m, fault: func(op string) error {
 			if op == "Claim" {
 				claims.Add(1)
@@ -138,8 +141,8 @@ func TestRateLimitedWaitInTheStore(t *testing.T) {
 		if n := len(w.rx.at("second49.example.com")); n < 60 || n > 63 {
 			t.Errorf("%d attempts in 61 s at one a second", n)
 		}
-		w.hook("healthy.example.com", func(s *WebhookSpec) { s.Events = []string{"b"} })
-		if _, err := w.Publish(context.Background(), Event{Tenant: tenant, Type: "b", Data: map[string]int{}}); err != nil {
+		w.hook("healthy.example.com", func(s *webhook.WebhookSpec) { s.Events = []string{"b"} })
+		if _, err := w.Publish(context.Background(), webhook.Event{Tenant: tenant, Type: "b", Data: map[string]int{}}); err != nil {
 			t.Fatal(err)
 		}
 		w.pass(time.Millisecond)
@@ -156,7 +159,7 @@ func TestRateLimitedWaitInTheStore(t *testing.T) {
 // One slow limit alone costs next to no claims while much waits for it.
 func TestRateLimitIsNoBusyLoop(t *testing.T) {
 	var claims atomic.Int64
-	inBubbleOver(t, Config{}, func(m *MemoryStore) Store {
+	inBubbleOver(t, webhook.Config{}, func(m *memstore.Store) webhook.Store {
 		return &faultyStore{Store: m, fault: func(op string) error {
 			if op == "Claim" {
 				claims.Add(1)
@@ -164,7 +167,7 @@ func TestRateLimitIsNoBusyLoop(t *testing.T) {
 			return nil
 		}}
 	}, func(w *world) {
-		w.hook("h.example.com", limited(MinRateLimit))
+		w.hook("h.example.com", limited(webhook.MinRateLimit))
 		w.publishMany(1000)
 		w.start()
 		w.pass(1001 * time.Second)
@@ -180,15 +183,15 @@ func TestRateLimitIsNoBusyLoop(t *testing.T) {
 // A change is in force at once: a limit set, raised, lowered or lifted, and
 // what is to be canceled waits for no limit.
 func TestRateLimitChanges(t *testing.T) {
-	inBubble(t, Config{}, func(w *world) {
+	inBubble(t, webhook.Config{}, func(w *world) {
 		ctx := context.Background()
-		wh := w.hook("h.example.com", limited(MinRateLimit))
+		wh := w.hook("h.example.com", limited(webhook.MinRateLimit))
 		w.publishMany(300)
 		w.start()
 		update := func(perSecond float64) {
 			t.Helper()
 			var err error
-			if wh, err = w.UpdateWebhook(ctx, tenant, wh.ID, wh.Version, WebhookUpdate{RateLimit: &perSecond}); err != nil || wh.RateLimit != perSecond {
+			if wh, err = w.UpdateWebhook(ctx, tenant, wh.ID, wh.Version, webhook.WebhookUpdate{RateLimit: &perSecond}); err != nil || wh.RateLimit != perSecond {
 				t.Fatalf("RateLimit %v, %v", wh.RateLimit, err)
 			}
 		}
@@ -210,7 +213,7 @@ func TestRateLimitChanges(t *testing.T) {
 		w.pass(time.Millisecond)
 		want(300, "without a limit")
 
-		update(MinRateLimit)
+		update(webhook.MinRateLimit)
 		w.publishMany(50)
 		w.pass(time.Second)
 		want(301, "at one in 100 s again")
@@ -218,7 +221,7 @@ func TestRateLimitChanges(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.pass(time.Second)
-		if n := len(w.deliveries(DeliveryQuery{WebhookID: wh.ID, State: StateCanceled})); n != 49 {
+		if n := len(w.deliveries(webhook.DeliveryQuery{WebhookID: wh.ID, State: webhook.StateCanceled})); n != 49 {
 			t.Errorf("%d of 49 canceled a second after the webhook was disabled", n)
 		}
 		want(301, "disabled")
@@ -228,7 +231,7 @@ func TestRateLimitChanges(t *testing.T) {
 // A new run does not begin with a new allowance, and DeliverDue leaves to the
 // next call what would have to wait for long.
 func TestRateLimitOutlivesARun(t *testing.T) {
-	inBubble(t, Config{}, func(w *world) {
+	inBubble(t, webhook.Config{}, func(w *world) {
 		w.hook("h.example.com", limited(0.1))
 		w.hook("other.example.com")
 		w.publishMany(20)
@@ -243,30 +246,4 @@ func TestRateLimitOutlivesARun(t *testing.T) {
 			t.Errorf("%d attempts within 10 s", n)
 		}
 	})
-}
-
-// The bounds that Webhook.RateLimit states, for any rate and any load.
-func TestPaceBounds(t *testing.T) {
-	start := time.Now()
-	for _, rate := range []float64{MinRateLimit, 0.3, 1, 7, 99, 101, 5000, MaxRateLimit} {
-		var p ratePace
-		p.set(rate, start)
-		now, n := start, 0
-		for now.Sub(start) < 10*time.Second && n < 50_000 {
-			if w := p.wait(now); w > 0 {
-				if p.within(w-1, now) != 0 || p.within(w, now) < 1 {
-					t.Fatalf("%v/s: %d may begin before the wait of %v is over, %d after", rate, p.within(w-1, now), w, p.within(w, now))
-				}
-				now = now.Add(w)
-			}
-			p.take(now)
-			n++
-			if most := rate*now.Sub(start).Seconds() + max(rate/100, 1) + 1e-6; float64(n) > most+1e-3 {
-				t.Fatalf("%v/s: %d attempts after %v, want at most %v", rate, n, now.Sub(start), most)
-			}
-		}
-		if least := rate * now.Sub(start).Seconds() * 0.999; float64(n) < least {
-			t.Errorf("%v/s: only %d attempts in %v", rate, n, now.Sub(start))
-		}
-	}
 }

@@ -1,4 +1,4 @@
-package webhook
+package webhook_test
 
 import (
 	"context"
@@ -8,10 +8,13 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/memstore"
 )
 
 // reencrypt runs a whole re-encryption in small steps.
-func (w *world) reencrypt(req ReencryptRequest) (total ReencryptResult) {
+func (w *world) reencrypt(req webhook.ReencryptRequest) (total webhook.ReencryptResult) {
 	w.t.Helper()
 	for {
 		res, err := w.ReencryptSecrets(context.Background(), req)
@@ -32,13 +35,13 @@ func (w *world) reencrypt(req ReencryptRequest) (total ReencryptResult) {
 func everyTenant(n int) string { return fmt.Sprintf("tenant-%d", n%3) }
 
 func TestP5_ReencryptFromPlainAndFromAnOldKey(t *testing.T) {
-	for name, old := range map[string]*Keyring{"plain": nil, "old key": mustKeyring(t, testKey("old", 1))} {
+	for name, old := range map[string]*webhook.Keyring{"plain": nil, "old key": webhook.MustKeyring(t, webhook.NewTestKey("old", 1))} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, Config{Keys: old}, func(w *world) {
+			inBubble(t, webhook.Config{Keys: old}, func(w *world) {
 				ctx := context.Background()
-				var all []Webhook
+				var all []webhook.Webhook
 				for i := range 25 {
-					wh, _, err := w.CreateWebhook(ctx, everyTenant(i), WebhookSpec{
+					wh, _, err := w.CreateWebhook(ctx, everyTenant(i), webhook.WebhookSpec{
 						Name: "n", URL: fmt.Sprintf("https://h%d.example.com/", i), Events: []string{"*"}, Secret: markerSecret,
 						Headers: map[string]string{"X-Token": markerHeader},
 					})
@@ -48,29 +51,29 @@ func TestP5_ReencryptFromPlainAndFromAnOldKey(t *testing.T) {
 					all = append(all, wh)
 				}
 				w.pass(time.Hour)
-				w.restart(Config{Keys: mustKeyring(t, testKey("new", 2), testKey("old", 1))})
+				w.restart(webhook.Config{Keys: webhook.MustKeyring(t, webhook.NewTestKey("new", 2), webhook.NewTestKey("old", 1))})
 				// What is there is read before it is re-encrypted.
 				if got, err := w.Webhook(ctx, all[0].Tenant, all[0].ID); err != nil || got.Headers["X-Token"] != markerHeader || got.Unreadable != "" {
 					t.Fatalf("%+v, %v", got, err)
 				}
-				if res := w.reencrypt(ReencryptRequest{Tenant: everyTenant(1), Limit: 3}); res.Webhooks != 8 || res.Changed != 8 {
+				if res := w.reencrypt(webhook.ReencryptRequest{Tenant: everyTenant(1), Limit: 3}); res.Webhooks != 8 || res.Changed != 8 {
 					t.Errorf("one tenant: %+v", res)
 				}
-				if res := w.reencrypt(ReencryptRequest{Limit: 7}); res.Webhooks != 25 || res.Changed != 17 || res.Unreadable != nil {
+				if res := w.reencrypt(webhook.ReencryptRequest{Limit: 7}); res.Webhooks != 25 || res.Changed != 17 || res.Unreadable != nil {
 					t.Errorf("all: %+v", res)
 				}
-				if res := w.reencrypt(ReencryptRequest{}); res.Webhooks != 25 || res.Changed != 0 {
+				if res := w.reencrypt(webhook.ReencryptRequest{}); res.Webhooks != 25 || res.Changed != 0 {
 					t.Errorf("again: %+v", res)
 				}
-				w.restart(Config{Keys: mustKeyring(t, testKey("new", 2))}) // the old key is gone
+				w.restart(webhook.Config{Keys: webhook.MustKeyring(t, webhook.NewTestKey("new", 2))}) // the old key is gone
 				w.start()
 				for i, wh := range all {
 					rec, err := w.mem.GetWebhook(ctx, wh.Tenant, wh.ID)
-					if err != nil || rec.Version != 2 || !rec.UpdatedAt.Equal(wh.UpdatedAt) || sealedBy(rec.Secrets[0].Value) != "new" || sealedBy(rec.Headers["X-Token"]) != "new" {
+					if err != nil || rec.Version != 2 || !rec.UpdatedAt.Equal(wh.UpdatedAt) || webhook.SealedBy(rec.Secrets[0].Value) != "new" || webhook.SealedBy(rec.Headers["X-Token"]) != "new" {
 						t.Fatalf("stored %+v, %v", rec, err)
 					}
 					if i < 3 {
-						if _, err := w.Publish(ctx, Event{Tenant: wh.Tenant, Type: "a.b", Data: map[string]int{}}); err != nil {
+						if _, err := w.Publish(ctx, webhook.Event{Tenant: wh.Tenant, Type: "a.b", Data: map[string]int{}}); err != nil {
 							t.Fatal(err)
 						}
 					}
@@ -89,20 +92,20 @@ func TestP5_ReencryptFromPlainAndFromAnOldKey(t *testing.T) {
 
 // Editors and attempts that go on meanwhile lose nothing, and neither does it.
 func TestP5_ReencryptBesideEditorsAndDeliveries(t *testing.T) {
-	inBubble(t, Config{}, func(w *world) {
+	inBubble(t, webhook.Config{}, func(w *world) {
 		ctx := context.Background()
-		var all []Webhook
+		var all []webhook.Webhook
 		for range 20 {
-			all = append(all, w.hook("h.example.com", func(s *WebhookSpec) { s.Headers = map[string]string{"X-Token": markerHeader} }))
+			all = append(all, w.hook("h.example.com", func(s *webhook.WebhookSpec) { s.Headers = map[string]string{"X-Token": markerHeader} }))
 		}
-		w.restart(Config{Keys: mustKeyring(t, testKey("new", 2))})
+		w.restart(webhook.Config{Keys: webhook.MustKeyring(t, webhook.NewTestKey("new", 2))})
 		w.start()
 		var editors sync.WaitGroup
 		secrets := make([]string, len(all))
 		for i, wh := range all {
 			editors.Go(func() {
 				for n := range 5 {
-					_, s, err := w.RotateSecret(ctx, tenant, wh.ID, Rotation{Overlap: new(time.Duration(0))})
+					_, s, err := w.RotateSecret(ctx, tenant, wh.ID, webhook.Rotation{Overlap: new(time.Duration(0))})
 					if err != nil {
 						t.Error(err)
 					}
@@ -110,12 +113,12 @@ func TestP5_ReencryptBesideEditorsAndDeliveries(t *testing.T) {
 					for {
 						now, err := w.Webhook(ctx, tenant, wh.ID)
 						if err == nil {
-							_, err = w.UpdateWebhook(ctx, tenant, wh.ID, now.Version, WebhookUpdate{Headers: map[string]string{"X-Token": fmt.Sprint(n)}})
+							_, err = w.UpdateWebhook(ctx, tenant, wh.ID, now.Version, webhook.WebhookUpdate{Headers: map[string]string{"X-Token": fmt.Sprint(n)}})
 						}
 						if err == nil {
 							break
 						}
-						if !errors.Is(err, ErrConflict) {
+						if !errors.Is(err, webhook.ErrConflict) {
 							t.Error(err)
 							return
 						}
@@ -124,18 +127,18 @@ func TestP5_ReencryptBesideEditorsAndDeliveries(t *testing.T) {
 			})
 		}
 		for range 10 {
-			w.reencrypt(ReencryptRequest{Limit: 4})
+			w.reencrypt(webhook.ReencryptRequest{Limit: 4})
 		}
 		editors.Wait()
-		w.reencrypt(ReencryptRequest{})
+		w.reencrypt(webhook.ReencryptRequest{})
 		w.publish()
 		w.pass(time.Second)
 		for i, wh := range all {
 			rec, text := w.stored(wh.ID)
-			if strings.Contains(text, "whsec_") || !sealed(rec.Headers["X-Token"]) {
+			if strings.Contains(text, "whsec_") || !webhook.Sealed(rec.Headers["X-Token"]) {
 				t.Errorf("stored %s", text)
 			}
-			if s, err := w.cfg.Keys.openSecret(&rec.Webhook, &rec.Secrets[0]); s != secrets[i] || err != nil {
+			if s, err := webhook.ConfigOf(w.Dispatcher).Keys.OpenSecret(&rec.Webhook, &rec.Secrets[0]); s != secrets[i] || err != nil {
 				t.Errorf("a rotation was lost: %v", err)
 			}
 		}
@@ -151,59 +154,59 @@ func TestP5_ReencryptBesideEditorsAndDeliveries(t *testing.T) {
 }
 
 func TestP5_ReencryptNamesWhatItCannotRead(t *testing.T) {
-	inBubble(t, Config{Keys: mustKeyring(t, testKey("lost", 1))}, func(w *world) {
+	inBubble(t, webhook.Config{Keys: webhook.MustKeyring(t, webhook.NewTestKey("lost", 1))}, func(w *world) {
 		lost := w.sealedHook("a.example.com")
-		w.restart(Config{Keys: mustKeyring(t, testKey("old", 2))})
+		w.restart(webhook.Config{Keys: webhook.MustKeyring(t, webhook.NewTestKey("old", 2))})
 		fine := w.sealedHook("b.example.com")
 		half, _ := w.stored(lost.ID)
 		half.Headers["X-New"] = "plain"
 		if err := w.mem.UpdateWebhook(context.Background(), half); err != nil {
 			t.Fatal(err)
 		}
-		w.restart(Config{Keys: mustKeyring(t, testKey("new", 3), testKey("old", 2))})
-		res := w.reencrypt(ReencryptRequest{Limit: 1})
+		w.restart(webhook.Config{Keys: webhook.MustKeyring(t, webhook.NewTestKey("new", 3), webhook.NewTestKey("old", 2))})
+		res := w.reencrypt(webhook.ReencryptRequest{Limit: 1})
 		if res.Webhooks != 2 || res.Changed != 2 || len(res.Unreadable) != 1 || res.Unreadable[0].ID != lost.ID || res.Unreadable[0].Tenant != tenant ||
-			!errors.Is(res.Unreadable[0].Err, ErrUnreadable) {
+			!errors.Is(res.Unreadable[0].Err, webhook.ErrUnreadable) {
 			t.Errorf("%+v", res)
 		}
 		rec, _ := w.stored(fine.ID)
 		now, _ := w.stored(lost.ID)
-		if sealedBy(rec.Secrets[0].Value) != "new" || now.Secrets[0] != half.Secrets[0] || sealedBy(now.Headers["X-New"]) != "new" {
+		if webhook.SealedBy(rec.Secrets[0].Value) != "new" || now.Secrets[0] != half.Secrets[0] || webhook.SealedBy(now.Headers["X-New"]) != "new" {
 			t.Errorf("stored %+v and %+v", rec, now)
 		}
-		if res := w.reencrypt(ReencryptRequest{}); res.Changed != 0 || len(res.Unreadable) != 1 {
+		if res := w.reencrypt(webhook.ReencryptRequest{}); res.Changed != 0 || len(res.Unreadable) != 1 {
 			t.Errorf("again: %+v", res)
 		}
 	})
 }
 
 // plainStore has the abilities of Store and no others.
-type plainStore struct{ Store }
+type plainStore struct{ webhook.Store }
 
 func TestReencryptRefusals(t *testing.T) {
 	ctx := t.Context()
-	d, _ := newIdle(t, Config{})
-	if _, err := d.ReencryptSecrets(ctx, ReencryptRequest{}); err == nil || !strings.Contains(err.Error(), "set Config.Keys") {
+	d, _ := newIdle(t, webhook.Config{})
+	if _, err := d.ReencryptSecrets(ctx, webhook.ReencryptRequest{}); err == nil || !strings.Contains(err.Error(), "set Config.Keys") {
 		t.Errorf("without a key: %v", err)
 	}
-	d, err := New(plainStore{NewMemoryStore(MemoryConfig{})}, Config{Keys: mustKeyring(t, testKey("k", 1))})
+	d, err := webhook.New(plainStore{memstore.New(memstore.Config{})}, webhook.Config{Keys: webhook.MustKeyring(t, webhook.NewTestKey("k", 1))})
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = d.ReencryptSecrets(ctx, ReencryptRequest{})
+	_, err = d.ReencryptSecrets(ctx, webhook.ReencryptRequest{})
 	wantErr(t, err, errors.ErrUnsupported, "plainStore")
-	if _, err := d.ReencryptSecrets(ctx, ReencryptRequest{Tenant: tenant}); err != nil {
+	if _, err := d.ReencryptSecrets(ctx, webhook.ReencryptRequest{Tenant: tenant}); err != nil {
 		t.Errorf("one tenant of any store: %v", err)
 	}
-	d, _ = newIdle(t, Config{Keys: mustKeyring(t, testKey("k", 1))})
-	_, err = d.ReencryptSecrets(ctx, ReencryptRequest{Cursor: "a b"})
-	wantErr(t, err, ErrCursor)
-	_, err = d.ReencryptSecrets(ctx, ReencryptRequest{Tenant: "\x00", Limit: -1})
+	d, _ = newIdle(t, webhook.Config{Keys: webhook.MustKeyring(t, webhook.NewTestKey("k", 1))})
+	_, err = d.ReencryptSecrets(ctx, webhook.ReencryptRequest{Cursor: "a b"})
+	wantErr(t, err, webhook.ErrCursor)
+	_, err = d.ReencryptSecrets(ctx, webhook.ReencryptRequest{Tenant: "\x00", Limit: -1})
 	if got := refusals(t, err); len(got) != 2 {
 		t.Errorf("refused %v", got)
 	}
 	over, cancel := context.WithCancel(ctx)
 	cancel()
-	_, err = d.ReencryptSecrets(over, ReencryptRequest{})
+	_, err = d.ReencryptSecrets(over, webhook.ReencryptRequest{})
 	wantErr(t, err, context.Canceled)
 }

@@ -1,4 +1,4 @@
-package webhook
+package webhook_test
 
 import (
 	"bytes"
@@ -11,10 +11,12 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/seed68722ecd/webhook"
 )
 
 // stored returns what the store has of a webhook, printed with everything in it.
-func (w *world) stored(id string) (WebhookRecord, string) {
+func (w *world) stored(id string) (webhook.WebhookRecord, string) {
 	w.t.Helper()
 	rec, err := w.mem.GetWebhook(context.Background(), tenant, id)
 	if err != nil {
@@ -28,11 +30,11 @@ func (w *world) stored(id string) (WebhookRecord, string) {
 }
 
 // restart puts another dispatcher over the same store in w's place.
-func (w *world) restart(cfg Config) {
+func (w *world) restart(cfg webhook.Config) {
 	w.t.Helper()
 	w.end()
-	cfg.Client, cfg.PollInterval = w.cfg.Client, w.cfg.PollInterval
-	d, err := New(w.mem, cfg)
+	cfg.Client, cfg.PollInterval = webhook.ConfigOf(w.Dispatcher).Client, webhook.ConfigOf(w.Dispatcher).PollInterval
+	d, err := webhook.New(w.mem, cfg)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -51,15 +53,15 @@ const (
 )
 
 // sealedHook creates a webhook with the marker secret and the marker header.
-func (w *world) sealedHook(host string) Webhook {
+func (w *world) sealedHook(host string) webhook.Webhook {
 	w.t.Helper()
-	return w.hook(host, func(s *WebhookSpec) {
+	return w.hook(host, func(s *webhook.WebhookSpec) {
 		s.Secret, s.Headers = markerSecret, map[string]string{"authorization": markerHeader, "X-Empty": ""}
 	})
 }
 
 func TestP5_StoreNeverSeesSecretsOrHeaderValues(t *testing.T) {
-	inBubble(t, Config{Keys: mustKeyring(t, testKey("k1", 1))}, func(w *world) {
+	inBubble(t, webhook.Config{Keys: webhook.MustKeyring(t, webhook.NewTestKey("k1", 1))}, func(w *world) {
 		ctx := context.Background()
 		wh := w.sealedHook("h.example.com")
 		if wh.Headers["Authorization"] != markerHeader || wh.Unreadable != "" {
@@ -68,11 +70,11 @@ func TestP5_StoreNeverSeesSecretsOrHeaderValues(t *testing.T) {
 		check := func(after string) {
 			t.Helper()
 			rec, text := w.stored(wh.ID)
-			if strings.Contains(text, "marker") || !sealed(rec.Secrets[0].Value) || !sealed(rec.Headers["Authorization"]) || !sealed(rec.Headers["X-Empty"]) {
+			if strings.Contains(text, "marker") || !webhook.Sealed(rec.Secrets[0].Value) || !webhook.Sealed(rec.Headers["Authorization"]) || !webhook.Sealed(rec.Headers["X-Empty"]) {
 				t.Errorf("after %s the store has %s", after, text)
 			}
 			got, err := w.Webhook(ctx, tenant, wh.ID)
-			page, err2 := w.Webhooks(ctx, WebhookQuery{Tenant: tenant})
+			page, err2 := w.Webhooks(ctx, webhook.WebhookQuery{Tenant: tenant})
 			if err != nil || err2 != nil || got.Headers["Authorization"] != markerHeader || page.Items[0].Headers["Authorization"] != markerHeader {
 				t.Errorf("after %s: %+v, %v; %+v, %v", after, got, err, page, err2)
 			}
@@ -88,16 +90,16 @@ func TestP5_StoreNeverSeesSecretsOrHeaderValues(t *testing.T) {
 		if v := got[0].header["X-Empty"]; len(v) != 1 || v[0] != "" {
 			t.Errorf("an empty header is sent as %q", v)
 		}
-		upd, err := w.UpdateWebhook(ctx, tenant, wh.ID, 1, WebhookUpdate{Name: new("new name")})
+		upd, err := w.UpdateWebhook(ctx, tenant, wh.ID, 1, webhook.WebhookUpdate{Name: new("new name")})
 		if err != nil || upd.Headers["Authorization"] != markerHeader {
 			t.Fatalf("%+v, %v", upd, err)
 		}
 		check("a change of the name")
-		if _, err = w.UpdateWebhook(ctx, tenant, wh.ID, 2, WebhookUpdate{Headers: map[string]string{"Authorization": markerHeader, "X-Empty": "marker"}}); err != nil {
+		if _, err = w.UpdateWebhook(ctx, tenant, wh.ID, 2, webhook.WebhookUpdate{Headers: map[string]string{"Authorization": markerHeader, "X-Empty": "marker"}}); err != nil {
 			t.Fatal(err)
 		}
 		check("a change of headers")
-		if _, secret, err := w.RotateSecret(ctx, tenant, wh.ID, Rotation{Secret: "markersecret-the-second-one"}); err != nil || secret.Reveal() != "markersecret-the-second-one" {
+		if _, secret, err := w.RotateSecret(ctx, tenant, wh.ID, webhook.Rotation{Secret: "markersecret-the-second-one"}); err != nil || secret.Reveal() != "markersecret-the-second-one" {
 			t.Fatal(err)
 		}
 		check("a rotation")
@@ -115,7 +117,7 @@ func TestP5_StoreNeverSeesSecretsOrHeaderValues(t *testing.T) {
 			t.Fatalf("sent %+v", got[len(got)-1])
 		}
 		// Importing the current secret again does not make it sign twice.
-		if _, _, err := w.RotateSecret(ctx, tenant, wh.ID, Rotation{Secret: "markersecret-the-second-one"}); err != nil {
+		if _, _, err := w.RotateSecret(ctx, tenant, wh.ID, webhook.Rotation{Secret: "markersecret-the-second-one"}); err != nil {
 			t.Fatal(err)
 		}
 		if rec, _ := w.stored(wh.ID); len(rec.Secrets) != 2 {
@@ -125,7 +127,7 @@ func TestP5_StoreNeverSeesSecretsOrHeaderValues(t *testing.T) {
 }
 
 func TestP5_RowSwapIsRefused(t *testing.T) {
-	inBubble(t, Config{Keys: mustKeyring(t, testKey("k1", 1))}, func(w *world) {
+	inBubble(t, webhook.Config{Keys: webhook.MustKeyring(t, webhook.NewTestKey("k1", 1))}, func(w *world) {
 		mine, theirs := w.sealedHook("mine.example.com"), w.sealedHook("theirs.example.com")
 		from, _ := w.stored(theirs.ID)
 		to, _ := w.stored(mine.ID)
@@ -152,17 +154,17 @@ func TestP5_RowSwapIsRefused(t *testing.T) {
 // With a wrong key, none, or a damaged value nothing is sent unsigned, no
 // attempt is used up, nothing ends; and once it can be read it is delivered.
 func TestP5_UnreadableDeliveriesWait(t *testing.T) {
-	key := testKey("k1", 1)
-	for name, keys := range map[string]*Keyring{
-		"wrong key":   mustKeyring(t, testKey("k1", 2)),
-		"key removed": mustKeyring(t, testKey("k2", 1)),
+	key := webhook.NewTestKey("k1", 1)
+	for name, keys := range map[string]*webhook.Keyring{
+		"wrong key":   webhook.MustKeyring(t, webhook.NewTestKey("k1", 2)),
+		"key removed": webhook.MustKeyring(t, webhook.NewTestKey("k2", 1)),
 		"no keyring":  nil,
 	} {
 		t.Run(name, func(t *testing.T) {
 			var logged bytes.Buffer
-			inBubble(t, Config{Keys: mustKeyring(t, key)}, func(w *world) {
-				wh := w.hook("sealed.example.com", func(s *WebhookSpec) { s.Secret, s.MaxRetries = markerSecret, new(0) })
-				w.restart(Config{Keys: keys, QuarantineAfter: 1, DisableAfter: time.Hour, Logger: slog.New(slog.NewTextHandler(&logged, nil))})
+			inBubble(t, webhook.Config{Keys: webhook.MustKeyring(t, key)}, func(w *world) {
+				wh := w.hook("sealed.example.com", func(s *webhook.WebhookSpec) { s.Secret, s.MaxRetries = markerSecret, new(0) })
+				w.restart(webhook.Config{Keys: keys, QuarantineAfter: 1, DisableAfter: time.Hour, Logger: slog.New(slog.NewTextHandler(&logged, nil))})
 				w.hook("well.example.com")
 				w.start()
 				for range 100 {
@@ -179,8 +181,8 @@ func TestP5_UnreadableDeliveriesWait(t *testing.T) {
 				if n := len(w.rx.at("sealed.example.com")); n != 0 {
 					t.Fatalf("%d requests were sent", n)
 				}
-				for _, d := range w.deliveries(DeliveryQuery{WebhookID: wh.ID}) {
-					if d.State != StatePending || d.Attempts+d.Tries+d.Crashes != 0 {
+				for _, d := range w.deliveries(webhook.DeliveryQuery{WebhookID: wh.ID}) {
+					if d.State != webhook.StatePending || d.Attempts+d.Tries+d.Crashes != 0 {
 						t.Fatalf("a delivery that waits: %+v", d)
 					}
 				}
@@ -192,7 +194,7 @@ func TestP5_UnreadableDeliveriesWait(t *testing.T) {
 				if lines := strings.Count(logged.String(), "level=ERROR"); lines < 900 || lines > 1000 || !strings.Contains(logged.String(), `key \\\"k1\\\"`) && !strings.Contains(logged.String(), `key \"k1\"`) {
 					t.Errorf("%d errors logged: %.300s", lines, logged.String())
 				}
-				w.restart(Config{Keys: mustKeyring(t, testKey("k2", 9), key)})
+				w.restart(webhook.Config{Keys: webhook.MustKeyring(t, webhook.NewTestKey("k2", 9), key)})
 				w.start()
 				w.pass(time.Minute)
 				for _, r := range w.rx.at("sealed.example.com") {
@@ -210,7 +212,7 @@ func TestP5_UnreadableDeliveriesWait(t *testing.T) {
 
 // A header that cannot be read holds a webhook back as a secret does.
 func TestP5_UnreadableHeaderCanBeReplaced(t *testing.T) {
-	inBubble(t, Config{Keys: mustKeyring(t, testKey("k1", 1))}, func(w *world) {
+	inBubble(t, webhook.Config{Keys: webhook.MustKeyring(t, webhook.NewTestKey("k1", 1))}, func(w *world) {
 		ctx := context.Background()
 		wh := w.sealedHook("h.example.com")
 		rec, _ := w.stored(wh.ID)
@@ -222,24 +224,24 @@ func TestP5_UnreadableHeaderCanBeReplaced(t *testing.T) {
 		w.publish()
 		w.pass(time.Second)
 		got, err := w.Webhook(ctx, tenant, wh.ID)
-		page, err2 := w.Webhooks(ctx, WebhookQuery{Tenant: tenant})
+		page, err2 := w.Webhooks(ctx, webhook.WebhookQuery{Tenant: tenant})
 		if err != nil || err2 != nil || got.Headers != nil || !strings.Contains(got.Unreadable, `header "Authorization"`) || page.Items[0].Unreadable != got.Unreadable {
 			t.Fatalf("%+v, %v; %+v, %v", got, err, page, err2)
 		}
 		// Changing something else leaves them as they are.
-		if got, err = w.UpdateWebhook(ctx, tenant, wh.ID, 2, WebhookUpdate{Name: new("n2")}); err != nil || got.Unreadable == "" {
+		if got, err = w.UpdateWebhook(ctx, tenant, wh.ID, 2, webhook.WebhookUpdate{Name: new("n2")}); err != nil || got.Unreadable == "" {
 			t.Fatalf("%+v, %v", got, err)
 		}
-		if now, _ := w.stored(wh.ID); now.Headers["Authorization"] != rec.Headers["Authorization"] || !sealed(now.Headers["X-Empty"]) {
+		if now, _ := w.stored(wh.ID); now.Headers["Authorization"] != rec.Headers["Authorization"] || !webhook.Sealed(now.Headers["X-Empty"]) {
 			t.Errorf("stored headers became %v", now.Headers)
 		}
 		if len(w.rx.at("h.example.com")) != 0 {
 			t.Fatal("something was sent")
 		}
-		if got, err = w.UpdateWebhook(ctx, tenant, wh.ID, 3, WebhookUpdate{Headers: map[string]string{"Authorization": "again"}}); err != nil || got.Unreadable != "" {
+		if got, err = w.UpdateWebhook(ctx, tenant, wh.ID, 3, webhook.WebhookUpdate{Headers: map[string]string{"Authorization": "again"}}); err != nil || got.Unreadable != "" {
 			t.Fatalf("%+v, %v", got, err)
 		}
-		w.pass(unreadableWait)
+		w.pass(webhook.UnreadableWait)
 		if r := w.rx.at("h.example.com"); len(r) != 1 || r[0].header.Get("Authorization") != "again" {
 			t.Errorf("sent %+v", r)
 		}
@@ -247,20 +249,20 @@ func TestP5_UnreadableHeaderCanBeReplaced(t *testing.T) {
 }
 
 func TestP5_UnreadableSecretCanBeReplaced(t *testing.T) {
-	inBubble(t, Config{Keys: mustKeyring(t, testKey("k1", 1))}, func(w *world) {
+	inBubble(t, webhook.Config{Keys: webhook.MustKeyring(t, webhook.NewTestKey("k1", 1))}, func(w *world) {
 		ctx := context.Background()
-		wh := w.hook("h.example.com", func(s *WebhookSpec) { s.Secret = markerSecret })
-		w.restart(Config{Keys: mustKeyring(t, testKey("k2", 2))})
+		wh := w.hook("h.example.com", func(s *webhook.WebhookSpec) { s.Secret = markerSecret })
+		w.restart(webhook.Config{Keys: webhook.MustKeyring(t, webhook.NewTestKey("k2", 2))})
 		w.start()
 		w.publish()
 		w.pass(time.Second)
-		_, _, err := w.RotateSecret(ctx, tenant, wh.ID, Rotation{})
-		wantErr(t, err, ErrUnreadable, "Overlap of 0")
-		got, secret, err := w.RotateSecret(ctx, tenant, wh.ID, Rotation{Overlap: new(time.Duration(0))})
+		_, _, err := w.RotateSecret(ctx, tenant, wh.ID, webhook.Rotation{})
+		wantErr(t, err, webhook.ErrUnreadable, "Overlap of 0")
+		got, secret, err := w.RotateSecret(ctx, tenant, wh.ID, webhook.Rotation{Overlap: new(time.Duration(0))})
 		if err != nil || got.Unreadable != "" {
 			t.Fatalf("%+v, %v", got, err)
 		}
-		w.pass(unreadableWait)
+		w.pass(webhook.UnreadableWait)
 		if r := w.rx.at("h.example.com"); len(r) != 1 || !signedBy(r[0], secret.Reveal()) {
 			t.Errorf("sent %+v", r)
 		}
@@ -270,20 +272,20 @@ func TestP5_UnreadableSecretCanBeReplaced(t *testing.T) {
 // An old secret that cannot be read holds a webhook back for as long as it
 // signs: receivers that have not changed over would refuse what came without it.
 func TestP5_UnreadableOldSecret(t *testing.T) {
-	both := mustKeyring(t, testKey("k2", 2), testKey("k1", 1))
-	inBubble(t, Config{Keys: both}, func(w *world) {
+	both := webhook.MustKeyring(t, webhook.NewTestKey("k2", 2), webhook.NewTestKey("k1", 1))
+	inBubble(t, webhook.Config{Keys: both}, func(w *world) {
 		ctx := context.Background()
-		wh := w.hook("h.example.com", func(s *WebhookSpec) { s.Secret = markerSecret })
-		_, secret, err := w.RotateSecret(ctx, tenant, wh.ID, Rotation{Overlap: new(time.Hour)})
+		wh := w.hook("h.example.com", func(s *webhook.WebhookSpec) { s.Secret = markerSecret })
+		_, secret, err := w.RotateSecret(ctx, tenant, wh.ID, webhook.Rotation{Overlap: new(time.Hour)})
 		if err != nil {
 			t.Fatal(err)
 		}
 		rec, _ := w.stored(wh.ID)
-		rec.Secrets[1].Value = mustKeyring(t, testKey("k1", 1)).seal(secretPlace(&rec.Webhook), markerSecret)
+		rec.Secrets[1].Value = webhook.MustKeyring(t, webhook.NewTestKey("k1", 1)).SealSecret(&rec.Webhook, markerSecret)
 		if err := w.mem.UpdateWebhook(ctx, rec); err != nil {
 			t.Fatal(err)
 		}
-		w.restart(Config{Keys: mustKeyring(t, testKey("k2", 2))})
+		w.restart(webhook.Config{Keys: webhook.MustKeyring(t, webhook.NewTestKey("k2", 2))})
 		w.start()
 		w.publish()
 		w.pass(59 * time.Minute)
@@ -299,9 +301,9 @@ func TestP5_UnreadableOldSecret(t *testing.T) {
 
 // DeliverDue ends although something waits that cannot be read.
 func TestP5_DeliverDueEnds(t *testing.T) {
-	inBubble(t, Config{Keys: mustKeyring(t, testKey("k1", 1))}, func(w *world) {
+	inBubble(t, webhook.Config{Keys: webhook.MustKeyring(t, webhook.NewTestKey("k1", 1))}, func(w *world) {
 		wh := w.sealedHook("h.example.com")
-		w.restart(Config{})
+		w.restart(webhook.Config{})
 		w.hook("well.example.com")
 		for range 200 {
 			w.publish()
@@ -310,16 +312,16 @@ func TestP5_DeliverDueEnds(t *testing.T) {
 		if n, err := w.DeliverDue(context.Background()); n != 200 || err != nil || time.Since(began) > 10*time.Second {
 			t.Errorf("%d attempts in %v, %v", n, time.Since(began), err)
 		}
-		if n := len(w.deliveries(DeliveryQuery{WebhookID: wh.ID, State: StatePending})); n != 200 {
+		if n := len(w.deliveries(webhook.DeliveryQuery{WebhookID: wh.ID, State: webhook.StatePending})); n != 200 {
 			t.Errorf("%d wait, want 200", n)
 		}
 	})
 }
 
 func TestP5_GoneDisablesWhatCannotBeReadInPart(t *testing.T) {
-	var told []Webhook
-	key := mustKeyring(t, testKey("k1", 1))
-	inBubble(t, Config{Keys: key, Hooks: Hooks{Disabled: func(w Webhook) { told = append(told, w) }}}, func(w *world) {
+	var told []webhook.Webhook
+	key := webhook.MustKeyring(t, webhook.NewTestKey("k1", 1))
+	inBubble(t, webhook.Config{Keys: key, Hooks: webhook.Hooks{Disabled: func(w webhook.Webhook) { told = append(told, w) }}}, func(w *world) {
 		wh := w.sealedHook("h.example.com")
 		w.rx.status("h.example.com", 410)
 		w.start()
@@ -332,4 +334,21 @@ func TestP5_GoneDisablesWhatCannotBeReadInPart(t *testing.T) {
 			t.Errorf("stored %s", text)
 		}
 	})
+}
+
+// No value that may be stored plain looks like an encrypted one.
+func TestP5_PlainIsNeverTakenForEncrypted(t *testing.T) {
+	d, _ := newIdle(t, webhook.Config{})
+	spec := goodSpec()
+	spec.Secret = webhook.SealedMark + "k:" + strings.Repeat("A", 40)
+	_, _, err := d.CreateWebhook(t.Context(), tenant, spec)
+	if got := refusals(t, err); len(got) != 1 || got["secret"] == "" {
+		t.Errorf("a secret like an encrypted one: %v", err)
+	}
+	spec = goodSpec()
+	spec.Headers = map[string]string{"X-A": webhook.SealedMark + "k:AAAA"}
+	_, _, err = d.CreateWebhook(t.Context(), tenant, spec)
+	if got := refusals(t, err); len(got) != 1 || got["headers"] == "" {
+		t.Errorf("a header like an encrypted one: %v", err)
+	}
 }

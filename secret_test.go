@@ -1,4 +1,4 @@
-package webhook
+package webhook_test
 
 import (
 	"bytes"
@@ -15,6 +15,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/seed68722ecd/webhook"
 )
 
 // disguises returns a secret in every form in which it could leak: as it is
@@ -85,47 +87,47 @@ func printed(v any) string {
 
 func TestR15_SecretShowsItselfToRevealOnly(t *testing.T) {
 	for _, text := range []string{"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo=", "marker-of-an-imported-secret-0123456789"} {
-		s := NewSecret(text)
+		s := webhook.NewSecret(text)
 		if s.Reveal() != text {
 			t.Errorf("Reveal gives %q", s.Reveal())
 		}
-		signer, err := ParseEd25519Signer("whsk_" + base64.StdEncoding.EncodeToString([]byte(text[:32])))
+		signer, err := webhook.ParseEd25519Signer("whsk_" + base64.StdEncoding.EncodeToString([]byte(text[:32])))
 		if err != nil {
 			t.Fatal(err)
 		}
-		encoded, err := json.Marshal(map[string]any{"s": s, "p": &s, "k": signer, "m": map[string]Secret{"s": s}})
-		if err != nil || !strings.Contains(string(encoded), redacted) {
+		encoded, err := json.Marshal(map[string]any{"s": s, "p": &s, "k": signer, "m": map[string]webhook.Secret{"s": s}})
+		if err != nil || !strings.Contains(string(encoded), webhook.Redacted) {
 			t.Errorf("as JSON: %s, %v", encoded, err)
 		}
 		shown := string(encoded)
 		spec := goodSpec()
 		spec.Secret = text
-		record := SecretRecord{Value: text, CreatedAt: time.Now()}
+		record := webhook.SecretRecord{Value: text, CreatedAt: time.Now()}
 		for _, v := range []any{
-			s, &s, []Secret{s}, struct{ S Secret }{s}, struct{ s Secret }{s}, map[string]Secret{"s": s},
-			spec, &spec, Rotation{Secret: text}, &Rotation{Secret: text}, []Rotation{{Secret: text}},
-			record, &record, []SecretRecord{record}, WebhookRecord{Secrets: []SecretRecord{record}},
-			signer, *signer, Config{Signer: signer}, Signers(signer),
+			s, &s, []webhook.Secret{s}, struct{ S webhook.Secret }{s}, struct{ s webhook.Secret }{s}, map[string]webhook.Secret{"s": s},
+			spec, &spec, webhook.Rotation{Secret: text}, &webhook.Rotation{Secret: text}, []webhook.Rotation{{Secret: text}},
+			record, &record, []webhook.SecretRecord{record}, webhook.WebhookRecord{Secrets: []webhook.SecretRecord{record}},
+			signer, *signer, webhook.Config{Signer: signer}, webhook.Signers(signer),
 		} {
-			if list, ok := v.([]SecretRecord); ok { // slog encodes a list as a Store would
+			if list, ok := v.([]webhook.SecretRecord); ok { // slog encodes a list as a Store would
 				shown += fmt.Sprintf("%v %+v %#v %s %d %q %x", list, list, list, list, list, list, list)
 				continue
 			}
-			if list, ok := v.([]Rotation); ok {
+			if list, ok := v.([]webhook.Rotation); ok {
 				shown += fmt.Sprintf("%v %+v %#v %s %d %q %x", list, list, list, list, list, list, list)
 				continue
 			}
 			shown += printed(v)
 		}
 		leaks(t, "printing", shown, []string{text, text[:32]})
-		if !strings.Contains(fmt.Sprint(spec), "crm.example.com") || !strings.Contains(fmt.Sprintf("%+v", Rotation{Overlap: new(time.Hour)}), "Overlap") {
+		if !strings.Contains(fmt.Sprint(spec), "crm.example.com") || !strings.Contains(fmt.Sprintf("%+v", webhook.Rotation{Overlap: new(time.Hour)}), "Overlap") {
 			t.Error("what is no secret is not printed")
 		}
 	}
-	if (Secret{}).Reveal() != "" || fmt.Sprint(Secret{}) != redacted {
+	if (webhook.Secret{}).Reveal() != "" || fmt.Sprint(webhook.Secret{}) != webhook.Redacted {
 		t.Error("the zero Secret reveals something, or prints as something else")
 	}
-	if got := fmt.Sprint(Rotation{}); strings.Contains(got, redacted) {
+	if got := fmt.Sprint(webhook.Rotation{}); strings.Contains(got, webhook.Redacted) {
 		t.Errorf("a rotation without a secret prints as %s", got)
 	}
 }
@@ -151,16 +153,16 @@ func TestR15_R16_P4_NothingShowsASecret(t *testing.T) {
 			}
 		}
 	}
-	cfg := Config{
+	cfg := webhook.Config{
 		Logger: slog.New(both), Retry: noJitter, DisableAfter: 10 * time.Minute,
-		Hooks: Hooks{
-			Attempt:   func(d Delivery, a Attempt) { note(d, a) },
-			Succeeded: func(d Delivery, a Attempt) { note(d, a) },
-			Failed:    func(d Delivery) { note(d) },
-			Failing:   func(w Webhook, _, _ time.Time) { note(w) },
-			Disabled:  func(w Webhook) { note(w) },
+		Hooks: webhook.Hooks{
+			Attempt:   func(d webhook.Delivery, a webhook.Attempt) { note(d, a) },
+			Succeeded: func(d webhook.Delivery, a webhook.Attempt) { note(d, a) },
+			Failed:    func(d webhook.Delivery) { note(d) },
+			Failing:   func(w webhook.Webhook, _, _ time.Time) { note(w) },
+			Disabled:  func(w webhook.Webhook) { note(w) },
 		},
-		Signer: Signers(DefaultSigner(), signerFunc(func(h http.Header, m Message, s []Secret) error {
+		Signer: webhook.Signers(webhook.DefaultSigner(), signerFunc(func(h http.Header, m webhook.Message, s []webhook.Secret) error {
 			note(m, s)
 			if strings.Contains(string(m.Body), "panic") {
 				panic(fmt.Sprint("cannot sign with ", s))
@@ -175,9 +177,9 @@ func TestR15_R16_P4_NothingShowsASecret(t *testing.T) {
 		ctx := context.Background()
 		w.start()
 		imported := "marker-imported-secret/with+signs=and%stuff&0123456789"
-		var hooks []Webhook
+		var hooks []webhook.Webhook
 		for i, host := range []string{"ok", "down", "gone", "panic", "refuse", "echo"} {
-			wh, s := w.hookSecret(host+".example.com", func(spec *WebhookSpec) {
+			wh, s := w.hookSecret(host+".example.com", func(spec *webhook.WebhookSpec) {
 				if i == 0 {
 					spec.Secret = imported
 				}
@@ -192,7 +194,7 @@ func TestR15_R16_P4_NothingShowsASecret(t *testing.T) {
 		})
 		id := w.publish()
 		w.pass(3 * time.Hour)
-		for _, r := range []Rotation{{}, {Secret: imported + "-second"}, {Overlap: new(time.Duration(0))}} {
+		for _, r := range []webhook.Rotation{{}, {Secret: imported + "-second"}, {Overlap: new(time.Duration(0))}} {
 			wh, s, err := w.RotateSecret(ctx, tenant, hooks[0].ID, r)
 			secrets = append(secrets, s.Reveal())
 			note(wh, s, err, r)
@@ -200,18 +202,18 @@ func TestR15_R16_P4_NothingShowsASecret(t *testing.T) {
 			w.pass(time.Second)
 		}
 		note(w.Webhook(ctx, tenant, hooks[0].ID))
-		note(w.Webhooks(ctx, WebhookQuery{Tenant: tenant}))
-		note(w.Webhooks(ctx, WebhookQuery{Tenant: tenant, Search: secrets[0]}))
-		note(w.UpdateWebhook(ctx, tenant, hooks[0].ID, 99, WebhookUpdate{}))
+		note(w.Webhooks(ctx, webhook.WebhookQuery{Tenant: tenant}))
+		note(w.Webhooks(ctx, webhook.WebhookQuery{Tenant: tenant, Search: secrets[0]}))
+		note(w.UpdateWebhook(ctx, tenant, hooks[0].ID, 99, webhook.WebhookUpdate{}))
 		note(w.DisableWebhook(ctx, tenant, hooks[0].ID, ""))
 		note(w.EnableWebhook(ctx, tenant, hooks[0].ID))
-		note(w.SendTest(ctx, tenant, hooks[0].ID, TestEvent{}))
+		note(w.SendTest(ctx, tenant, hooks[0].ID, webhook.TestEvent{}))
 		note(w.Event(ctx, tenant, id))
-		note(w.Deliveries(ctx, DeliveryQuery{Tenant: tenant}))
-		note(w.HourlyStats(ctx, StatsQuery{Tenant: tenant}))
-		note(w.Replay(ctx, ReplayRequest{Tenant: tenant, WebhookID: hooks[0].ID, DryRun: true}))
+		note(w.Deliveries(ctx, webhook.DeliveryQuery{Tenant: tenant}))
+		note(w.HourlyStats(ctx, webhook.StatsQuery{Tenant: tenant}))
+		note(w.Replay(ctx, webhook.ReplayRequest{Tenant: tenant, WebhookID: hooks[0].ID, DryRun: true}))
 		note(w.Stats())
-		for _, d := range w.deliveries(DeliveryQuery{}) {
+		for _, d := range w.deliveries(webhook.DeliveryQuery{}) {
 			note(w.attemptsOf(d))
 		}
 		for _, s := range []string{secrets[0] + "\n", secrets[1] + "ü", strings.Repeat(secrets[0], 20)} {
@@ -220,7 +222,7 @@ func TestR15_R16_P4_NothingShowsASecret(t *testing.T) {
 			_, _, err := w.CreateWebhook(ctx, tenant, spec)
 			note(err)
 			refusals(t, err)
-			_, _, err = w.RotateSecret(ctx, tenant, hooks[0].ID, Rotation{Secret: s})
+			_, _, err = w.RotateSecret(ctx, tenant, hooks[0].ID, webhook.Rotation{Secret: s})
 			note(err)
 			refusals(t, err)
 		}

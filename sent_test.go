@@ -1,4 +1,4 @@
-package webhook
+package webhook_test
 
 import (
 	"context"
@@ -10,23 +10,24 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/seed68722ecd/webhook"
 )
 
 // What is shown of every attempt is what the receiver got, but for the values of
 // custom headers.
 func TestSentRequestIsWhatWasSent(t *testing.T) {
 	const agent = "ExampleHooks/1.4 (+https://example.com/webhooks)"
-	inBubble(t, Config{UserAgent: agent}, func(w *world) {
+	inBubble(t, webhook.Config{UserAgent: agent}, func(w *world) {
 		ctx := context.Background()
 		w.rx.status("a.example.com", 500)
-		wh := w.hook("a.example.com", func(s *WebhookSpec) {
+		wh := w.hook("a.example.com", func(s *webhook.WebhookSpec) {
 			s.Headers = map[string]string{"X-Api-Key": "hunter2"}
 			s.URL += "?token=t0ken"
 		})
 		w.start()
 		w.publish()
 		w.pass(time.Hour)
-		d := w.wantState(wh.ID, StateFailed, ReasonRetriesExhausted)
+		d := w.wantState(wh.ID, webhook.StateFailed, webhook.ReasonRetriesExhausted)
 		got := w.rx.at("a.example.com")
 		if len(got) != 4 {
 			t.Fatalf("%d attempts were made, want 4", len(got))
@@ -40,7 +41,7 @@ func TestSentRequestIsWhatWasSent(t *testing.T) {
 				t.Errorf("attempt %d: User-Agent %q, want %q", i+1, got, agent)
 			}
 			want := g.header.Clone()
-			want["X-Api-Key"] = []string{HiddenValue}
+			want["X-Api-Key"] = []string{webhook.HiddenValue}
 			want["Host"] = []string{"a.example.com"}
 			want["Content-Length"] = []string{strconv.Itoa(len(g.body))}
 			if diff := cmp.Diff(want, r.Headers); diff != "" {
@@ -49,20 +50,20 @@ func TestSentRequestIsWhatWasSent(t *testing.T) {
 			if string(r.Body) != g.body || r.Method != http.MethodPost || r.URL != wh.URL || r.Number != i+1 || !r.Time.Equal(g.at.UTC()) {
 				t.Errorf("attempt %d: %+v, sent %+v", i+1, r, g)
 			}
-			if r.Signatures != SignaturesExact || r.Changed {
+			if r.Signatures != webhook.SignaturesExact || r.Changed {
 				t.Errorf("attempt %d: signatures %s, changed %v", i+1, r.Signatures, r.Changed)
 			}
 		}
 		// The one that would come next.
 		next, err := w.SentRequest(ctx, tenant, d.ID, 0)
-		if err != nil || next.Number != 5 || next.Headers.Get(headerAttempt) != "5" || !next.Time.Equal(time.Now().UTC().Truncate(time.Microsecond)) {
+		if err != nil || next.Number != 5 || next.Headers.Get("X-Webhook-Attempt") != "5" || !next.Time.Equal(time.Now().UTC().Truncate(time.Microsecond)) {
 			t.Errorf("the next request: %+v, %v", next, err)
 		}
 	})
 }
 
 func TestSentRequestThatIsNotThere(t *testing.T) {
-	inBubble(t, Config{}, func(w *world) {
+	inBubble(t, webhook.Config{}, func(w *world) {
 		ctx := context.Background()
 		wh := w.hook("a.example.com")
 		w.start()
@@ -79,7 +80,7 @@ func TestSentRequestThatIsNotThere(t *testing.T) {
 			"no attempt":     {tenant, d.ID, 2},
 			"below zero":     {tenant, d.ID, -1},
 		} {
-			if _, err := w.SentRequest(ctx, c.tenant, c.id, c.number); !errors.Is(err, ErrNotFound) || !strings.HasPrefix(err.Error(), "webhook: sent request: ") {
+			if _, err := w.SentRequest(ctx, c.tenant, c.id, c.number); !errors.Is(err, webhook.ErrNotFound) || !strings.HasPrefix(err.Error(), "webhook: sent request: ") {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
@@ -89,18 +90,18 @@ func TestSentRequestThatIsNotThere(t *testing.T) {
 // A signature that is shown is one that was sent; where that cannot be known
 // none is shown.
 func TestSentRequestAfterRotations(t *testing.T) {
-	inBubble(t, Config{}, func(w *world) {
+	inBubble(t, webhook.Config{}, func(w *world) {
 		ctx := context.Background()
 		wh := w.hook("a.example.com")
 		w.start()
-		rotate := func(r Rotation) {
+		rotate := func(r webhook.Rotation) {
 			t.Helper()
 			if _, _, err := w.RotateSecret(ctx, tenant, wh.ID, r); err != nil {
 				t.Fatal(err)
 			}
 			w.pass(time.Minute)
 		}
-		send := func() (Delivery, received) {
+		send := func() (webhook.Delivery, received) {
 			t.Helper()
 			before := len(w.rx.at("a.example.com"))
 			id := w.publish()
@@ -109,9 +110,9 @@ func TestSentRequestAfterRotations(t *testing.T) {
 			if len(got) != before+1 {
 				t.Fatalf("%d more requests, want 1", len(got)-before)
 			}
-			return w.deliveries(DeliveryQuery{EventID: id})[0], got[before]
+			return w.deliveries(webhook.DeliveryQuery{EventID: id})[0], got[before]
 		}
-		shown := func(d Delivery, sent received, want SignatureState) {
+		shown := func(d webhook.Delivery, sent received, want webhook.SignatureState) {
 			t.Helper()
 			r, err := w.SentRequest(ctx, tenant, d.ID, 1)
 			if err != nil {
@@ -120,18 +121,18 @@ func TestSentRequestAfterRotations(t *testing.T) {
 			if r.Signatures != want {
 				t.Errorf("signatures are %s, want %s", r.Signatures, want)
 			}
-			plain, standard := r.Headers.Get(headerSignature), r.Headers.Get(headerWebhookSignature)
-			sentPlain, sentStandard := sent.header.Get(headerSignature), sent.header.Get(headerWebhookSignature)
+			plain, standard := r.Headers.Get("X-Webhook-Signature"), r.Headers.Get("Webhook-Signature")
+			sentPlain, sentStandard := sent.header.Get("X-Webhook-Signature"), sent.header.Get("Webhook-Signature")
 			switch r.Signatures {
-			case SignaturesExact:
+			case webhook.SignaturesExact:
 				if plain != sentPlain || standard != sentStandard {
 					t.Errorf("shown %s %s, sent %s %s", plain, standard, sentPlain, sentStandard)
 				}
-			case SignaturesPartial:
+			case webhook.SignaturesPartial:
 				if plain != sentPlain || !strings.HasPrefix(sentStandard, standard) {
 					t.Errorf("shown %s %s, sent %s %s", plain, standard, sentPlain, sentStandard)
 				}
-			case SignaturesUnknown:
+			case webhook.SignaturesUnknown:
 				if plain != "" || standard != "" {
 					t.Errorf("shown %s %s though nobody knows", plain, standard)
 				}
@@ -139,58 +140,58 @@ func TestSentRequestAfterRotations(t *testing.T) {
 		}
 		w.pass(time.Minute)
 		first, sentFirst := send()
-		shown(first, sentFirst, SignaturesExact)
-		rotate(Rotation{Secret: "the-second-secret-of-this-webhook"})
+		shown(first, sentFirst, webhook.SignaturesExact)
+		rotate(webhook.Rotation{Secret: "the-second-secret-of-this-webhook"})
 		second, sentSecond := send()
-		shown(first, sentFirst, SignaturesPartial)
-		shown(second, sentSecond, SignaturesExact) // both secrets sign
-		rotate(Rotation{})
-		shown(first, sentFirst, SignaturesPartial)
-		shown(second, sentSecond, SignaturesPartial)
+		shown(first, sentFirst, webhook.SignaturesPartial)
+		shown(second, sentSecond, webhook.SignaturesExact) // both secrets sign
+		rotate(webhook.Rotation{})
+		shown(first, sentFirst, webhook.SignaturesPartial)
+		shown(second, sentSecond, webhook.SignaturesPartial)
 		// The second secret comes back: who was current when is forgotten for
 		// the time in which it was.
-		rotate(Rotation{Secret: "the-second-secret-of-this-webhook"})
-		shown(second, sentSecond, SignaturesUnknown)
+		rotate(webhook.Rotation{Secret: "the-second-secret-of-this-webhook"})
+		shown(second, sentSecond, webhook.SignaturesUnknown)
 		third, sentThird := send()
-		shown(third, sentThird, SignaturesExact)
+		shown(third, sentThird, webhook.SignaturesExact)
 		// Rotated to itself: it signs on, and those before it end.
-		rotate(Rotation{Secret: "the-second-secret-of-this-webhook", Overlap: new(time.Duration)})
-		shown(third, sentThird, SignaturesUnknown)
+		rotate(webhook.Rotation{Secret: "the-second-secret-of-this-webhook", Overlap: new(time.Duration)})
+		shown(third, sentThird, webhook.SignaturesUnknown)
 		fourth, sentFourth := send()
-		shown(fourth, sentFourth, SignaturesExact)
+		shown(fourth, sentFourth, webhook.SignaturesExact)
 		// In the moment after a rotation nobody knows which process signed.
-		if _, _, err := w.RotateSecret(ctx, tenant, wh.ID, Rotation{}); err != nil {
+		if _, _, err := w.RotateSecret(ctx, tenant, wh.ID, webhook.Rotation{}); err != nil {
 			t.Fatal(err)
 		}
 		fifth, sentFifth := send()
-		shown(fifth, sentFifth, SignaturesUnknown)
+		shown(fifth, sentFifth, webhook.SignaturesUnknown)
 		// The old secrets have leaked and are gone.
-		rotate(Rotation{Overlap: new(time.Duration)})
-		shown(first, sentFirst, SignaturesUnknown)
-		shown(fourth, sentFourth, SignaturesUnknown)
+		rotate(webhook.Rotation{Overlap: new(time.Duration)})
+		shown(first, sentFirst, webhook.SignaturesUnknown)
+		shown(fourth, sentFourth, webhook.SignaturesUnknown)
 	})
 }
 
 func TestSentRequestSaysWhatHasChanged(t *testing.T) {
-	inBubble(t, Config{}, func(w *world) {
+	inBubble(t, webhook.Config{}, func(w *world) {
 		ctx := context.Background()
 		wh := w.hook("a.example.com")
 		w.start()
 		w.publish()
 		w.pass(time.Second)
 		d := w.only(wh.ID)
-		if _, err := w.UpdateWebhook(ctx, tenant, wh.ID, wh.Version, WebhookUpdate{URL: new("https://b.example.com/in")}); err != nil {
+		if _, err := w.UpdateWebhook(ctx, tenant, wh.ID, wh.Version, webhook.WebhookUpdate{URL: new("https://b.example.com/in")}); err != nil {
 			t.Fatal(err)
 		}
 		r, err := w.SentRequest(ctx, tenant, d.ID, 1)
-		if err != nil || !r.Changed || r.Signatures != SignaturesExact || r.Headers.Get("Host") != "b.example.com" {
+		if err != nil || !r.Changed || r.Signatures != webhook.SignaturesExact || r.Headers.Get("Host") != "b.example.com" {
 			t.Errorf("after an edit: %+v, %v", r, err)
 		}
 		if err := w.DeleteWebhook(ctx, tenant, wh.ID); err != nil {
 			t.Fatal(err)
 		}
 		r, err = w.SentRequest(ctx, tenant, d.ID, 1)
-		if err != nil || !r.Changed || r.URL != "" || r.Signatures != SignaturesUnknown || r.Headers.Get(headerWebhookID) != d.EventID || len(r.Body) == 0 {
+		if err != nil || !r.Changed || r.URL != "" || r.Signatures != webhook.SignaturesUnknown || r.Headers.Get("Webhook-Id") != d.EventID || len(r.Body) == 0 {
 			t.Errorf("after the deletion: %+v, %v", r, err)
 		}
 	})
@@ -199,12 +200,12 @@ func TestSentRequestSaysWhatHasChanged(t *testing.T) {
 // A signer of the host's that fails, panics or spoils what it is given spoils
 // nothing that is shown.
 func TestSentRequestContainsTheSigner(t *testing.T) {
-	for name, sign := range map[string]func(h http.Header, m Message) error{
-		"fails":  func(http.Header, Message) error { return errors.New("the key is away") },
-		"panics": func(http.Header, Message) error { panic("out of order") },
+	for name, sign := range map[string]func(h http.Header, m webhook.Message) error{
+		"fails":  func(http.Header, webhook.Message) error { return errors.New("the key is away") },
+		"panics": func(http.Header, webhook.Message) error { panic("out of order") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, Config{Signer: signerFunc(func(h http.Header, m Message, s []Secret) error {
+			inBubble(t, webhook.Config{Signer: signerFunc(func(h http.Header, m webhook.Message, s []webhook.Secret) error {
 				h["X-Half"] = []string{"done"}
 				return sign(h, m)
 			})}, func(w *world) {
@@ -213,7 +214,7 @@ func TestSentRequestContainsTheSigner(t *testing.T) {
 				w.publish()
 				w.pass(time.Second)
 				r, err := w.SentRequest(context.Background(), tenant, w.only(wh.ID).ID, 1)
-				if err != nil || r.Signatures != SignaturesUnknown || r.Headers.Get("X-Half") != "" {
+				if err != nil || r.Signatures != webhook.SignaturesUnknown || r.Headers.Get("X-Half") != "" {
 					t.Errorf("%+v, %v", r, err)
 				}
 			})

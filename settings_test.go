@@ -1,4 +1,4 @@
-package webhook
+package webhook_test
 
 import (
 	"context"
@@ -13,13 +13,15 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/memstore"
 )
 
 // newIdle returns a dispatcher over an empty memory store that does not run.
-func newIdle(t *testing.T, cfg Config) (*Dispatcher, *MemoryStore) {
+func newIdle(t *testing.T, cfg webhook.Config) (*webhook.Dispatcher, *memstore.Store) {
 	t.Helper()
-	store := NewMemoryStore(MemoryConfig{})
-	d, err := New(store, cfg)
+	store := memstore.New(memstore.Config{})
+	d, err := webhook.New(store, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,15 +29,15 @@ func newIdle(t *testing.T, cfg Config) (*Dispatcher, *MemoryStore) {
 }
 
 // goodSpec is what most tests here change one thing of.
-func goodSpec() WebhookSpec {
-	return WebhookSpec{Name: "CRM", URL: "https://crm.example.com/in", Events: []string{"agent.*"}}
+func goodSpec() webhook.WebhookSpec {
+	return webhook.WebhookSpec{Name: "CRM", URL: "https://crm.example.com/in", Events: []string{"agent.*"}}
 }
 
 // refusals returns the refused fields of an error and their reasons.
 func refusals(t *testing.T, err error) map[string]string {
 	t.Helper()
-	wantErr(t, err, ErrInvalid)
-	bad, ok := errors.AsType[*ValidationError](err)
+	wantErr(t, err, webhook.ErrInvalid)
+	bad, ok := errors.AsType[*webhook.ValidationError](err)
 	if !ok {
 		t.Fatalf("error %v holds no *ValidationError", err)
 	}
@@ -57,13 +59,13 @@ func refusals(t *testing.T, err error) map[string]string {
 
 func TestSettingsDefaults(t *testing.T) {
 	now := time.Date(2026, 5, 6, 7, 8, 9, 123456789, time.FixedZone("CEST", 7200))
-	d, _ := newIdle(t, Config{Now: func() time.Time { return now }})
+	d, _ := newIdle(t, webhook.Config{Now: func() time.Time { return now }})
 	got, secret, err := d.CreateWebhook(t.Context(), tenant, goodSpec())
 	if err != nil {
 		t.Fatal(err)
 	}
 	stored := now.UTC().Truncate(time.Microsecond)
-	want := Webhook{
+	want := webhook.Webhook{
 		ID: got.ID, Tenant: tenant, Name: "CRM", URL: "https://crm.example.com/in", Events: []string{"agent.*"},
 		Active: true, VerifyTLS: true, Timeout: 30 * time.Second, MaxRetries: 3,
 		CreatedAt: stored, UpdatedAt: stored, Version: 1,
@@ -71,7 +73,7 @@ func TestSettingsDefaults(t *testing.T) {
 	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("a new webhook (-want +got):\n%s", diff)
 	}
-	if !strings.HasPrefix(got.ID, "wh_") || len(got.ID) != 29 || !validID(got.ID) {
+	if !strings.HasPrefix(got.ID, "wh_") || len(got.ID) != 29 || !webhook.ValidID(got.ID) {
 		t.Errorf("ID %q is not wh_ and 26 characters", got.ID)
 	}
 	if !strings.HasPrefix(secret.Reveal(), "whsec_") {
@@ -102,7 +104,7 @@ func TestH13_EverySettingHasItsLimits(t *testing.T) {
 	url := func(n int) string { return "https://h.example.com/" + long(n-22) }
 	tests := []struct {
 		name string
-		set  func(*WebhookSpec, *WebhookUpdate)
+		set  func(*webhook.WebhookSpec, *webhook.WebhookUpdate)
 		// field that is refused, empty when it is accepted, and what its reason says.
 		field   string
 		reasons []string
@@ -176,12 +178,12 @@ func TestH13_EverySettingHasItsLimits(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			d, _ := newIdle(t, Config{})
+			d, _ := newIdle(t, webhook.Config{})
 			before, _, err := d.CreateWebhook(t.Context(), "other", goodSpec())
 			if err != nil {
 				t.Fatal(err)
 			}
-			spec, update := goodSpec(), WebhookUpdate{}
+			spec, update := goodSpec(), webhook.WebhookUpdate{}
 			tt.set(&spec, &update)
 			_, _, createErr := d.CreateWebhook(t.Context(), tenant, spec)
 			after, updateErr := d.UpdateWebhook(t.Context(), "other", before.ID, 1, update)
@@ -206,10 +208,10 @@ func TestH13_EverySettingHasItsLimits(t *testing.T) {
 					t.Errorf("error %q shows the value of a header", err)
 				}
 			}
-			if !cmp.Equal(after, Webhook{}) {
+			if !cmp.Equal(after, webhook.Webhook{}) {
 				t.Errorf("a refused update returned %+v", after)
 			}
-			if p, err := d.Webhooks(t.Context(), WebhookQuery{Tenant: tenant}); err != nil || len(p.Items) != 0 {
+			if p, err := d.Webhooks(t.Context(), webhook.WebhookQuery{Tenant: tenant}); err != nil || len(p.Items) != 0 {
 				t.Errorf("a refused webhook was stored: %+v, %v", p, err)
 			}
 			now, err := d.Webhook(t.Context(), "other", before.ID)
@@ -220,42 +222,46 @@ func TestH13_EverySettingHasItsLimits(t *testing.T) {
 	}
 }
 
-type setter = func(*WebhookSpec, *WebhookUpdate)
+type setter = func(*webhook.WebhookSpec, *webhook.WebhookUpdate)
 
 func name(s string) setter {
-	return func(w *WebhookSpec, u *WebhookUpdate) { w.Name, u.Name = s, &s }
+	return func(w *webhook.WebhookSpec, u *webhook.WebhookUpdate) { w.Name, u.Name = s, &s }
 }
 
 func description(s string) setter {
-	return func(w *WebhookSpec, u *WebhookUpdate) { w.Description, u.Description = s, &s }
+	return func(w *webhook.WebhookSpec, u *webhook.WebhookUpdate) { w.Description, u.Description = s, &s }
 }
 
 func address(s string) setter {
-	return func(w *WebhookSpec, u *WebhookUpdate) { w.URL, u.URL = s, &s }
+	return func(w *webhook.WebhookSpec, u *webhook.WebhookUpdate) { w.URL, u.URL = s, &s }
 }
 
 func events(s ...string) setter {
-	return func(w *WebhookSpec, u *WebhookUpdate) { w.Events, u.Events = s, append([]string{}, s...) }
+	return func(w *webhook.WebhookSpec, u *webhook.WebhookUpdate) {
+		w.Events, u.Events = s, append([]string{}, s...)
+	}
 }
 
 func headersOf(h map[string]string) setter {
-	return func(w *WebhookSpec, u *WebhookUpdate) { w.Headers, u.Headers = h, h }
+	return func(w *webhook.WebhookSpec, u *webhook.WebhookUpdate) { w.Headers, u.Headers = h, h }
 }
 
 func timeout(d time.Duration) setter {
-	return func(w *WebhookSpec, u *WebhookUpdate) { w.Timeout, u.Timeout = &d, &d }
+	return func(w *webhook.WebhookSpec, u *webhook.WebhookUpdate) { w.Timeout, u.Timeout = &d, &d }
 }
 
 func retries(n int) setter {
-	return func(w *WebhookSpec, u *WebhookUpdate) { w.MaxRetries, u.MaxRetries = &n, &n }
+	return func(w *webhook.WebhookSpec, u *webhook.WebhookUpdate) { w.MaxRetries, u.MaxRetries = &n, &n }
 }
 
 func rate(perSecond float64) setter {
-	return func(w *WebhookSpec, u *WebhookUpdate) { w.RateLimit, u.RateLimit = perSecond, &perSecond }
+	return func(w *webhook.WebhookSpec, u *webhook.WebhookUpdate) {
+		w.RateLimit, u.RateLimit = perSecond, &perSecond
+	}
 }
 
 func TestH13_ZeroCanBeSaid(t *testing.T) {
-	d, _ := newIdle(t, Config{})
+	d, _ := newIdle(t, webhook.Config{})
 	for want, given := range map[int]*int{3: nil, 0: new(0)} {
 		spec := goodSpec()
 		spec.MaxRetries = given
@@ -270,15 +276,15 @@ func TestH13_ZeroCanBeSaid(t *testing.T) {
 	if err != nil || w.Active || w.VerifyTLS || w.DisabledReason == "" || w.DisabledAt.IsZero() || w.RateLimit != 2.5 {
 		t.Errorf("asked for inactive and no verification, got %+v, %v", w, err)
 	}
-	w, err = d.UpdateWebhook(t.Context(), tenant, w.ID, w.Version, WebhookUpdate{VerifyTLS: new(true), MaxRetries: new(0), RateLimit: new(0.0)})
+	w, err = d.UpdateWebhook(t.Context(), tenant, w.ID, w.Version, webhook.WebhookUpdate{VerifyTLS: new(true), MaxRetries: new(0), RateLimit: new(0.0)})
 	if err != nil || !w.VerifyTLS || w.MaxRetries != 0 || w.RateLimit != 0 || w.Active {
 		t.Errorf("after the update: %+v, %v", w, err)
 	}
 }
 
 func TestSettingsRefusedTogetherAreAllListed(t *testing.T) {
-	d, _ := newIdle(t, Config{ForbidUnverifiedTLS: true})
-	spec := WebhookSpec{
+	d, _ := newIdle(t, webhook.Config{ForbidUnverifiedTLS: true})
+	spec := webhook.WebhookSpec{
 		Name: "", URL: "ftp://x", Events: []string{"ok", "not ok", "*x"}, Description: "\x01",
 		Headers: map[string]string{"Cookie ": "v"}, VerifyTLS: new(false),
 		Timeout: new(time.Hour), MaxRetries: new(99), RateLimit: 1e9, Secret: "short",
@@ -292,7 +298,7 @@ func TestSettingsRefusedTogetherAreAllListed(t *testing.T) {
 }
 
 func TestSettingsTenantHasLimits(t *testing.T) {
-	d, _ := newIdle(t, Config{})
+	d, _ := newIdle(t, webhook.Config{})
 	for tenant, reason := range map[string]string{
 		"": "required", strings.Repeat("t", 129): "128", "a\x00b": "control", "a\xff": "UTF-8",
 	} {
@@ -300,7 +306,7 @@ func TestSettingsTenantHasLimits(t *testing.T) {
 		if r := refusals(t, err)["tenant"]; !strings.Contains(r, reason) {
 			t.Errorf("tenant %q: %q does not say %q", tenant, r, reason)
 		}
-		_, err = d.Publish(t.Context(), Event{Tenant: tenant, Type: "x", Data: map[string]any{}})
+		_, err = d.Publish(t.Context(), webhook.Event{Tenant: tenant, Type: "x", Data: map[string]any{}})
 		if r := refusals(t, err)["tenant"]; !strings.Contains(r, reason) {
 			t.Errorf("publish for tenant %q: %q does not say %q", tenant, r, reason)
 		}
@@ -311,7 +317,7 @@ func TestSettingsTenantHasLimits(t *testing.T) {
 }
 
 func TestSettingsAreNormalised(t *testing.T) {
-	d, _ := newIdle(t, Config{})
+	d, _ := newIdle(t, webhook.Config{})
 	spec := goodSpec()
 	spec.URL = "HTTPS://CRM.Example.COM:443"
 	spec.Events = []string{"b", "a", "b", "*", "a"}
@@ -332,7 +338,7 @@ func TestSettingsAreNormalised(t *testing.T) {
 // What a caller passes in or gets back is its own: writing to it changes
 // nothing that is stored, and nothing that a running dispatcher uses.
 func TestSettingsKeepNoMemoryOfTheCaller(t *testing.T) {
-	inBubble(t, Config{}, func(w *world) {
+	inBubble(t, webhook.Config{}, func(w *world) {
 		ctx := context.Background()
 		w.start()
 		spec := goodSpec()
@@ -349,7 +355,7 @@ func TestSettingsKeepNoMemoryOfTheCaller(t *testing.T) {
 		}
 		spoil(spec.Events, spec.Headers)
 		spoil(created.Events, created.Headers)
-		update := WebhookUpdate{Events: []string{"agent.*", "user.*"}, Headers: map[string]string{"X-Key": "two"}}
+		update := webhook.WebhookUpdate{Events: []string{"agent.*", "user.*"}, Headers: map[string]string{"X-Key": "two"}}
 		updated, err := w.UpdateWebhook(ctx, tenant, created.ID, created.Version, update)
 		if err != nil {
 			t.Fatal(err)
@@ -376,17 +382,26 @@ func TestSettingsKeepNoMemoryOfTheCaller(t *testing.T) {
 }
 
 func TestSettingsUnverifiedTLSOnlyWhereAllowed(t *testing.T) {
-	d, _ := newIdle(t, Config{ForbidUnverifiedTLS: true})
+	d, _ := newIdle(t, webhook.Config{ForbidUnverifiedTLS: true})
 	spec := goodSpec()
 	spec.VerifyTLS = new(false)
 	_, _, err := d.CreateWebhook(t.Context(), tenant, spec)
 	if got := refusals(t, err); len(got) != 1 || got["sslVerification"] == "" {
 		t.Errorf("refused %v", got)
 	}
-	d, _ = newIdle(t, Config{AllowHTTP: true})
+	d, _ = newIdle(t, webhook.Config{AllowHTTP: true})
 	spec.URL = "http://h.example.com/x"
 	w, _, err := d.CreateWebhook(t.Context(), tenant, spec)
 	if err != nil || w.VerifyTLS || w.URL != "http://h.example.com/x" {
 		t.Errorf("where both are allowed: %+v, %v", w, err)
 	}
+}
+
+func TestH1_EveryRefusedHeaderIsNamed(t *testing.T) {
+	d, _ := newIdle(t, webhook.Config{})
+	_, _, err := d.CreateWebhook(t.Context(), tenant, webhook.WebhookSpec{
+		Name: "n", URL: "https://h.example.com/", Events: []string{"*"},
+		Headers: map[string]string{"Content-Type": "x", "Host": "x", "A b": "x", "X-Good": "x", "X-Bad": "\x00"},
+	})
+	wantErr(t, err, webhook.ErrInvalid, `"Content-Type" is reserved`, `"Host" is reserved`, `"A b"`, `"X-Bad"`)
 }

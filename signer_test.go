@@ -20,6 +20,7 @@ import (
 	"github.com/seed68722ecd/webhook/guard"
 
 	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/memstore"
 	"github.com/seed68722ecd/webhook/verify"
 )
 
@@ -197,7 +198,7 @@ func TestDeliveriesVerify(t *testing.T) {
 			return nil
 		})),
 	}
-	d, err := webhook.New(webhook.NewMemoryStore(webhook.MemoryConfig{}), cfg)
+	d, err := webhook.New(memstore.New(memstore.Config{}), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

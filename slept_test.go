@@ -1,4 +1,4 @@
-package webhook
+package webhook_test
 
 import (
 	"context"
@@ -8,7 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed68722ecd/webhook"
 	"github.com/seed68722ecd/webhook/internal/machineclock"
+	"github.com/seed68722ecd/webhook/memstore"
 )
 
 // sleeper is a machine that can sleep: its wall clock goes on while the monotonic
@@ -45,8 +47,8 @@ func TestAMachineThatSleptBeginsNothingWhoseLeaseIsGone(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m := newSleeper(t)
 			var faults *faultyStore
-			inBubbleOver(t, Config{MaxInFlight: 1, MaxClaimed: 64, Lease: 30 * time.Second, Now: m.now},
-				func(s *MemoryStore) Store { faults = &faultyStore{Store: s}; return faults },
+			inBubbleOver(t, webhook.Config{MaxInFlight: 1, MaxClaimed: 64, Lease: 30 * time.Second, Now: m.now},
+				func(s *memstore.Store) webhook.Store { faults = &faultyStore{Store: s}; return faults },
 				func(w *world) {
 					w.rx.on("h.example.com", func(int, *http.Request) (int, http.Header, error) {
 						<-time.After(4 * time.Second)
@@ -63,7 +65,7 @@ func TestAMachineThatSleptBeginsNothingWhoseLeaseIsGone(t *testing.T) {
 					}
 					m.sleep(c.slept)
 					if c.others > 0 {
-						res, err := w.mem.Claim(t.Context(), ClaimRequest{Token: 77, Now: m.now(), Lease: time.Hour, Limit: c.others, PerWebhook: c.others})
+						res, err := w.mem.Claim(t.Context(), webhook.ClaimRequest{Token: 77, Now: m.now(), Lease: time.Hour, Limit: c.others, PerWebhook: c.others})
 						if err != nil || len(res.Deliveries) != c.others {
 							t.Fatalf("the other process claimed %d, %v", len(res.Deliveries), err)
 						}
@@ -80,8 +82,8 @@ func TestAMachineThatSleptBeginsNothingWhoseLeaseIsGone(t *testing.T) {
 					if n := len(w.rx.at("h.example.com")); n != c.begun {
 						t.Errorf("%d attempts begun, want %d", n, c.begun)
 					}
-					for _, d := range w.deliveries(DeliveryQuery{WebhookID: wh.ID}) {
-						if d.State == StateSucceeded && (d.Crashes != 0 || d.Attempts != 1) {
+					for _, d := range w.deliveries(webhook.DeliveryQuery{WebhookID: wh.ID}) {
+						if d.State == webhook.StateSucceeded && (d.Crashes != 0 || d.Attempts != 1) {
 							t.Errorf("%d crashes and %d attempts are counted, want 0 and 1", d.Crashes, d.Attempts)
 						}
 					}
@@ -93,11 +95,11 @@ func TestAMachineThatSleptBeginsNothingWhoseLeaseIsGone(t *testing.T) {
 
 // lostAnswers stores results and loses the answers, while told to.
 type lostAnswers struct {
-	Store
+	webhook.Store
 	lose atomic.Bool
 }
 
-func (l *lostAnswers) Complete(ctx context.Context, now time.Time, r []Result) ([]Outcome, error) {
+func (l *lostAnswers) Complete(ctx context.Context, now time.Time, r []webhook.Result) ([]webhook.Outcome, error) {
 	out, err := l.Store.Complete(ctx, now, r)
 	if l.lose.Load() {
 		return nil, errors.New("connection reset")
@@ -114,24 +116,24 @@ func TestALostAnswerIsNotRecordedForAResend(t *testing.T) {
 		resend  func(w *world, id string) // and before the delivery is resent
 		answer  int
 		retries int
-		first   State
+		first   webhook.State
 	}{
-		"failed":    {answer: 500, first: StateFailed},
-		"retried":   {answer: 500, retries: 5, first: StatePending},
-		"succeeded": {answer: 200, first: StateSucceeded},
+		"failed":    {answer: 500, first: webhook.StateFailed},
+		"retried":   {answer: 500, retries: 5, first: webhook.StatePending},
+		"succeeded": {answer: 200, first: webhook.StateSucceeded},
 		"canceled": {
 			prepare: func(w *world, id string) { w.active(id, false) },
 			resend:  func(w *world, id string) { w.active(id, true) },
-			first:   StateCanceled,
+			first:   webhook.StateCanceled,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var lossy *lostAnswers
-			inBubbleOver(t, Config{Lease: time.Hour, PollInterval: 10 * time.Millisecond},
-				func(s *MemoryStore) Store { lossy = &lostAnswers{Store: s}; return lossy },
+			inBubbleOver(t, webhook.Config{Lease: time.Hour, PollInterval: 10 * time.Millisecond},
+				func(s *memstore.Store) webhook.Store { lossy = &lostAnswers{Store: s}; return lossy },
 				func(w *world) {
 					w.rx.status("h.example.com", c.answer)
-					wh := w.hook("h.example.com", func(s *WebhookSpec) { s.MaxRetries = new(c.retries) })
+					wh := w.hook("h.example.com", func(s *webhook.WebhookSpec) { s.MaxRetries = new(c.retries) })
 					w.publish()
 					if c.prepare != nil {
 						c.prepare(w, wh.ID)
@@ -140,7 +142,7 @@ func TestALostAnswerIsNotRecordedForAResend(t *testing.T) {
 					w.start()
 					w.pass(time.Second)
 					before := len(w.rx.at("h.example.com"))
-					d := w.wantState(wh.ID, c.first, map[State]Reason{StateFailed: ReasonRetriesExhausted, StateCanceled: ReasonWebhookDisabled}[c.first])
+					d := w.wantState(wh.ID, c.first, map[webhook.State]webhook.Reason{webhook.StateFailed: webhook.ReasonRetriesExhausted, webhook.StateCanceled: webhook.ReasonWebhookDisabled}[c.first])
 					if c.resend != nil {
 						c.resend(w, wh.ID)
 					}
@@ -151,7 +153,7 @@ func TestALostAnswerIsNotRecordedForAResend(t *testing.T) {
 					w.pass(100 * time.Millisecond) // it is claimed while the old result is not acknowledged
 					lossy.lose.Store(false)
 					w.pass(time.Minute)
-					w.wantState(wh.ID, StateSucceeded, "")
+					w.wantState(wh.ID, webhook.StateSucceeded, "")
 					got := w.rx.at("h.example.com")
 					if len(got) != before+1 {
 						t.Errorf("%d requests after the resend, want 1", len(got)-before)
@@ -187,8 +189,8 @@ func (w *world) active(id string, on bool) {
 // way goes on under the new lease, is not sent again, and is recorded once.
 func TestWhatIsUnderWayGoesOnUnderANewLease(t *testing.T) {
 	var faults *faultyStore
-	inBubbleOver(t, Config{Lease: 10 * time.Second, PollInterval: time.Second},
-		func(s *MemoryStore) Store { faults = &faultyStore{Store: s}; return faults },
+	inBubbleOver(t, webhook.Config{Lease: 10 * time.Second, PollInterval: time.Second},
+		func(s *memstore.Store) webhook.Store { faults = &faultyStore{Store: s}; return faults },
 		func(w *world) {
 			w.rx.on("h.example.com", func(int, *http.Request) (int, http.Header, error) {
 				<-time.After(25 * time.Second)
@@ -206,7 +208,7 @@ func TestWhatIsUnderWayGoesOnUnderANewLease(t *testing.T) {
 			w.pass(15 * time.Second)
 			faults.set(nil)
 			w.pass(time.Minute)
-			d := w.wantState(wh.ID, StateSucceeded, "")
+			d := w.wantState(wh.ID, webhook.StateSucceeded, "")
 			if n, as := len(w.rx.at("h.example.com")), w.attemptsOf(d); n != 1 || len(as) != 1 || as[0].Late {
 				t.Errorf("%d requests, attempts %+v; want one of each", n, as)
 			}

@@ -6,9 +6,10 @@ import (
 )
 
 // Store keeps webhooks, events, deliveries and attempts, and is the queue
-// between Publish and the dispatchers. [MemoryStore] is the reference; the
-// packages sqlitestore and pgstore are durable. Package storetest checks any
-// implementation against every sentence of this contract.
+// between Publish and the dispatchers. The package memstore is the reference
+// implementation, in memory; the packages sqlitestore and pgstore are durable.
+// Package storetest checks any implementation against every sentence of this
+// contract.
 //
 // Duties of every implementation:
 //
@@ -28,8 +29,8 @@ import (
 //     error that wraps [ErrNotFound].
 //   - Arguments and results belong to the caller: a Store never keeps or
 //     returns memory that a later change by the other side could reach. Only
-//     the Event and Webhook of a [ClaimedDelivery] may be shared, and must not
-//     be modified.
+//     the Event and Webhook of a [ClaimedDelivery] and the data of a published
+//     event may be shared, and must not be modified.
 //   - Times are UTC and keep microseconds. The current time is an argument
 //     (now, or Now in a request). A Store shared by several machines may use
 //     its own clock instead, and documents that. For this reason delays are
@@ -101,6 +102,10 @@ type QueueStore interface {
 	// ErrBacklogFull and does not store any of the events.
 	//
 	// An event that matches no webhook is stored too: a replay can find it.
+	//
+	// A Store may keep Event.Data itself instead of a copy: neither the caller
+	// nor the Store changes these bytes after the call. The Dispatcher encodes
+	// them for one call only.
 	Publish(ctx context.Context, now time.Time, reqs []PublishRequest) ([]PublishResult, error)
 
 	// Claim leases pending deliveries that are due and not leased, or whose

@@ -69,12 +69,7 @@ func (s *containedStore) DeleteWebhook(ctx context.Context, tenant, id string) e
 }
 
 func (s *containedStore) Publish(ctx context.Context, now time.Time, reqs []PublishRequest) ([]PublishResult, error) {
-	return call(s, "Publish", func() ([]PublishResult, error) {
-		if m, ok := s.store.(*MemoryStore); ok {
-			return m.publish(ctx, now, reqs, keepData)
-		}
-		return s.store.Publish(ctx, now, reqs)
-	})
+	return call(s, "Publish", func() ([]PublishResult, error) { return s.store.Publish(ctx, now, reqs) })
 }
 
 func (s *containedStore) Claim(ctx context.Context, req ClaimRequest) (ClaimResult, error) {

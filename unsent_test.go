@@ -1,4 +1,4 @@
-package webhook
+package webhook_test
 
 import (
 	"context"
@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/seed68722ecd/webhook"
 )
 
 // errNoFiles is what a dial says on a machine that is out of files.
@@ -21,13 +23,13 @@ var errNoFiles = &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("s
 // nothing is disabled, the others are not held up, and all is delivered in the end.
 func TestUnsentForADayThenDelivered(t *testing.T) {
 	logged := &countingHandler{}
-	var told []Unsent
-	cfg := Config{
+	var told []webhook.Unsent
+	cfg := webhook.Config{
 		DisableAfter: time.Hour, Logger: slog.New(logged),
-		Hooks: Hooks{Unsent: func(u Unsent) { told = append(told, u) }},
+		Hooks: webhook.Hooks{Unsent: func(u webhook.Unsent) { told = append(told, u) }},
 	}
 	inBubble(t, cfg, func(w *world) {
-		bad := w.hook("bad.example.com", func(s *WebhookSpec) { s.MaxRetries = new(0) })
+		bad := w.hook("bad.example.com", func(s *webhook.WebhookSpec) { s.MaxRetries = new(0) })
 		w.hook("well.example.com")
 		w.rx.on("bad.example.com", func(int, *http.Request) (int, http.Header, error) { return 0, nil, errNoFiles })
 		w.start()
@@ -46,8 +48,8 @@ func TestUnsentForADayThenDelivered(t *testing.T) {
 		if n := len(tries); n < 24*60/2 || n > 24*60+2*events+100 {
 			t.Errorf("%d tries within a day", n)
 		}
-		for _, d := range w.deliveries(DeliveryQuery{WebhookID: bad.ID, Limit: 500}) {
-			if d.State != StatePending || d.Tries != 0 {
+		for _, d := range w.deliveries(webhook.DeliveryQuery{WebhookID: bad.ID, Limit: 500}) {
+			if d.State != webhook.StatePending || d.Tries != 0 {
 				t.Fatalf("after a day: %+v", d)
 			}
 			if as := w.attemptsOf(d); len(as) > 1 || len(as) == 1 && !strings.HasPrefix(as[0].Error, unsentText) {
@@ -73,8 +75,8 @@ func TestUnsentForADayThenDelivered(t *testing.T) {
 		if n := len(w.rx.at("bad.example.com")) - before; n != events {
 			t.Errorf("%d of %d events delivered in the end", n, events)
 		}
-		for _, d := range w.deliveries(DeliveryQuery{WebhookID: bad.ID, Limit: 500}) {
-			if d.State != StateSucceeded || d.Tries != 1 {
+		for _, d := range w.deliveries(webhook.DeliveryQuery{WebhookID: bad.ID, Limit: 500}) {
+			if d.State != webhook.StateSucceeded || d.Tries != 1 {
 				t.Fatalf("in the end: %+v", d)
 			}
 		}
@@ -84,8 +86,8 @@ func TestUnsentForADayThenDelivered(t *testing.T) {
 // A fault between failures of the receiver's own: only those use up retries, and
 // the next fault is logged again.
 func TestUnsentBetweenFailures(t *testing.T) {
-	inBubble(t, Config{}, func(w *world) {
-		wh := w.hook("h.example.com", func(s *WebhookSpec) { s.MaxRetries = new(1) })
+	inBubble(t, webhook.Config{}, func(w *world) {
+		wh := w.hook("h.example.com", func(s *webhook.WebhookSpec) { s.MaxRetries = new(1) })
 		w.rx.on("h.example.com", func(n int, _ *http.Request) (int, http.Header, error) {
 			if n == 3 || n == 6 {
 				return 500, nil, nil
@@ -95,12 +97,12 @@ func TestUnsentBetweenFailures(t *testing.T) {
 		w.start()
 		w.publish()
 		w.pass(24 * time.Hour)
-		d := w.wantState(wh.ID, StateFailed, ReasonRetriesExhausted)
-		var classes []ErrorClass
+		d := w.wantState(wh.ID, webhook.StateFailed, webhook.ReasonRetriesExhausted)
+		var classes []webhook.ErrorClass
 		for _, a := range w.attemptsOf(d) {
 			classes = append(classes, a.Class)
 		}
-		if d.Tries != 2 || len(classes) != 4 || classes[0] != ClassUnsent || classes[1] != ClassStatus || classes[2] != ClassUnsent || classes[3] != ClassStatus {
+		if d.Tries != 2 || len(classes) != 4 || classes[0] != webhook.ClassUnsent || classes[1] != webhook.ClassStatus || classes[2] != webhook.ClassUnsent || classes[3] != webhook.ClassStatus {
 			t.Errorf("tries %d, attempts %v", d.Tries, classes)
 		}
 	})
@@ -108,7 +110,7 @@ func TestUnsentBetweenFailures(t *testing.T) {
 
 // What cannot be sent ends when its webhook does.
 func TestUnsentEndsWithItsWebhook(t *testing.T) {
-	inBubble(t, Config{}, func(w *world) {
+	inBubble(t, webhook.Config{}, func(w *world) {
 		wh := w.hook("h.example.com")
 		w.rx.on("h.example.com", func(int, *http.Request) (int, http.Header, error) { return 0, nil, errNoFiles })
 		w.start()
@@ -117,8 +119,8 @@ func TestUnsentEndsWithItsWebhook(t *testing.T) {
 		if err := w.DeleteWebhook(context.Background(), tenant, wh.ID); err != nil {
 			t.Fatal(err)
 		}
-		w.pass(2 * unsentWaitMax)
-		w.wantState(wh.ID, StateCanceled, ReasonWebhookDeleted)
+		w.pass(2 * webhook.UnsentWaitMax)
+		w.wantState(wh.ID, webhook.StateCanceled, webhook.ReasonWebhookDeleted)
 	})
 }
 
@@ -131,16 +133,16 @@ func (h *countingHandler) count() int {
 // A signer that fails for days is no webhook's fault either. Its deliveries do use
 // up their retries: there may be one that can never be signed.
 func TestSignerThatFailsDisablesNobody(t *testing.T) {
-	cfg := Config{
+	cfg := webhook.Config{
 		DisableAfter: time.Hour,
-		Signer:       signerFunc(func(http.Header, Message, []Secret) error { return errors.New("the key store is away") }),
-		Hooks: Hooks{
-			Failing:  func(Webhook, time.Time, time.Time) { t.Error("a webhook is said to fail") },
-			Disabled: func(w Webhook) { t.Errorf("disabled: %s", w.DisabledReason) },
+		Signer:       signerFunc(func(http.Header, webhook.Message, []webhook.Secret) error { return errors.New("the key store is away") }),
+		Hooks: webhook.Hooks{
+			Failing:  func(webhook.Webhook, time.Time, time.Time) { t.Error("a webhook is said to fail") },
+			Disabled: func(w webhook.Webhook) { t.Errorf("disabled: %s", w.DisabledReason) },
 		},
 	}
 	inBubble(t, cfg, func(w *world) {
-		wh := w.hook("h.example.com", func(s *WebhookSpec) { s.MaxRetries = new(10) })
+		wh := w.hook("h.example.com", func(s *webhook.WebhookSpec) { s.MaxRetries = new(10) })
 		w.start()
 		for range 100 {
 			w.publish()
@@ -150,8 +152,8 @@ func TestSignerThatFailsDisablesNobody(t *testing.T) {
 		if err != nil || !got.Active || !got.FailingSince.IsZero() {
 			t.Errorf("webhook %+v, %v", got, err)
 		}
-		failed := w.deliveries(DeliveryQuery{WebhookID: wh.ID, State: StateFailed, Limit: 500})
-		if len(failed) == 0 || failed[0].Tries != 11 || failed[0].LastClass != ClassInternal {
+		failed := w.deliveries(webhook.DeliveryQuery{WebhookID: wh.ID, State: webhook.StateFailed, Limit: 500})
+		if len(failed) == 0 || failed[0].Tries != 11 || failed[0].LastClass != webhook.ClassInternal {
 			t.Errorf("%d failed deliveries: %+v", len(failed), failed)
 		}
 	})

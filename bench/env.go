@@ -12,6 +12,7 @@ import (
 
 	"github.com/seed68722ecd/webhook"
 	"github.com/seed68722ecd/webhook/internal/dbtest"
+	"github.com/seed68722ecd/webhook/memstore"
 	"github.com/seed68722ecd/webhook/pgstore"
 	"github.com/seed68722ecd/webhook/sqlitestore"
 
@@ -96,7 +97,7 @@ func (e *env) open(ctx context.Context, name string) (*opened, error) {
 	n := e.made.Add(1)
 	switch name {
 	case "memory":
-		store := webhook.NewMemoryStore(webhook.MemoryConfig{MaxPending: 3_000_000, MaxBytes: 4 << 30})
+		store := memstore.New(memstore.Config{MaxPending: 3_000_000, MaxBytes: 4 << 30})
 		return &opened{Store: store, close: func() error { return nil }}, nil
 	case "sqlite":
 		return e.openSQLite(ctx, n)

@@ -19,6 +19,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/memstore"
 )
 
 // receiver answers with each status in turn, and records the headers of
@@ -180,7 +181,7 @@ func attr(s tracetest.SpanStub, key attribute.Key) string {
 // An event is followed from the caller's span through publishing to each attempt,
 // which is a trace of its own that points back.
 func TestTracesArePublishDeliveryAttemptLinked(t *testing.T) {
-	b := newBench(t, webhook.NewMemoryStore(webhook.MemoryConfig{}), Config{}, 500, 204)
+	b := newBench(t, memstore.New(memstore.Config{}), Config{}, 500, 204)
 	w := b.hook()
 	ctx, caller := b.tracer.Start(t.Context(), "caller")
 	id := b.publish(ctx)
@@ -225,7 +226,7 @@ func TestTracesArePublishDeliveryAttemptLinked(t *testing.T) {
 }
 
 func TestSameTraceAndTraceparent(t *testing.T) {
-	b := newBench(t, webhook.NewMemoryStore(webhook.MemoryConfig{}), Config{SameTrace: true, SendTraceparent: true}, 204)
+	b := newBench(t, memstore.New(memstore.Config{}), Config{SameTrace: true, SendTraceparent: true}, 204)
 	b.hook()
 	ctx, caller := b.tracer.Start(t.Context(), "caller")
 	b.publish(ctx)
@@ -244,7 +245,7 @@ func TestSameTraceAndTraceparent(t *testing.T) {
 
 // Events published in the host's own transaction keep their trace, too.
 func TestTraceOfPreparedEvents(t *testing.T) {
-	store := webhook.NewMemoryStore(webhook.MemoryConfig{})
+	store := memstore.New(memstore.Config{})
 	b := newBench(t, store, Config{}, 204)
 	b.hook()
 	ctx, caller := b.tracer.Start(t.Context(), "caller")
@@ -271,7 +272,7 @@ func TestTraceOfPreparedEvents(t *testing.T) {
 }
 
 func TestMetrics(t *testing.T) {
-	b := newBench(t, webhook.NewMemoryStore(webhook.MemoryConfig{}), Config{BacklogEvery: time.Nanosecond}, 500, 204, 410)
+	b := newBench(t, memstore.New(memstore.Config{}), Config{BacklogEvery: time.Nanosecond}, 500, 204, 410)
 	b.hook()
 	b.publish(t.Context())
 	for name, want := range map[string]float64{"webhook.backlog.deliveries": 1, "webhook.dispatcher.running": 0, "webhook.backlog.partial": 0} {
@@ -328,7 +329,7 @@ func TestMetrics(t *testing.T) {
 // Errors of the caller are told from errors of the store, and each event of a
 // batch is counted with its own result.
 func TestWhyEventsWereNotPublished(t *testing.T) {
-	b := newBench(t, webhook.NewMemoryStore(webhook.MemoryConfig{}), Config{}, 200)
+	b := newBench(t, memstore.New(memstore.Config{}), Config{}, 200)
 	b.hook()
 	event := func(tenant, id, typ string) webhook.Event {
 		return webhook.Event{ID: id, Tenant: tenant, Type: typ, Data: map[string]int{}}
@@ -363,7 +364,7 @@ func TestWhyEventsWereNotPublished(t *testing.T) {
 // Counters exist before the first event: to Prometheus a counter that begins at
 // 1 has not increased.
 func TestCountersBeginAtZero(t *testing.T) {
-	b := newBench(t, webhook.NewMemoryStore(webhook.MemoryConfig{}), Config{}, 200)
+	b := newBench(t, memstore.New(memstore.Config{}), Config{}, 200)
 	for name, want := range map[string]int{
 		"webhook.published.events": 4, "webhook.finished.deliveries": 6, "webhook.late.results": 1, "webhook.claimed.deliveries": 1, "webhook.disabled.webhooks": 2,
 	} {
@@ -375,7 +376,7 @@ func TestCountersBeginAtZero(t *testing.T) {
 		t.Error("the first quarantined delivery would not be seen")
 	}
 	// Event types are not known in advance.
-	b = newBench(t, webhook.NewMemoryStore(webhook.MemoryConfig{}), Config{EventTypes: true}, 200)
+	b = newBench(t, memstore.New(memstore.Config{}), Config{EventTypes: true}, 200)
 	if _, series := b.value("webhook.finished.deliveries"); series != 0 {
 		t.Errorf("%d series without a type", series)
 	}
@@ -391,7 +392,7 @@ func TestCardinalityIsBounded(t *testing.T) {
 	}
 	slices.SortFunc(codes, func(a, b int) int { return a%7 - b%7 })
 	codes = slices.DeleteFunc(codes, func(c int) bool { return c == 410 })
-	b := newBench(t, webhook.NewMemoryStore(webhook.MemoryConfig{}), Config{}, codes...)
+	b := newBench(t, memstore.New(memstore.Config{}), Config{}, codes...)
 	for range 20 {
 		b.hook()
 	}
@@ -420,7 +421,7 @@ func TestCardinalityIsBounded(t *testing.T) {
 		t.Errorf("%d series", total)
 	}
 	// With EventTypes, types are labels.
-	b = newBench(t, webhook.NewMemoryStore(webhook.MemoryConfig{}), Config{EventTypes: true}, 200)
+	b = newBench(t, memstore.New(memstore.Config{}), Config{EventTypes: true}, 200)
 	b.hook()
 	b.publish(t.Context())
 	b.deliver()
@@ -460,14 +461,14 @@ func (broken) Backlog(context.Context, webhook.BacklogQuery) (webhook.Backlog, e
 }
 
 func TestBacklogThatCannotBeCountedIsAbsent(t *testing.T) {
-	b := newBench(t, blind{webhook.NewMemoryStore(webhook.MemoryConfig{})}, Config{}, 200)
+	b := newBench(t, blind{memstore.New(memstore.Config{})}, Config{}, 200)
 	if _, series := b.value("webhook.backlog.deliveries"); series != 0 {
 		t.Errorf("%d series", series)
 	}
 	if _, series := b.value("webhook.dispatcher.running"); series != 1 {
 		t.Errorf("%d series of the others", series)
 	}
-	b = newBench(t, broken{webhook.NewMemoryStore(webhook.MemoryConfig{})}, Config{}, 200)
+	b = newBench(t, broken{memstore.New(memstore.Config{})}, Config{}, 200)
 	var all metricdata.ResourceMetrics
 	err := b.reader.Collect(t.Context(), &all)
 	if err == nil || !strings.Contains(err.Error(), "the database is away") {
@@ -483,7 +484,7 @@ func TestBacklogThatCannotBeCountedIsAbsent(t *testing.T) {
 }
 
 func TestAbortedAttemptsAreNotCounted(t *testing.T) {
-	b := newBench(t, webhook.NewMemoryStore(webhook.MemoryConfig{}), Config{}, 200)
+	b := newBench(t, memstore.New(memstore.Config{}), Config{}, 200)
 	tel, err := New(Config{})
 	if err != nil {
 		t.Fatal(err)

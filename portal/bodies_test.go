@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/memstore"
 )
 
 // A body that is not exactly of the route's form is refused with the field and
@@ -239,7 +240,7 @@ func FuzzForm(f *testing.F) {
 		"name=%zz", "a;b", "name=%00%ff", "=", "", "rateLimit=NaN"} {
 		f.Add([]byte(s))
 	}
-	d, err := webhook.New(webhook.NewMemoryStore(webhook.MemoryConfig{}), webhook.Config{})
+	d, err := webhook.New(memstore.New(memstore.Config{}), webhook.Config{})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/memstore"
 )
 
 // Two editors of a webhook never overwrite each other's changes unseen.
@@ -163,7 +164,7 @@ func TestPatchChangesWhatItNames(t *testing.T) {
 // is off, records it, and the host can forbid it.
 func TestP15_UnverifiedTLS(t *testing.T) {
 	x := newSite(t)
-	d, err := webhook.New(webhook.NewMemoryStore(webhook.MemoryConfig{}), webhook.Config{})
+	d, err := webhook.New(memstore.New(memstore.Config{}), webhook.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -203,7 +204,7 @@ func TestP15_UnverifiedTLS(t *testing.T) {
 		t.Errorf("recorded as %+v", rs[len(rs)-1])
 	}
 
-	d, err = webhook.New(webhook.NewMemoryStore(webhook.MemoryConfig{}), webhook.Config{ForbidUnverifiedTLS: true})
+	d, err = webhook.New(memstore.New(memstore.Config{}), webhook.Config{ForbidUnverifiedTLS: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,11 +12,12 @@ import (
 	"testing"
 
 	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/memstore"
 )
 
 // faultyStore fails, or panics, as a database does.
 type faultyStore struct {
-	*webhook.MemoryStore
+	*memstore.Store
 	err   error
 	panic bool
 }
@@ -48,7 +49,7 @@ var errInternals = errors.New(`pq: relation "hooks.webhooks" does not exist at /
 func TestP14_FaultsSayNothing(t *testing.T) {
 	for _, panics := range []bool{false, true} {
 		x := newSite(t)
-		d, err := webhook.New(&faultyStore{webhook.NewMemoryStore(webhook.MemoryConfig{}), errInternals, panics}, webhook.Config{Logger: slog.New(slog.NewTextHandler(x.log, nil))})
+		d, err := webhook.New(&faultyStore{memstore.New(memstore.Config{}), errInternals, panics}, webhook.Config{Logger: slog.New(slog.NewTextHandler(x.log, nil))})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/memstore"
 	"github.com/seed68722ecd/webhook/webhooktest"
 )
 
@@ -164,7 +165,7 @@ func TestP11_PagesLoseNoUpdate(t *testing.T) {
 // webhook, and is not offered where the host forbids it.
 func TestP15_PagesWarnOfUnverifiedTLS(t *testing.T) {
 	x := newSite(t)
-	d, err := webhook.New(webhook.NewMemoryStore(webhook.MemoryConfig{}), webhook.Config{}) // the tests' client always verifies
+	d, err := webhook.New(memstore.New(memstore.Config{}), webhook.Config{}) // the tests' client always verifies
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -151,7 +151,7 @@ func (s *Store) fits(ctx context.Context, tx Tx) error {
 	}
 	if mode != "wal" {
 		if mode == "memory" {
-			return errors.New("an in-memory database cannot be used: open a file (webhook.NewMemoryStore is the store for tests)")
+			return errors.New("an in-memory database cannot be used: open a file (package memstore is the store for tests)")
 		}
 		return fmt.Errorf("the database's journal_mode is %q, and WAL is needed: call Migrate, which switches it on", mode)
 	}

@@ -69,11 +69,24 @@ var aliasChecks = []check{
 		})
 		r.same("webhook claimed before the change", want, *ds[0].Webhook)
 	}},
-	{"PublishedData", saysAlias, func(r *run) {
+	{"DataIsNotChanged", "A Store may keep Event.Data itself instead of a copy: neither the caller nor the Store changes these bytes after the call.", func(r *run) {
+		r.create(t1, "wh_1", nil)
+		req, again := r.request(t1, "e1", "a.b"), r.request(t1, "e1", "a.b")
+		want := string(req.Event.Data)
+		r.publish(req)
+		r.publish(again)
+		ds, tok := r.claimN(1)
+		ev, err := r.store.GetEvent(r.Context(), t1, "e1")
+		r.must("GetEvent", err)
+		scribbleBytes(ev.Data)
+		r.finish(r.success(ds[0].Delivery, tok))
+		r.same("data of the caller", want, string(req.Event.Data))
+		r.same("data of the second caller", want, string(again.Event.Data))
+	}},
+	{"PublishedRequest", saysAlias, func(r *run) {
 		req := r.request(t1, "e1", "a.b")
 		want := string(req.Event.Data)
 		r.publish(req)
-		scribbleBytes(req.Event.Data)
 		for i := range req.Patterns {
 			req.Patterns[i] = "scribble"
 		}

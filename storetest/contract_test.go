@@ -59,7 +59,7 @@ var unchecked = []string{
 	"It never returns secrets",                     // the returned type has no field for them
 	"stores w, whose Version is 1",                 // ComesBackAsCreated, with other words
 	// Introductions and consequences of sentences that are checked.
-	"A cursor stays valid while webhooks are created and deleted", "It makes Publish idempotent",
+	"A cursor stays valid while webhooks are created and deleted", "It makes Publish idempotent", "The Dispatcher encodes them for one call only",
 	"It does not depend on the backlog", "how many deliveries wait for the webhooks that it passes", "It serves the tenants that have such deliveries in turn", "Complete records the results of claimed deliveries", "Release gives leases back unused",
 	"GetEvent returns one event, or ErrNotFound", "GetDelivery returns one delivery, or ErrNotFound",
 	"WebhookWalker is an optional interface", "needs it to reach the webhooks of all tenants", "The stores of this module implement it", "QueueStore is the queue", "LogStore reads the log",

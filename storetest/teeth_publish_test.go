@@ -219,7 +219,7 @@ var brokenPublishers = []broken{
 	{"keeps data as text", "Bytes/DataIsUnchanged", publishing(func(req *webhook.PublishRequest) {
 		req.Event.Data = bytes.ToValidUTF8(bytes.ReplaceAll(req.Event.Data, []byte{0}, nil), []byte("\ufffd"))
 	})},
-	{"keeps the caller's data", "Alias/PublishedData", func() *twisted {
+	{"hands out the caller's data", "Alias/DataIsNotChanged", func() *twisted {
 		kept := map[string][]byte{}
 		return &twisted{
 			only: true, // the map is not safe for other checks, which use it concurrently

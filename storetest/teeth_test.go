@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/memstore"
 )
 
 // twisted is a Store with some methods replaced. Each replacement gets the
@@ -239,11 +240,11 @@ func eachCheck(f func(name string, c check)) {
 
 // fresh returns an intact Store, of the capacity that the check needs.
 func fresh(name string) webhook.Store {
-	var cfg webhook.MemoryConfig
+	var cfg memstore.Config
 	if strings.HasPrefix(name, "Bounded/") {
 		cfg.MaxPending = boundedCapacity
 	}
-	return webhook.NewMemoryStore(cfg)
+	return memstore.New(cfg)
 }
 
 // TestBrokenStoresFail runs every broken store through the group of checks that

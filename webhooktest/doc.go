@@ -4,7 +4,7 @@
 // A [Receiver] plays a customer's endpoint: it checks signatures with the
 // package verify, records requests and gives the answers that the test has set.
 // A [Transport] replaces the network and routes requests to receivers by the
-// host in their URL. [New] ties a Dispatcher, a MemoryStore and a Transport
+// host in their URL. [New] ties a Dispatcher, a memstore.Store and a Transport
 // together:
 //
 //	func TestOrderPaidIsSent(t *testing.T) {

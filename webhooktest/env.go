@@ -9,16 +9,17 @@ import (
 	"time"
 
 	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/memstore"
 )
 
-// Env is a Dispatcher over a MemoryStore whose requests go to Receivers in
+// Env is a Dispatcher over a memstore.Store whose requests go to Receivers in
 // place of the network. Make one with [New]. All methods are safe for
 // concurrent use, but methods that may fail the test must be called from the
 // test's goroutine.
 type Env struct {
 	*webhook.Dispatcher
 	// Store is the Dispatcher's store.
-	Store *webhook.MemoryStore
+	Store *memstore.Store
 	// Transport replaces the network. Env.Register adds receivers to it.
 	Transport *Transport
 
@@ -33,8 +34,8 @@ type Env struct {
 // call Run. New fails the test if cfg is invalid.
 func New(tb testing.TB, cfg webhook.Config) *Env {
 	tb.Helper()
-	env := &Env{Store: webhook.NewMemoryStore(webhook.MemoryConfig{}), Transport: new(Transport), tb: tb}
-	env.tenants = &tenantList{MemoryStore: env.Store}
+	env := &Env{Store: memstore.New(memstore.Config{}), Transport: new(Transport), tb: tb}
+	env.tenants = &tenantList{Store: env.Store}
 	cfg.AllowHTTP = true
 	if cfg.Client == nil {
 		cfg.Client = env.Transport.Client()
@@ -94,9 +95,9 @@ func (e *Env) UntilIdle() (attempts int) {
 	return n
 }
 
-// tenantList is a MemoryStore that remembers the tenants of published events.
+// tenantList is a memstore.Store that remembers the tenants of published events.
 type tenantList struct {
-	*webhook.MemoryStore
+	*memstore.Store
 	mu      sync.Mutex
 	tenants []string
 }
@@ -109,7 +110,7 @@ func (l *tenantList) Publish(ctx context.Context, now time.Time, reqs []webhook.
 		}
 	}
 	l.mu.Unlock()
-	return l.MemoryStore.Publish(ctx, now, reqs)
+	return l.Store.Publish(ctx, now, reqs)
 }
 
 func (l *tenantList) list() []string {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/memstore"
 	"github.com/seed68722ecd/webhook/verify"
 	"github.com/seed68722ecd/webhook/webhooktest"
 )
@@ -16,7 +17,7 @@ import (
 func ExampleTransport() {
 	ctx := context.Background()
 	var network webhooktest.Transport
-	d, err := webhook.New(webhook.NewMemoryStore(webhook.MemoryConfig{}), webhook.Config{
+	d, err := webhook.New(memstore.New(memstore.Config{}), webhook.Config{
 		Client: network.Client(),
 		Retry:  webhook.ExponentialRetry{Initial: time.Millisecond},
 	})
@@ -54,7 +55,7 @@ func ExampleTransport() {
 func ExampleTransport_Handle() {
 	ctx := context.Background()
 	var network webhooktest.Transport
-	d, err := webhook.New(webhook.NewMemoryStore(webhook.MemoryConfig{}), webhook.Config{Client: network.Client()})
+	d, err := webhook.New(memstore.New(memstore.Config{}), webhook.Config{Client: network.Client()})
 	if err != nil {
 		panic(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/memstore"
 	"github.com/seed68722ecd/webhook/webhooktest"
 )
 
@@ -30,7 +31,7 @@ func TestServeOverSockets(t *testing.T) {
 			if strings.HasPrefix(srv.URL, "https:") {
 				cfg.Client = srv.Client
 			}
-			d, err := webhook.New(webhook.NewMemoryStore(webhook.MemoryConfig{}), webhooktest.AllowLoopback(cfg))
+			d, err := webhook.New(memstore.New(memstore.Config{}), webhooktest.AllowLoopback(cfg))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/common/model"
 
 	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/memstore"
 	"github.com/seed68722ecd/webhook/webhooktest"
 )
 
@@ -225,7 +226,7 @@ func TestMetricsAreForThisMachine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := webhook.New(webhook.NewMemoryStore(webhook.MemoryConfig{}), webhook.Config{Observer: m.telemetry.Observer()})
+	d, err := webhook.New(memstore.New(memstore.Config{}), webhook.Config{Observer: m.telemetry.Observer()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	_ "modernc.org/sqlite"
 
 	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/memstore"
 	"github.com/seed68722ecd/webhook/pgstore"
 	"github.com/seed68722ecd/webhook/sqlitestore"
 )
@@ -24,7 +25,7 @@ func openStore(ctx context.Context, name string) (store webhook.Store, closeStor
 	file, isFile := strings.CutPrefix(name, "sqlite:")
 	switch {
 	case name == "memory":
-		return webhook.NewMemoryStore(webhook.MemoryConfig{}), func() error { return nil }, nil
+		return memstore.New(memstore.Config{}), func() error { return nil }, nil
 	case isFile && file != "":
 		db, err := sql.Open("sqlite", file)
 		if err != nil {

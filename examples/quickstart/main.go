@@ -21,6 +21,7 @@ import (
 	"github.com/seed68722ecd/webhook/guard"
 
 	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/memstore"
 )
 
 func main() {
@@ -45,7 +46,7 @@ func run(ctx context.Context, out io.Writer) error {
 	// URLs at public addresses are allowed. The retries of production are 15 s,
 	// 1 min, 4 min… apart, which is too long to watch.
 	log := newJournal()
-	d, err := webhook.New(webhook.NewMemoryStore(webhook.MemoryConfig{}), webhook.Config{
+	d, err := webhook.New(memstore.New(memstore.Config{}), webhook.Config{
 		AllowHTTP: true,
 		Guard:     guard.Guard{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
 		Retry:     webhook.ExponentialRetry{Initial: 700 * time.Millisecond},
@@ -136,5 +137,5 @@ anew. Both receivers checked every signature with the secret that was shown to t
 and the forged request got nowhere: 401.
 
 Next: examples/receiver and examples/receiver-node are receivers to run on their own; in a
-backend, replace the MemoryStore by one that survives a restart.
+backend, replace the memstore.Store by one that survives a restart.
 `

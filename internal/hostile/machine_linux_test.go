@@ -14,6 +14,7 @@ import (
 	"github.com/seed68722ecd/webhook/guard"
 
 	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/memstore"
 )
 
 func init() { otherRoles["machine"] = brokenMachine }
@@ -31,7 +32,7 @@ type machineReport struct {
 func brokenMachine() error {
 	var report machineReport
 	ctx := context.Background()
-	d, err := webhook.New(webhook.NewMemoryStore(webhook.MemoryConfig{}), webhook.Config{
+	d, err := webhook.New(memstore.New(memstore.Config{}), webhook.Config{
 		Guard: guard.Guard{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
 		Hooks: webhook.Hooks{Unsent: func(u webhook.Unsent) { report.Fault, report.Kind = u.Fault, u.Kind }},
 	})

@@ -26,6 +26,7 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/memstore"
 )
 
 func init() {
@@ -241,7 +242,7 @@ func backend() (err error) {
 		}
 	}
 
-	d, err := webhook.New(webhook.NewMemoryStore(webhook.MemoryConfig{}), webhook.Config{Retry: webhook.RetryDelays{0}})
+	d, err := webhook.New(memstore.New(memstore.Config{}), webhook.Config{Retry: webhook.RetryDelays{0}})
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/memstore"
 )
 
 // A here is a receiver in the test's own process, by handler.
@@ -106,7 +107,7 @@ func TestHR36_ReceiverThatCallsTheSender(t *testing.T) {
 			note(err)
 		}
 	})
-	d, err := webhook.New(webhook.NewMemoryStore(webhook.MemoryConfig{}), webhook.Config{Guard: loopbackGuard(h.names), MaxInFlightPerWebhook: 1})
+	d, err := webhook.New(memstore.New(memstore.Config{}), webhook.Config{Guard: loopbackGuard(h.names), MaxInFlightPerWebhook: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +142,7 @@ func TestHR37_ThousandsOfEndpointsAtOneAddress(t *testing.T) {
 		io.Copy(io.Discard, r.Body)
 		got.Add(1)
 	})
-	d, err := webhook.New(webhook.NewMemoryStore(webhook.MemoryConfig{}), webhook.Config{Guard: loopbackGuard(h.names), MaxInFlight: inFlight})
+	d, err := webhook.New(memstore.New(memstore.Config{}), webhook.Config{Guard: loopbackGuard(h.names), MaxInFlight: inFlight})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +183,7 @@ func TestHR37_EnormousBacklogForOne(t *testing.T) {
 		}
 		good.Add(1)
 	})
-	d, err := webhook.New(webhook.NewMemoryStore(webhook.MemoryConfig{}), webhook.Config{Guard: loopbackGuard(h.names), MaxInFlight: 32, DrainTimeout: -1})
+	d, err := webhook.New(memstore.New(memstore.Config{}), webhook.Config{Guard: loopbackGuard(h.names), MaxInFlight: 32, DrainTimeout: -1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/seed68722ecd/webhook/guard"
 
 	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/memstore"
 )
 
 func init() { otherRoles["tls"] = deliverTLS }
@@ -39,7 +40,7 @@ func deliverTLS() error {
 		return err
 	}
 	ctx := context.Background()
-	d, err := webhook.New(webhook.NewMemoryStore(webhook.MemoryConfig{}), webhook.Config{
+	d, err := webhook.New(memstore.New(memstore.Config{}), webhook.Config{
 		AllowHTTP: true, Guard: guard.Guard{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
 	})
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/seed68722ecd/webhook/guard"
 
 	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/memstore"
 )
 
 const (
@@ -144,7 +145,7 @@ func (c *crowd) run(t *testing.T, length time.Duration, all bool) *phase {
 	p := &phase{watcher: newWatcher(), log: new(logWatcher)}
 	p.before = measure(true)
 	func() {
-		d, err := webhook.New(webhook.NewMemoryStore(webhook.MemoryConfig{}), webhook.Config{
+		d, err := webhook.New(memstore.New(memstore.Config{}), webhook.Config{
 			Guard: loopbackGuard(c.names), Retry: schedule, MaxRetryAfter: farAhead, MaxInFlight: 128, DisableAfter: -1,
 			Retention: keep, DrainTimeout: limit + patience, Logger: p.log.logger(), Hooks: webhook.Hooks{Attempt: p.watcher.attempt},
 		})

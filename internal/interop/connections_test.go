@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/memstore"
 	"github.com/seed68722ecd/webhook/webhooktest"
 )
 
@@ -37,7 +38,7 @@ func newPlainSender(t *testing.T) *plainSender {
 		defer s.mu.Unlock()
 		s.attempts[d.WebhookID] = append(s.attempts[d.WebhookID], a)
 	}
-	d, err := webhook.New(webhook.NewMemoryStore(webhook.MemoryConfig{}), cfg)
+	d, err := webhook.New(memstore.New(memstore.Config{}), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

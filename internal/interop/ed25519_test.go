@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/memstore"
 	"github.com/seed68722ecd/webhook/verify"
 	"github.com/seed68722ecd/webhook/webhooktest"
 )
@@ -16,7 +17,7 @@ import (
 func ownClient(t *testing.T) (d *webhook.Dispatcher, last func() webhook.Attempt) {
 	t.Helper()
 	var attempts []webhook.Attempt
-	d, err := webhook.New(webhook.NewMemoryStore(webhook.MemoryConfig{}), webhooktest.AllowLoopback(webhook.Config{
+	d, err := webhook.New(memstore.New(memstore.Config{}), webhooktest.AllowLoopback(webhook.Config{
 		Hooks: webhook.Hooks{Attempt: func(_ webhook.Delivery, a webhook.Attempt) { attempts = append(attempts, a) }},
 	}))
 	if err != nil {

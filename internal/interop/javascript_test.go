@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/memstore"
 	"github.com/seed68722ecd/webhook/webhooktest"
 )
 
@@ -20,7 +21,7 @@ func TestV2_BodySurvivesJavaScript(t *testing.T) {
 	s := newSender(t, nil, webhook.Config{})
 	network := new(webhooktest.Transport)
 	network.Handle("bodies.example.com", rx)
-	d, err := webhook.New(webhook.NewMemoryStore(webhook.MemoryConfig{}), webhook.Config{Client: network.Client()})
+	d, err := webhook.New(memstore.New(memstore.Config{}), webhook.Config{Client: network.Client()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/memstore"
 	"github.com/seed68722ecd/webhook/webhooktest"
 )
 
@@ -47,7 +48,7 @@ func deliver(t *testing.T, url string, events, pieces int, between func(piece in
 		}
 		ended.Add(1)
 	}
-	d, err := webhook.New(webhook.NewMemoryStore(webhook.MemoryConfig{}), cfg)
+	d, err := webhook.New(memstore.New(memstore.Config{}), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/memstore"
 	"github.com/seed68722ecd/webhook/webhooktest"
 )
 
@@ -58,7 +59,7 @@ func newSender(t *testing.T, roots *x509.CertPool, cfg webhook.Config) *sender {
 		defer s.mu.Unlock()
 		s.attempts[d.WebhookID] = append(s.attempts[d.WebhookID], a)
 	}
-	d, err := webhook.New(webhook.NewMemoryStore(webhook.MemoryConfig{}), cfg)
+	d, err := webhook.New(memstore.New(memstore.Config{}), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

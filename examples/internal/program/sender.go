@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/memstore"
 	"github.com/seed68722ecd/webhook/webhooktest"
 )
 
@@ -21,7 +22,7 @@ func Deliver(t *testing.T, url string, data any) (eventID string, a webhook.Atte
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	d, err := webhook.New(webhook.NewMemoryStore(webhook.MemoryConfig{}), webhooktest.AllowLoopback(webhook.Config{}))
+	d, err := webhook.New(memstore.New(memstore.Config{}), webhooktest.AllowLoopback(webhook.Config{}))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/memstore"
 )
 
 // host is a process as it is with a memory store: it registers webhooks,
@@ -21,7 +22,7 @@ import (
 func host(s *spec) error {
 	ctx, stop := signal.NotifyContext(background(), syscall.SIGTERM)
 	defer stop()
-	memory := webhook.NewMemoryStore(webhook.MemoryConfig{MaxPending: s.MaxPending, Retain: 1_000_000})
+	memory := memstore.New(memstore.Config{MaxPending: s.MaxPending, Retain: 1_000_000})
 	store, err := watch(s, memory)
 	if err != nil {
 		return err

@@ -21,6 +21,7 @@ import (
 
 	"github.com/seed68722ecd/webhook"
 	"github.com/seed68722ecd/webhook/internal/dbtest"
+	"github.com/seed68722ecd/webhook/memstore"
 	"github.com/seed68722ecd/webhook/pgstore"
 	"github.com/seed68722ecd/webhook/portal"
 	"github.com/seed68722ecd/webhook/sqlitestore"
@@ -48,7 +49,7 @@ func TestMain(m *testing.M) {
 
 // stores are the stores that everything is tested on.
 var stores = map[string]func(t testing.TB) webhook.Store{
-	"memory": func(testing.TB) webhook.Store { return webhook.NewMemoryStore(webhook.MemoryConfig{}) },
+	"memory": func(testing.TB) webhook.Store { return memstore.New(memstore.Config{}) },
 	"sqlite": func(t testing.TB) webhook.Store {
 		db, err := sql.Open("sqlite", filepath.Join(t.TempDir(), "webhook.db"))
 		if err != nil {

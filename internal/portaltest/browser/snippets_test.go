@@ -20,6 +20,7 @@ import (
 	"github.com/seed68722ecd/webhook/guard"
 
 	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/memstore"
 	"github.com/seed68722ecd/webhook/portal"
 )
 
@@ -101,7 +102,7 @@ func TestSnippetsVerify(t *testing.T) {
 // secretPage creates a webhook by the form and returns the page that answers.
 func secretPage(t *testing.T) (page, secret string, d *webhook.Dispatcher) {
 	t.Helper()
-	d, err := webhook.New(webhook.NewMemoryStore(webhook.MemoryConfig{}), webhook.Config{
+	d, err := webhook.New(memstore.New(memstore.Config{}), webhook.Config{
 		AllowHTTP: true, Guard: guard.Guard{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
 	})
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/memstore"
 	"github.com/seed68722ecd/webhook/portal"
 )
 
@@ -164,7 +165,7 @@ func firstMatch(t *testing.T, text, expression string) string {
 func TestP13_EveryRouter(t *testing.T) {
 	for _, m := range mountings {
 		t.Run(m.name, func(t *testing.T) {
-			d, err := webhook.New(webhook.NewMemoryStore(webhook.MemoryConfig{}), webhook.Config{})
+			d, err := webhook.New(memstore.New(memstore.Config{}), webhook.Config{})
 			if err != nil {
 				t.Fatal(err)
 			}

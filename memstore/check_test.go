@@ -1,13 +1,15 @@
-package webhook
+package memstore
 
 import (
 	"fmt"
 	"testing"
+
+	"github.com/seed68722ecd/webhook"
 )
 
-// checkMemory recounts what a store has counted, and looks for what it keeps
+// check recounts what a store has counted, and looks for what it keeps
 // though nothing leads to it.
-func checkMemory(t testing.TB, s *MemoryStore) {
+func check(t testing.TB, s *Store) {
 	t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -15,7 +17,7 @@ func checkMemory(t testing.TB, s *MemoryStore) {
 	var bytes, pendingBytes int64
 	for _, d := range s.byNum {
 		bytes += d.logBytes
-		if d.state == StatePending {
+		if d.state == webhook.StatePending {
 			pending++
 			pendingBytes += d.logBytes
 		} else {

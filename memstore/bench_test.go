@@ -1,16 +1,18 @@
-package webhook
+package memstore
 
 import (
 	"context"
 	"strconv"
 	"testing"
 	"time"
+
+	"github.com/seed68722ecd/webhook"
 )
 
-// memBench is a store with some webhooks of as many tenants, and what a
+// bench is a store with some webhooks of as many tenants, and what a
 // dispatcher would do with it.
-type memBench struct {
-	s     *MemoryStore
+type bench struct {
+	s     *Store
 	now   time.Time
 	hooks int
 	n     int // events published so far
@@ -18,21 +20,21 @@ type memBench struct {
 	data  []byte
 }
 
-func newMemBench(b *testing.B, hooks int) *memBench {
-	m := &memBench{s: NewMemoryStore(MemoryConfig{MaxPending: 1 << 30}), now: memEpoch, hooks: hooks, data: make([]byte, 1024)}
+func newMemBench(b *testing.B, hooks int) *bench {
+	m := &bench{s: New(Config{MaxPending: 1 << 30}), now: epoch, hooks: hooks, data: make([]byte, 1024)}
 	for i := range hooks {
-		memAddWebhook(b, m.s, "t"+strconv.Itoa(i), "w"+strconv.Itoa(i), "a.b")
+		addWebhook(b, m.s, "t"+strconv.Itoa(i), "w"+strconv.Itoa(i), "a.b")
 	}
 	return m
 }
 
-func (m *memBench) requests(n int) []PublishRequest {
+func (m *bench) requests(n int) []webhook.PublishRequest {
 	patterns := []string{"a.b", "a.*", "*"}
-	reqs := make([]PublishRequest, n)
+	reqs := make([]webhook.PublishRequest, n)
 	for i := range reqs {
 		m.n++
-		reqs[i] = PublishRequest{
-			Event:    EventRecord{ID: "evt_" + strconv.Itoa(m.n), Tenant: "t" + strconv.Itoa(m.n%m.hooks), Type: "a.b", Time: m.now, Data: m.data},
+		reqs[i] = webhook.PublishRequest{
+			Event:    webhook.EventRecord{ID: "evt_" + strconv.Itoa(m.n), Tenant: "t" + strconv.Itoa(m.n%m.hooks), Type: "a.b", Time: m.now, Data: m.data},
 			Patterns: patterns,
 		}
 	}
@@ -40,27 +42,27 @@ func (m *memBench) requests(n int) []PublishRequest {
 	return reqs
 }
 
-func (m *memBench) publish(b *testing.B, reqs []PublishRequest) {
+func (m *bench) publish(b *testing.B, reqs []webhook.PublishRequest) {
 	if _, err := m.s.Publish(context.Background(), m.now, reqs); err != nil {
 		b.Fatal(err)
 	}
 }
 
-func (m *memBench) claim(b *testing.B, n int) []ClaimedDelivery {
+func (m *bench) claim(b *testing.B, n int) []webhook.ClaimedDelivery {
 	m.token++
-	res, err := m.s.Claim(context.Background(), ClaimRequest{Token: m.token, Now: m.now, Lease: 30 * time.Second, Limit: n, PerWebhook: n})
+	res, err := m.s.Claim(context.Background(), webhook.ClaimRequest{Token: m.token, Now: m.now, Lease: 30 * time.Second, Limit: n, PerWebhook: n})
 	if err != nil || len(res.Deliveries) != n {
 		b.Fatal(len(res.Deliveries), err)
 	}
 	return res.Deliveries
 }
 
-func (m *memBench) results(ds []ClaimedDelivery) []Result {
-	results := make([]Result, len(ds))
+func (m *bench) results(ds []webhook.ClaimedDelivery) []webhook.Result {
+	results := make([]webhook.Result, len(ds))
 	for i := range ds {
-		results[i] = Result{
-			DeliveryID: ds[i].Delivery.ID, Token: m.token, State: StateSucceeded,
-			Attempt: &Attempt{
+		results[i] = webhook.Result{
+			DeliveryID: ds[i].Delivery.ID, Token: m.token, State: webhook.StateSucceeded,
+			Attempt: &webhook.Attempt{
 				Number: 1, StartedAt: m.now, Duration: time.Millisecond, Status: 200,
 				ResponseHeaders: map[string]string{"Content-Type": "text/plain", "Date": "Mon, 23 Nov 2026 16:57:53 GMT"},
 				ResponseBody:    []byte("ok"),
@@ -70,7 +72,7 @@ func (m *memBench) results(ds []ClaimedDelivery) []Result {
 	return results
 }
 
-func (m *memBench) complete(b *testing.B, results []Result) {
+func (m *bench) complete(b *testing.B, results []webhook.Result) {
 	if _, err := m.s.Complete(context.Background(), m.now, results); err != nil {
 		b.Fatal(err)
 	}
@@ -82,7 +84,7 @@ func perDelivery(b *testing.B, n int) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/delivery")
 }
 
-func BenchmarkMemoryPublish(b *testing.B) {
+func BenchmarkPublish(b *testing.B) {
 	for _, n := range []int{1, 100} {
 		b.Run(strconv.Itoa(n), func(b *testing.B) {
 			m := newMemBench(b, 16)
@@ -101,7 +103,7 @@ func BenchmarkMemoryPublish(b *testing.B) {
 	}
 }
 
-func BenchmarkMemoryClaim256(b *testing.B) {
+func BenchmarkClaim256(b *testing.B) {
 	m := newMemBench(b, 16)
 	for b.Loop() {
 		b.StopTimer()
@@ -115,7 +117,7 @@ func BenchmarkMemoryClaim256(b *testing.B) {
 	perDelivery(b, 256)
 }
 
-func BenchmarkMemoryComplete256(b *testing.B) {
+func BenchmarkComplete256(b *testing.B) {
 	m := newMemBench(b, 16)
 	for b.Loop() {
 		b.StopTimer()
@@ -127,9 +129,9 @@ func BenchmarkMemoryComplete256(b *testing.B) {
 	perDelivery(b, 256)
 }
 
-// BenchmarkMemoryCycle is the whole of a store's work on a delivery, published
+// BenchmarkCycle is the whole of a store's work on a delivery, published
 // in hundreds and singly.
-func BenchmarkMemoryCycle(b *testing.B) {
+func BenchmarkCycle(b *testing.B) {
 	for _, batch := range []int{1, 100} {
 		b.Run(strconv.Itoa(batch), func(b *testing.B) {
 			m := newMemBench(b, 16)
@@ -144,10 +146,10 @@ func BenchmarkMemoryCycle(b *testing.B) {
 	}
 }
 
-func BenchmarkMemoryFanOut10000(b *testing.B) {
+func BenchmarkFanOut10000(b *testing.B) {
 	m := newMemBench(b, 1)
 	for i := 1; i < 10_000; i++ {
-		memAddWebhook(b, m.s, "t0", "x"+strconv.Itoa(i), "*")
+		addWebhook(b, m.s, "t0", "x"+strconv.Itoa(i), "*")
 	}
 	for b.Loop() {
 		m.publish(b, m.requests(1))

@@ -1,4 +1,4 @@
-package webhook
+package memstore
 
 import (
 	"bytes"
@@ -8,31 +8,33 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/seed68722ecd/webhook"
 )
 
-// memModel is the contract of Store written down as plainly as possible: one
-// slice, searched from end to end. The random test holds MemoryStore to it.
-type memModel struct {
+// model is the contract of Store written down as plainly as possible: one
+// slice, searched from end to end. The random test holds Store to it.
+type model struct {
 	maxPending int
-	webhooks   map[string]*WebhookRecord
+	webhooks   map[string]*webhook.WebhookRecord
 	events     []*modelEvent
 	deliveries []*modelDelivery // in the order of creation
-	stats      map[modelHour]StatsBucket
+	stats      map[modelHour]webhook.StatsBucket
 	rests      map[string]time.Time // until when claims pass webhooks over, by tenant and ID
 }
 
 type modelEvent struct {
-	EventRecord
+	webhook.EventRecord
 	published time.Time
 	only      string
 }
 
 type modelDelivery struct {
-	Delivery
+	webhook.Delivery
 	token    int64 // that holds it; 0 when none does
 	expiry   time.Time
 	recorded map[int64]bool
-	attempts []Attempt
+	attempts []webhook.Attempt
 }
 
 type modelHour struct {
@@ -49,10 +51,10 @@ func (d *modelDelivery) ready() time.Time {
 }
 
 func (d *modelDelivery) claimable(now time.Time) bool {
-	return d.State == StatePending && !d.ready().After(now)
+	return d.State == webhook.StatePending && !d.ready().After(now)
 }
 
-func (m *memModel) find(tenant, id string) *modelDelivery {
+func (m *model) find(tenant, id string) *modelDelivery {
 	for _, d := range m.deliveries {
 		if d.ID == id && (tenant == "" || d.Tenant == tenant) {
 			return d
@@ -61,7 +63,7 @@ func (m *memModel) find(tenant, id string) *modelDelivery {
 	return nil
 }
 
-func (m *memModel) event(tenant, id string) *modelEvent {
+func (m *model) event(tenant, id string) *modelEvent {
 	for _, e := range m.events {
 		if e.Tenant == tenant && e.ID == id {
 			return e
@@ -70,7 +72,7 @@ func (m *memModel) event(tenant, id string) *modelEvent {
 	return nil
 }
 
-func (m *memModel) webhook(tenant, id string) *WebhookRecord {
+func (m *model) webhook(tenant, id string) *webhook.WebhookRecord {
 	if w := m.webhooks[id]; w != nil && w.Tenant == tenant {
 		return w
 	}
@@ -78,7 +80,7 @@ func (m *memModel) webhook(tenant, id string) *WebhookRecord {
 }
 
 // pick returns the deliveries that a test selects.
-func (m *memModel) pick(keep func(*modelDelivery) bool) (picked []*modelDelivery) {
+func (m *model) pick(keep func(*modelDelivery) bool) (picked []*modelDelivery) {
 	for _, d := range m.deliveries {
 		if keep(d) {
 			picked = append(picked, d)
@@ -87,11 +89,11 @@ func (m *memModel) pick(keep func(*modelDelivery) bool) (picked []*modelDelivery
 	return picked
 }
 
-func (m *memModel) pending() int {
-	return len(m.pick(func(d *modelDelivery) bool { return d.State == StatePending }))
+func (m *model) pending() int {
+	return len(m.pick(func(d *modelDelivery) bool { return d.State == webhook.StatePending }))
 }
 
-func (m *memModel) create(w WebhookRecord, limit int) error {
+func (m *model) create(w webhook.WebhookRecord, limit int) error {
 	count := 0
 	for _, o := range m.webhooks {
 		if o.Tenant == w.Tenant {
@@ -99,22 +101,22 @@ func (m *memModel) create(w WebhookRecord, limit int) error {
 		}
 	}
 	if m.webhooks[w.ID] != nil {
-		return ErrExists
+		return webhook.ErrExists
 	}
 	if limit > 0 && count >= limit {
-		return ErrTooManyWebhooks
+		return webhook.ErrTooManyWebhooks
 	}
 	m.webhooks[w.ID] = &w
 	return nil
 }
 
-func (m *memModel) update(w WebhookRecord) error {
+func (m *model) update(w webhook.WebhookRecord) error {
 	old := m.webhook(w.Tenant, w.ID)
 	if old == nil {
-		return ErrNotFound
+		return webhook.ErrNotFound
 	}
 	if old.Version != w.Version {
-		return ErrConflict
+		return webhook.ErrConflict
 	}
 	delete(m.rests, w.Tenant+w.ID)
 	w.Version++
@@ -126,27 +128,27 @@ func (m *memModel) update(w WebhookRecord) error {
 	return nil
 }
 
-func (m *memModel) remove(tenant, id string) error {
+func (m *model) remove(tenant, id string) error {
 	if m.webhook(tenant, id) == nil {
-		return ErrNotFound
+		return webhook.ErrNotFound
 	}
 	delete(m.webhooks, id)
 	delete(m.rests, tenant+id)
 	return nil
 }
 
-func (m *memModel) makeDelivery(e *modelEvent, w *WebhookRecord, now time.Time) {
+func (m *model) makeDelivery(e *modelEvent, w *webhook.WebhookRecord, now time.Time) {
 	m.deliveries = append(m.deliveries, &modelDelivery{
-		Delivery: Delivery{
+		Delivery: webhook.Delivery{
 			Tenant: e.Tenant, EventID: e.ID, EventType: e.Type, WebhookID: w.ID, WebhookName: w.Name,
-			State: StatePending, CreatedAt: now, NextAttemptAt: now,
+			State: webhook.StatePending, CreatedAt: now, NextAttemptAt: now,
 		},
 		recorded: map[int64]bool{},
 	})
 }
 
-func (m *memModel) publish(now time.Time, reqs []PublishRequest) ([]PublishResult, error) {
-	results := make([]PublishResult, len(reqs))
+func (m *model) publish(now time.Time, reqs []webhook.PublishRequest) ([]webhook.PublishResult, error) {
+	results := make([]webhook.PublishResult, len(reqs))
 	events, deliveries := len(m.events), len(m.deliveries)
 	for i, req := range reqs {
 		if old := m.event(req.Event.Tenant, req.Event.ID); old != nil {
@@ -170,7 +172,7 @@ func (m *memModel) publish(now time.Time, reqs []PublishRequest) ([]PublishResul
 	}
 	if len(m.deliveries) > deliveries && m.pending() > m.maxPending {
 		m.events, m.deliveries = m.events[:events], m.deliveries[:deliveries]
-		return nil, ErrBacklogFull
+		return nil, webhook.ErrBacklogFull
 	}
 	return results, nil
 }
@@ -184,14 +186,14 @@ func (d *modelDelivery) lease(token int64, expiry time.Time) {
 	d.token, d.expiry = token, expiry
 }
 
-func (m *memModel) held(l Lease) *modelDelivery {
+func (m *model) held(l webhook.Lease) *modelDelivery {
 	if d := m.find("", l.DeliveryID); d != nil && d.token == l.Token {
 		return d
 	}
 	return nil
 }
 
-func (m *memModel) extend(now time.Time, leases []Lease, by time.Duration) (lost []string) {
+func (m *model) extend(now time.Time, leases []webhook.Lease, by time.Duration) (lost []string) {
 	for _, l := range leases {
 		if d := m.held(l); d != nil {
 			d.expiry = now.Add(by)
@@ -202,7 +204,7 @@ func (m *memModel) extend(now time.Time, leases []Lease, by time.Duration) (lost
 	return lost
 }
 
-func (m *memModel) release(now time.Time, leases []Lease, delay time.Duration) {
+func (m *model) release(now time.Time, leases []webhook.Lease, delay time.Duration) {
 	for _, l := range leases {
 		for _, d := range m.pick(func(d *modelDelivery) bool {
 			return d.token == l.Token && (l.DeliveryID == "" || l.DeliveryID == d.ID)
@@ -212,20 +214,20 @@ func (m *memModel) release(now time.Time, leases []Lease, delay time.Duration) {
 	}
 }
 
-func (m *memModel) complete(now time.Time, results []Result) (outcomes []Outcome) {
+func (m *model) complete(now time.Time, results []webhook.Result) (outcomes []webhook.Outcome) {
 	for _, r := range results {
 		outcomes = append(outcomes, m.completeOne(now, r))
 	}
 	return outcomes
 }
 
-func (m *memModel) completeOne(now time.Time, r Result) Outcome {
+func (m *model) completeOne(now time.Time, r webhook.Result) webhook.Outcome {
 	d := m.find("", r.DeliveryID)
 	if d == nil {
-		return OutcomeGone
+		return webhook.OutcomeGone
 	}
 	if d.recorded[r.Token] {
-		return OutcomeApplied
+		return webhook.OutcomeApplied
 	}
 	late := d.token != r.Token
 	if a := r.Attempt; a != nil {
@@ -235,7 +237,7 @@ func (m *memModel) completeOne(now time.Time, r Result) Outcome {
 	}
 	if late {
 		d.recorded[r.Token] = r.Attempt != nil
-		return OutcomeLate
+		return webhook.OutcomeLate
 	}
 	d.recorded[r.Token] = true
 	d.token = 0
@@ -247,16 +249,16 @@ func (m *memModel) completeOne(now time.Time, r Result) Outcome {
 		m.count(d, a)
 	}
 	d.State, d.NextAttemptAt = r.State, now.Add(r.Delay)
-	if r.State != StatePending {
+	if r.State != webhook.StatePending {
 		d.NextAttemptAt, d.FinishedAt = time.Time{}, now
 	}
-	if r.State == StateFailed || r.State == StateCanceled {
+	if r.State == webhook.StateFailed || r.State == webhook.StateCanceled {
 		d.Reason = r.Reason
 	}
-	return OutcomeApplied
+	return webhook.OutcomeApplied
 }
 
-func (m *memModel) count(d *modelDelivery, a *Attempt) {
+func (m *model) count(d *modelDelivery, a *webhook.Attempt) {
 	key := modelHour{d.Tenant, d.WebhookID, a.StartedAt.Truncate(time.Hour)}
 	b := m.stats[key]
 	b.WebhookID, b.Hour = key.id, key.hour
@@ -288,20 +290,20 @@ func (m *memModel) count(d *modelDelivery, a *Attempt) {
 }
 
 func (d *modelDelivery) resend(now time.Time) {
-	if d.State == StatePending && d.token != 0 && d.expiry.After(now) {
+	if d.State == webhook.StatePending && d.token != 0 && d.expiry.After(now) {
 		return
 	}
-	if d.State != StatePending || d.token != 0 || d.NextAttemptAt.After(now) {
+	if d.State != webhook.StatePending || d.token != 0 || d.NextAttemptAt.After(now) {
 		d.NextAttemptAt = now
 	}
-	d.State, d.Reason, d.FinishedAt, d.token = StatePending, "", time.Time{}, 0
+	d.State, d.Reason, d.FinishedAt, d.token = webhook.StatePending, "", time.Time{}, 0
 	d.Tries, d.Crashes = 0, 0
 }
 
-func (m *memModel) replay(req ReplayRequest) (resent, created int, err error) {
+func (m *model) replay(req webhook.ReplayRequest) (resent, created int, err error) {
 	w := m.webhook(req.Tenant, req.WebhookID)
 	if w == nil {
-		return 0, 0, ErrNotFound
+		return 0, 0, webhook.ErrNotFound
 	}
 	for _, e := range m.events {
 		if e.Tenant != req.Tenant || e.published.Before(req.Since) || !req.Until.IsZero() && !e.published.Before(req.Until) ||
@@ -312,7 +314,7 @@ func (m *memModel) replay(req ReplayRequest) (resent, created int, err error) {
 			return d.Tenant == e.Tenant && d.EventID == e.ID && d.WebhookID == w.ID
 		})
 		for _, d := range sent {
-			if d.State != StatePending && slices.Contains(req.States, d.State) {
+			if d.State != webhook.StatePending && slices.Contains(req.States, d.State) {
 				resent++
 				if !req.DryRun {
 					d.resend(req.Now)
@@ -336,23 +338,23 @@ func (m *memModel) replay(req ReplayRequest) (resent, created int, err error) {
 	return resent, created, nil
 }
 
-func (m *memModel) prune(before time.Time) (deleted int) {
+func (m *model) prune(before time.Time) (deleted int) {
 	n := len(m.deliveries) + len(m.events)
 	m.deliveries = slices.DeleteFunc(m.deliveries, func(d *modelDelivery) bool {
-		return d.State != StatePending && d.FinishedAt.Before(before)
+		return d.State != webhook.StatePending && d.FinishedAt.Before(before)
 	})
 	m.events = slices.DeleteFunc(m.events, func(e *modelEvent) bool {
 		return e.published.Before(before) && !slices.ContainsFunc(m.deliveries, func(d *modelDelivery) bool {
 			return d.Tenant == e.Tenant && d.EventID == e.ID
 		})
 	})
-	maps.DeleteFunc(m.stats, func(k modelHour, _ StatsBucket) bool { return k.hour.Before(before.Truncate(time.Hour)) })
+	maps.DeleteFunc(m.stats, func(k modelHour, _ webhook.StatsBucket) bool { return k.hour.Before(before.Truncate(time.Hour)) })
 	return n - len(m.deliveries) - len(m.events)
 }
 
 // list returns what ListDeliveries does, on one page.
-func (m *memModel) list(q DeliveryQuery) []Delivery {
-	var items []Delivery
+func (m *model) list(q webhook.DeliveryQuery) []webhook.Delivery {
+	var items []webhook.Delivery
 	for _, d := range m.deliveries {
 		if d.Tenant == q.Tenant && (q.WebhookID == "" || d.WebhookID == q.WebhookID) && (q.EventID == "" || d.EventID == q.EventID) &&
 			(q.EventType == "" || d.EventType == q.EventType) && (q.State == "" || d.State == q.State) &&
@@ -360,7 +362,7 @@ func (m *memModel) list(q DeliveryQuery) []Delivery {
 			items = append(items, d.Delivery)
 		}
 	}
-	slices.SortFunc(items, func(a, b Delivery) int {
+	slices.SortFunc(items, func(a, b webhook.Delivery) int {
 		return cmp.Or(b.CreatedAt.Compare(a.CreatedAt), cmp.Compare(b.ID, a.ID))
 	})
 	return items

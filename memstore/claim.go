@@ -1,36 +1,38 @@
-package webhook
+package memstore
 
 import (
 	"context"
 	"math"
 	"slices"
 	"time"
+
+	"github.com/seed68722ecd/webhook"
 )
 
-// memClaim is one call of Claim, while a delivery is held by it.
-type memClaim struct {
+// claim is one call of Claim, while a delivery is held by it.
+type claim struct {
 	token int64
-	items []*memDelivery // all that it was given, also those it no longer holds
+	items []*delivery // all that it was given, also those it no longer holds
 	held  int
 }
 
 // enqueue puts a pending delivery that no claim holds into its webhook's queue.
-func (s *MemoryStore) enqueue(d *memDelivery, due, now int64) {
+func (s *Store) enqueue(d *delivery, due, now int64) {
 	d.due = due
-	d.hook.queue.push(&d.memNode, due, s.turn(), due <= now)
+	d.hook.queue.push(&d.node, due, s.turn(), due <= now)
 	s.schedule(d.hook, now)
 }
 
 // hold gives a delivery that is in no queue to a claim.
-func (s *MemoryStore) hold(d *memDelivery, c *memClaim, expiry int64) {
+func (s *Store) hold(d *delivery, c *claim, expiry int64) {
 	d.claim = c
 	c.held++
-	d.hook.leases.push(&d.memNode, expiry, s.turn(), true)
+	d.hook.leases.push(&d.node, expiry, s.turn(), true)
 }
 
 // unhold takes a delivery from the claim that holds it; it is in no queue then.
-func (s *MemoryStore) unhold(d *memDelivery) {
-	d.hook.leases.remove(&d.memNode)
+func (s *Store) unhold(d *delivery) {
+	d.hook.leases.remove(&d.node)
 	c := d.claim
 	d.claim = nil
 	if c.held--; c.held == 0 {
@@ -40,7 +42,7 @@ func (s *MemoryStore) unhold(d *memDelivery) {
 
 // nextDelivery returns the delivery that becomes claimable first: one that waits, or
 // one whose lease expires.
-func (h *memHook) nextDelivery() *memNode[memDelivery] {
+func (h *hook) nextDelivery() *node[delivery] {
 	q, l := h.queue.first(), h.leases.first()
 	if q == nil || l != nil && l.before(q) {
 		return l
@@ -49,75 +51,75 @@ func (h *memHook) nextDelivery() *memNode[memDelivery] {
 }
 
 // nextAt is when a claim may take something of the webhook.
-func (h *memHook) nextAt() int64 {
+func (h *hook) nextAt() int64 {
 	return max(min(h.queue.firstAt(), h.leases.firstAt()), h.rest)
 }
 
 // schedule makes sure that a claim finds the webhook when it should: to be
 // called when a delivery of it may have become claimable earlier than before.
-func (s *MemoryStore) schedule(h *memHook, now int64) {
+func (s *Store) schedule(h *hook, now int64) {
 	if h.ready {
 		return
 	}
 	at := h.nextAt()
 	switch {
-	case at == memNever:
+	case at == never:
 	case at <= now:
 		s.unschedule(h)
 		h.ready = true
-		h.tenant.ready.push(&h.memNode, 0, s.turn(), true)
+		h.tenant.ready.push(&h.node, 0, s.turn(), true)
 		if t := h.tenant; t.place == 0 {
 			s.lineUp(t, !t.served)
 		}
 	case h.place == 0:
-		s.timers.push(&h.memNode, at, s.turn(), false)
+		s.timers.push(&h.node, at, s.turn(), false)
 	case at < h.at:
-		s.timers.remove(&h.memNode)
-		s.timers.push(&h.memNode, at, s.turn(), false)
+		s.timers.remove(&h.node)
+		s.timers.push(&h.node, at, s.turn(), false)
 	}
 }
 
 // lineUp puts a tenant that has something due in line.
-func (s *MemoryStore) lineUp(t *memTenant, fresh bool) {
+func (s *Store) lineUp(t *tenant, fresh bool) {
 	t.line = &s.ready
 	if fresh {
 		t.line = &s.fresh
 	}
-	t.line.push(&t.memNode, 0, s.turn(), true)
+	t.line.push(&t.node, 0, s.turn(), true)
 }
 
 // nextTenant takes the tenant whose turn it is out of line.
-func (s *MemoryStore) nextTenant() *memTenant {
+func (s *Store) nextTenant() *tenant {
 	line := &s.ready
 	if s.odd = !s.odd; s.fresh.n > 0 && (s.odd || s.ready.n == 0) {
 		line = &s.fresh
 	}
 	t := line.first().owner
-	line.remove(&t.memNode)
+	line.remove(&t.node)
 	return t
 }
 
 // unschedule takes a webhook out of the queue of webhooks that it is in.
-func (s *MemoryStore) unschedule(h *memHook) {
+func (s *Store) unschedule(h *hook) {
 	switch {
 	case h.ready:
 		t := h.tenant
-		if t.ready.remove(&h.memNode); t.ready.n == 0 && t.place != 0 {
-			t.line.remove(&t.memNode)
+		if t.ready.remove(&h.node); t.ready.n == 0 && t.place != 0 {
+			t.line.remove(&t.node)
 		}
 	case h.orphan:
-		s.orphans.remove(&h.memNode)
+		s.orphans.remove(&h.node)
 	case h.place != 0:
-		s.timers.remove(&h.memNode)
+		s.timers.remove(&h.node)
 	}
 	h.ready, h.orphan = false, false
 }
 
-// Claim implements [QueueStore].
-func (s *MemoryStore) Claim(ctx context.Context, req ClaimRequest) (ClaimResult, error) {
+// Claim implements [webhook.QueueStore].
+func (s *Store) Claim(ctx context.Context, req webhook.ClaimRequest) (webhook.ClaimResult, error) {
 	now, expiry := req.Now.UnixMicro(), req.Now.Add(req.Lease).UnixMicro()
 	if err := s.lock(ctx); err != nil {
-		return ClaimResult{}, err
+		return webhook.ClaimResult{}, err
 	}
 	defer s.mu.Unlock()
 	for n := s.timers.first(); n != nil && n.at <= now; n = s.timers.first() {
@@ -128,7 +130,7 @@ func (s *MemoryStore) Claim(ctx context.Context, req ClaimRequest) (ClaimResult,
 
 	c := s.claims[req.Token]
 	if c == nil {
-		c = &memClaim{token: req.Token}
+		c = &claim{token: req.Token}
 	}
 	s.setRests(req.Rest, now)
 	claimed, nextDue := s.takeTurns(s.claimedScratch[:0], &req, c, now, expiry)
@@ -137,15 +139,15 @@ func (s *MemoryStore) Claim(ctx context.Context, req ClaimRequest) (ClaimResult,
 		c.items = append(c.items, claimed...)
 	}
 
-	var res ClaimResult
+	var res webhook.ClaimResult
 	if len(claimed) > 0 {
-		res.Deliveries = make([]ClaimedDelivery, len(claimed))
+		res.Deliveries = make([]webhook.ClaimedDelivery, len(claimed))
 		for i, d := range claimed {
-			res.Deliveries[i] = ClaimedDelivery{Delivery: d.view(), Event: &d.event.rec, Webhook: d.hook.snapshot()}
+			res.Deliveries[i] = webhook.ClaimedDelivery{Delivery: d.view(), Event: &d.event.rec, Webhook: d.hook.snapshot()}
 		}
 	}
-	if nextDue = min(nextDue, s.nextTimer()); nextDue != memNever {
-		res.NextDue = memTime(nextDue)
+	if nextDue = min(nextDue, s.nextTimer()); nextDue != never {
+		res.NextDue = timeOf(nextDue)
 	}
 	clear(claimed)
 	s.claimedScratch = claimed[:0]
@@ -155,7 +157,7 @@ func (s *MemoryStore) Claim(ctx context.Context, req ClaimRequest) (ClaimResult,
 // takeTurns claims one webhook of each tenant in turn, each webhook once, and
 // appends what it took to dst. It also returns when the webhooks that it served, and
 // left something due of, have more that is not due yet, as far as that is cheap.
-func (s *MemoryStore) takeTurns(dst []*memDelivery, req *ClaimRequest, c *memClaim, now, expiry int64) ([]*memDelivery, int64) {
+func (s *Store) takeTurns(dst []*delivery, req *webhook.ClaimRequest, c *claim, now, expiry int64) ([]*delivery, int64) {
 	served, passed := s.hooksScratch[:0], s.tenantsScratch[:0]
 	for s.ready.n+s.fresh.n > 0 && len(dst) < req.Limit {
 		s.visits++
@@ -187,7 +189,7 @@ func (s *MemoryStore) takeTurns(dst []*memDelivery, req *ClaimRequest, c *memCla
 	for _, t := range passed {
 		s.lineUp(t, !t.served)
 	}
-	nextDue := int64(memNever)
+	nextDue := int64(never)
 	for _, h := range served {
 		s.schedule(h, now)
 		if h.ready {
@@ -204,7 +206,7 @@ func (s *MemoryStore) takeTurns(dst []*memDelivery, req *ClaimRequest, c *memCla
 }
 
 // setRests notes which webhooks are to be passed over for a while.
-func (s *MemoryStore) setRests(rest map[string]time.Duration, now int64) {
+func (s *Store) setRests(rest map[string]time.Duration, now int64) {
 	for id, d := range rest {
 		h := s.webhooks[id]
 		if h == nil {
@@ -224,7 +226,7 @@ func (s *MemoryStore) setRests(rest map[string]time.Duration, now int64) {
 
 // endRest lets claims serve a webhook that was changed: the reason to pass it over
 // may be gone.
-func (s *MemoryStore) endRest(h *memHook) {
+func (s *Store) endRest(h *hook) {
 	if h.rest == 0 {
 		return
 	}
@@ -234,7 +236,7 @@ func (s *MemoryStore) endRest(h *memHook) {
 
 // takeDue takes up to limit deliveries that are claimable now out of the
 // queues of a webhook, earliest first, and appends them to dst.
-func (s *MemoryStore) takeDue(dst []*memDelivery, h *memHook, now int64, limit int) []*memDelivery {
+func (s *Store) takeDue(dst []*delivery, h *hook, now int64, limit int) []*delivery {
 	for ; limit > 0; limit-- {
 		n := h.nextDelivery()
 		if n == nil || n.at > now {
@@ -255,11 +257,11 @@ func (s *MemoryStore) takeDue(dst []*memDelivery, h *memHook, now int64, limit i
 }
 
 // nextTimer returns when the first webhook in timers has something due.
-func (s *MemoryStore) nextTimer() int64 {
+func (s *Store) nextTimer() int64 {
 	for {
 		n := s.timers.first()
 		if n == nil {
-			return memNever
+			return never
 		}
 		s.visits++
 		at := n.owner.nextAt()
@@ -267,22 +269,22 @@ func (s *MemoryStore) nextTimer() int64 {
 			return at
 		}
 		s.timers.remove(n)
-		if at != memNever {
+		if at != never {
 			s.timers.push(n, at, s.turn(), false)
 		}
 	}
 }
 
 // held returns the delivery of a lease if the lease's claim holds it.
-func (s *MemoryStore) held(l Lease) *memDelivery {
+func (s *Store) held(l webhook.Lease) *delivery {
 	if d := s.delivery(l.DeliveryID); d != nil && d.claim != nil && d.claim.token == l.Token {
 		return d
 	}
 	return nil
 }
 
-// Extend implements [QueueStore].
-func (s *MemoryStore) Extend(ctx context.Context, now time.Time, leases []Lease, by time.Duration) (lost []string, err error) {
+// Extend implements [webhook.QueueStore].
+func (s *Store) Extend(ctx context.Context, now time.Time, leases []webhook.Lease, by time.Duration) (lost []string, err error) {
 	if err := s.lock(ctx); err != nil {
 		return nil, err
 	}
@@ -294,15 +296,15 @@ func (s *MemoryStore) Extend(ctx context.Context, now time.Time, leases []Lease,
 			lost = append(lost, l.DeliveryID)
 			continue
 		}
-		d.hook.leases.remove(&d.memNode)
-		d.hook.leases.push(&d.memNode, expiry, s.turn(), true)
+		d.hook.leases.remove(&d.node)
+		d.hook.leases.push(&d.node, expiry, s.turn(), true)
 		s.schedule(d.hook, now.UnixMicro())
 	}
 	return lost, nil
 }
 
-// Release implements [QueueStore].
-func (s *MemoryStore) Release(ctx context.Context, now time.Time, leases []Lease, delay time.Duration) error {
+// Release implements [webhook.QueueStore].
+func (s *Store) Release(ctx context.Context, now time.Time, leases []webhook.Lease, delay time.Duration) error {
 	if err := s.lock(ctx); err != nil {
 		return err
 	}

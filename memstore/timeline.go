@@ -1,41 +1,41 @@
-package webhook
+package memstore
 
 import (
 	"iter"
 	"math"
 )
 
-// memNever is later than every time a timeline holds.
-const memNever = math.MaxInt64
+// never is later than every time a timeline holds.
+const never = math.MaxInt64
 
-// memNode is what an element carries to be in a timeline: it is in at most
+// node is what an element carries to be in a timeline: it is in at most
 // one at a time, so one node per element is enough for all its queues.
-type memNode[T any] struct {
+type node[T any] struct {
 	at         int64  // microseconds since 1970
 	turn       uint64 // order of arrival, for equal times
-	prev, next *memNode[T]
+	prev, next *node[T]
 	place      int // 0: in none; -1: in the list; otherwise index in the heap + 1
 	owner      *T
 }
 
-func (n *memNode[T]) before(o *memNode[T]) bool {
+func (n *node[T]) before(o *node[T]) bool {
 	return n.at < o.at || n.at == o.at && n.turn < o.turn
 }
 
-// memTimeline is a queue ordered by time and arrival. What arrives in order,
+// timeline is a queue ordered by time and arrival. What arrives in order,
 // as nearly all does, goes to the end of a linked list, at constant cost; the
 // rest goes to a heap. Elements are removed from anywhere without leaving
 // anything behind, so it is never larger than what it holds.
-type memTimeline[T any] struct {
-	head, tail *memNode[T]
-	heap       []*memNode[T]
+type timeline[T any] struct {
+	head, tail *node[T]
+	heap       []*node[T]
 	n          int
 }
 
 // push adds a node that is in no timeline. Without inOrder it goes to the heap
 // even where the list would take it: for elements so late that everything
 // after them would have to go to the heap.
-func (t *memTimeline[T]) push(n *memNode[T], at int64, turn uint64, inOrder bool) {
+func (t *timeline[T]) push(n *node[T], at int64, turn uint64, inOrder bool) {
 	n.at, n.turn = at, turn
 	t.n++
 	if inOrder && (t.tail == nil || !n.before(t.tail)) {
@@ -53,7 +53,7 @@ func (t *memTimeline[T]) push(n *memNode[T], at int64, turn uint64, inOrder bool
 }
 
 // first returns the earliest node, or nil.
-func (t *memTimeline[T]) first() *memNode[T] {
+func (t *timeline[T]) first() *node[T] {
 	if len(t.heap) == 0 {
 		return t.head
 	}
@@ -63,18 +63,18 @@ func (t *memTimeline[T]) first() *memNode[T] {
 	return t.head
 }
 
-// firstAt is the time of the earliest node, or memNever.
-func (t *memTimeline[T]) firstAt() int64 {
+// firstAt is the time of the earliest node, or never.
+func (t *timeline[T]) firstAt() int64 {
 	if n := t.first(); n != nil {
 		return n.at
 	}
-	return memNever
+	return never
 }
 
 // after returns the earliest time above now that can be seen at constant cost:
 // that of a front element.
-func (t *memTimeline[T]) after(now int64) int64 {
-	at := int64(memNever)
+func (t *timeline[T]) after(now int64) int64 {
+	at := int64(never)
 	if t.head != nil && t.head.at > now {
 		at = t.head.at
 	}
@@ -86,7 +86,7 @@ func (t *memTimeline[T]) after(now int64) int64 {
 
 // earlier yields the elements before a time, in no order. The timeline must not
 // change meanwhile.
-func (t *memTimeline[T]) earlier(at int64) iter.Seq[*T] {
+func (t *timeline[T]) earlier(at int64) iter.Seq[*T] {
 	return func(yield func(*T) bool) {
 		for n := t.head; n != nil && n.at < at; n = n.next {
 			if !yield(n.owner) {
@@ -102,7 +102,7 @@ func (t *memTimeline[T]) earlier(at int64) iter.Seq[*T] {
 }
 
 // remove takes a node that is in this timeline out of it.
-func (t *memTimeline[T]) remove(n *memNode[T]) {
+func (t *timeline[T]) remove(n *node[T]) {
 	t.n--
 	if n.place < 0 {
 		if n.prev == nil {
@@ -131,12 +131,12 @@ func (t *memTimeline[T]) remove(n *memNode[T]) {
 	}
 	n.place = 0
 	if c := cap(t.heap); c > 1024 && last < c/4 {
-		t.heap = append(make([]*memNode[T], 0, c/2), t.heap...)
+		t.heap = append(make([]*node[T], 0, c/2), t.heap...)
 	}
 }
 
 // up moves the node at i towards the root and reports whether it moved.
-func (t *memTimeline[T]) up(i int) bool {
+func (t *timeline[T]) up(i int) bool {
 	n, start := t.heap[i], i
 	for i > 0 {
 		parent := (i - 1) / 2
@@ -152,7 +152,7 @@ func (t *memTimeline[T]) up(i int) bool {
 	return i != start
 }
 
-func (t *memTimeline[T]) down(i int) {
+func (t *timeline[T]) down(i int) {
 	n := t.heap[i]
 	for {
 		child := 2*i + 1

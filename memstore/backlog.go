@@ -1,23 +1,25 @@
-package webhook
+package memstore
 
 import (
 	"context"
 	"time"
+
+	"github.com/seed68722ecd/webhook"
 )
 
-var _ BacklogStore = (*MemoryStore)(nil)
+var _ webhook.BacklogStore = (*Store)(nil)
 
-// Backlog implements [BacklogStore]. It holds the store while it counts: up to
+// Backlog implements [webhook.BacklogStore]. It holds the store while it counts: up to
 // q.Limit deliveries of each kind, every webhook, and what has finished since
 // q.Since.
-func (s *MemoryStore) Backlog(ctx context.Context, q BacklogQuery) (Backlog, error) {
+func (s *Store) Backlog(ctx context.Context, q webhook.BacklogQuery) (webhook.Backlog, error) {
 	if err := s.lock(ctx); err != nil {
-		return Backlog{}, err
+		return webhook.Backlog{}, err
 	}
 	defer s.mu.Unlock()
-	c := memCount{limit: q.Limit, now: q.Now.UnixMicro(), oldest: memNever}
+	c := backlogCount{limit: q.Limit, now: q.Now.UnixMicro(), oldest: never}
 	if c.limit <= 0 {
-		c.limit = DefaultBacklogLimit
+		c.limit = webhook.DefaultBacklogLimit
 	}
 	for _, t := range s.tenants {
 		for _, h := range t.webhooks { // deleted ones that have deliveries are among them
@@ -31,15 +33,15 @@ func (s *MemoryStore) Backlog(ctx context.Context, q BacklogQuery) (Backlog, err
 	return c.out, nil
 }
 
-// memCount counts towards one Backlog.
-type memCount struct {
-	out         Backlog
+// backlogCount counts towards one Backlog.
+type backlogCount struct {
+	out         webhook.Backlog
 	limit       int
 	now, oldest int64
 }
 
 // queues counts a webhook's pending deliveries.
-func (c *memCount) queues(h *memHook) {
+func (c *backlogCount) queues(h *hook) {
 	c.oldest = min(c.oldest, h.queue.firstAt())
 	due := h.queue.until(c.now, c.limit-c.out.Due)
 	expired := h.leases.until(c.now, c.limit-c.out.Expired)
@@ -55,13 +57,13 @@ func (c *memCount) queues(h *memHook) {
 }
 
 // log counts what has ended, the latest first.
-func (c *memCount) log(t *memTimeline[memDelivery], since int64) {
-	count := func(d *memDelivery) {
+func (c *backlogCount) log(t *timeline[delivery], since int64) {
+	count := func(d *delivery) {
 		switch {
-		case d.state != StateFailed || d.finished < since:
-		case d.reason == ReasonQuarantined:
+		case d.state != webhook.StateFailed || d.finished < since:
+		case d.reason == webhook.ReasonQuarantined:
 			c.add(&c.out.Quarantined, 1)
-		case d.reason == ReasonRetriesExhausted:
+		case d.reason == webhook.ReasonRetriesExhausted:
 			c.add(&c.out.Exhausted, 1)
 		}
 	}
@@ -74,7 +76,7 @@ func (c *memCount) log(t *memTimeline[memDelivery], since int64) {
 }
 
 // add adds up to the limit.
-func (c *memCount) add(to *int, n int) {
+func (c *backlogCount) add(to *int, n int) {
 	if *to += n; *to >= c.limit {
 		*to, c.out.AtLeast = c.limit, true
 	}
@@ -82,7 +84,7 @@ func (c *memCount) add(to *int, n int) {
 
 // until counts the nodes up to a time, most of them at most. It looks at no
 // more than three times as many.
-func (t *memTimeline[T]) until(at int64, most int) int {
+func (t *timeline[T]) until(at int64, most int) int {
 	n := 0
 	for x := t.head; x != nil && x.at <= at && n < most; x = x.next {
 		n++

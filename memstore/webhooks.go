@@ -1,4 +1,4 @@
-package webhook
+package memstore
 
 import (
 	"cmp"
@@ -7,14 +7,16 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/seed68722ecd/webhook"
 )
 
-// memHook is a webhook with its queue. It outlives its deletion while it has
+// hook is a webhook with its queue. It outlives its deletion while it has
 // deliveries or statistics.
-type memHook struct {
-	memNode[memHook]
+type hook struct {
+	node[hook]
 	id     string
-	tenant *memTenant
+	tenant *tenant
 	order  uint64 // of creation: the order of a fan-out
 	ready  bool   // in its tenant's ready
 	rest   int64  // claims pass it over until then, in microseconds; 0 when they do not
@@ -22,44 +24,44 @@ type memHook struct {
 
 	// rec is nil once the webhook is deleted. The record is immutable: claims
 	// share it. Its health is put right by snapshot, which makes a new one.
-	rec   *WebhookRecord
+	rec   *webhook.WebhookRecord
 	stale bool
 
-	lastTriggered, lastSuccess, failingSince int64 // microseconds; memZero when there is none
+	lastTriggered, lastSuccess, failingSince int64 // microseconds; zeroMicros when there is none
 
-	queue  memTimeline[memDelivery] // pending and not leased, by due time
-	leases memTimeline[memDelivery] // leased, by expiry
-	log    memSequence[*memDelivery]
-	stats  []memHour // by hour
+	queue  timeline[delivery] // pending and not leased, by due time
+	leases timeline[delivery] // leased, by expiry
+	log    sequence[*delivery]
+	stats  []hourly // by hour
 }
 
 // snapshot returns the record with the health of now, to be shared and not
 // modified. It copies the record, but not what it refers to, when the health
 // has changed since the last call.
-func (h *memHook) snapshot() *WebhookRecord {
+func (h *hook) snapshot() *webhook.WebhookRecord {
 	if h.stale && h.rec != nil {
 		rec := *h.rec
-		rec.LastTriggeredAt = memTime(h.lastTriggered)
-		rec.LastSuccessAt = memTime(h.lastSuccess)
-		rec.FailingSince = memTime(h.failingSince)
+		rec.LastTriggeredAt = timeOf(h.lastTriggered)
+		rec.LastSuccessAt = timeOf(h.lastSuccess)
+		rec.FailingSince = timeOf(h.failingSince)
 		h.rec, h.stale = &rec, false
 	}
 	return h.rec
 }
 
-func (h *memHook) compare(created time.Time, id string) int {
+func (h *hook) compare(created time.Time, id string) int {
 	return cmp.Or(h.rec.CreatedAt.Compare(created), cmp.Compare(h.id, id))
 }
 
 // index adds the webhook to, or removes it from, the sets that Publish looks
 // up: for each selection of the tenant the active webhooks, by creation.
-func (h *memHook) index(add bool) {
+func (h *hook) index(add bool) {
 	if !h.rec.Active {
 		return
 	}
 	for _, pattern := range h.rec.Events {
 		set := h.tenant.selects[pattern]
-		i, found := slices.BinarySearchFunc(set, h.order, func(o *memHook, order uint64) int {
+		i, found := slices.BinarySearchFunc(set, h.order, func(o *hook, order uint64) int {
 			return cmp.Compare(o.order, order)
 		})
 		switch {
@@ -76,23 +78,23 @@ func (h *memHook) index(add bool) {
 	}
 }
 
-// CreateWebhook implements [WebhookStore].
-func (s *MemoryStore) CreateWebhook(ctx context.Context, w WebhookRecord, limit int) error {
-	rec := memCloneRecord(w)
+// CreateWebhook implements [webhook.WebhookStore].
+func (s *Store) CreateWebhook(ctx context.Context, w webhook.WebhookRecord, limit int) error {
+	rec := cloneRecord(w)
 	if err := s.lock(ctx); err != nil {
 		return err
 	}
 	defer s.mu.Unlock()
 	if s.webhooks[w.ID] != nil {
-		return fmt.Errorf("webhook %q: %w", w.ID, ErrExists)
+		return fmt.Errorf("webhook %q: %w", w.ID, webhook.ErrExists)
 	}
 	if t := s.tenants[w.Tenant]; limit > 0 && t != nil && len(t.order) >= limit {
-		return fmt.Errorf("tenant has %d of %d webhooks: %w", len(t.order), limit, ErrTooManyWebhooks)
+		return fmt.Errorf("tenant has %d of %d webhooks: %w", len(t.order), limit, webhook.ErrTooManyWebhooks)
 	}
 	t := s.tenant(w.Tenant)
 	h := t.webhooks[w.ID]
 	if h == nil {
-		h = &memHook{id: w.ID, tenant: t}
+		h = &hook{id: w.ID, tenant: t}
 		h.owner = h
 		t.webhooks[w.ID] = h
 	}
@@ -105,28 +107,28 @@ func (s *MemoryStore) CreateWebhook(ctx context.Context, w WebhookRecord, limit 
 	h.lastSuccess = w.LastSuccessAt.UnixMicro()
 	h.failingSince = w.FailingSince.UnixMicro()
 	s.webhooks[h.id] = h
-	i, _ := slices.BinarySearchFunc(t.order, h, func(a, b *memHook) int { return a.compare(b.rec.CreatedAt, b.id) })
+	i, _ := slices.BinarySearchFunc(t.order, h, func(a, b *hook) int { return a.compare(b.rec.CreatedAt, b.id) })
 	t.order = slices.Insert(t.order, i, h)
 	h.index(true)
 	return nil
 }
 
-// GetWebhook implements [WebhookStore].
-func (s *MemoryStore) GetWebhook(ctx context.Context, tenant, id string) (WebhookRecord, error) {
+// GetWebhook implements [webhook.WebhookStore].
+func (s *Store) GetWebhook(ctx context.Context, tenant, id string) (webhook.WebhookRecord, error) {
 	if err := s.lock(ctx); err != nil {
-		return WebhookRecord{}, err
+		return webhook.WebhookRecord{}, err
 	}
 	defer s.mu.Unlock()
 	h, err := s.hook(tenant, id)
 	if err != nil {
-		return WebhookRecord{}, err
+		return webhook.WebhookRecord{}, err
 	}
-	return *memCloneRecord(*h.snapshot()), nil
+	return *cloneRecord(*h.snapshot()), nil
 }
 
-// ListWebhooks implements [WebhookStore].
-func (s *MemoryStore) ListWebhooks(ctx context.Context, q WebhookQuery) (Page[Webhook], error) {
-	var page Page[Webhook]
+// ListWebhooks implements [webhook.WebhookStore].
+func (s *Store) ListWebhooks(ctx context.Context, q webhook.WebhookQuery) (webhook.Page[webhook.Webhook], error) {
+	var page webhook.Page[webhook.Webhook]
 	at, id, err := s.openWebhookCursor(q.Cursor)
 	if err != nil {
 		return page, err
@@ -141,12 +143,12 @@ func (s *MemoryStore) ListWebhooks(ctx context.Context, q WebhookQuery) (Page[We
 	}
 	i := len(t.order)
 	if q.Cursor != "" {
-		i, _ = slices.BinarySearchFunc(t.order, id, func(h *memHook, id string) int { return h.compare(at, id) })
+		i, _ = slices.BinarySearchFunc(t.order, id, func(h *hook, id string) int { return h.compare(at, id) })
 	}
-	limit, search := memLimit(q.Limit), memLower(q.Search)
+	limit, search := pageLimit(q.Limit), lower(q.Search)
 	for i--; i >= 0; i-- {
 		h := t.order[i]
-		if !strings.Contains(memLower(h.rec.Name), search) && !strings.Contains(memLower(h.rec.URL), search) {
+		if !strings.Contains(lower(h.rec.Name), search) && !strings.Contains(lower(h.rec.URL), search) {
 			continue
 		}
 		if len(page.Items) == limit {
@@ -154,13 +156,13 @@ func (s *MemoryStore) ListWebhooks(ctx context.Context, q WebhookQuery) (Page[We
 			page.Next = s.webhookCursor(last.CreatedAt, last.ID)
 			break
 		}
-		page.Items = append(page.Items, memCloneWebhook(h.snapshot().Webhook))
+		page.Items = append(page.Items, cloneWebhook(h.snapshot().Webhook))
 	}
 	return page, nil
 }
 
-// WalkWebhooks implements [WebhookWalker]. A call looks at every webhook.
-func (s *MemoryStore) WalkWebhooks(ctx context.Context, after string, limit int) ([]WebhookRecord, error) {
+// WalkWebhooks implements [webhook.WebhookWalker]. A call looks at every webhook.
+func (s *Store) WalkWebhooks(ctx context.Context, after string, limit int) ([]webhook.WebhookRecord, error) {
 	if err := s.lock(ctx); err != nil {
 		return nil, err
 	}
@@ -173,16 +175,16 @@ func (s *MemoryStore) WalkWebhooks(ctx context.Context, after string, limit int)
 	}
 	slices.Sort(ids)
 	ids = ids[:min(limit, len(ids))]
-	out := make([]WebhookRecord, len(ids))
+	out := make([]webhook.WebhookRecord, len(ids))
 	for i, id := range ids {
-		out[i] = *memCloneRecord(*s.webhooks[id].snapshot())
+		out[i] = *cloneRecord(*s.webhooks[id].snapshot())
 	}
 	return out, nil
 }
 
-// UpdateWebhook implements [WebhookStore].
-func (s *MemoryStore) UpdateWebhook(ctx context.Context, w WebhookRecord) error {
-	rec := memCloneRecord(w)
+// UpdateWebhook implements [webhook.WebhookStore].
+func (s *Store) UpdateWebhook(ctx context.Context, w webhook.WebhookRecord) error {
+	rec := cloneRecord(w)
 	if err := s.lock(ctx); err != nil {
 		return err
 	}
@@ -192,10 +194,10 @@ func (s *MemoryStore) UpdateWebhook(ctx context.Context, w WebhookRecord) error 
 		return err
 	}
 	if h.rec.Version != w.Version {
-		return fmt.Errorf("webhook %q: version is %d, not %d: %w", w.ID, h.rec.Version, w.Version, ErrConflict)
+		return fmt.Errorf("webhook %q: version is %d, not %d: %w", w.ID, h.rec.Version, w.Version, webhook.ErrConflict)
 	}
 	if rec.Active && !h.rec.Active {
-		h.failingSince = memZero
+		h.failingSince = zeroMicros
 	}
 	rec.Version++
 	rec.CreatedAt = h.rec.CreatedAt
@@ -206,8 +208,8 @@ func (s *MemoryStore) UpdateWebhook(ctx context.Context, w WebhookRecord) error 
 	return nil
 }
 
-// DeleteWebhook implements [WebhookStore].
-func (s *MemoryStore) DeleteWebhook(ctx context.Context, tenant, id string) error {
+// DeleteWebhook implements [webhook.WebhookStore].
+func (s *Store) DeleteWebhook(ctx context.Context, tenant, id string) error {
 	if err := s.lock(ctx); err != nil {
 		return err
 	}
@@ -220,10 +222,10 @@ func (s *MemoryStore) DeleteWebhook(ctx context.Context, tenant, id string) erro
 	return nil
 }
 
-func (s *MemoryStore) deleteHook(h *memHook) {
+func (s *Store) deleteHook(h *hook) {
 	t := h.tenant
 	h.index(false)
-	i, _ := slices.BinarySearchFunc(t.order, h, func(a, b *memHook) int { return a.compare(b.rec.CreatedAt, b.id) })
+	i, _ := slices.BinarySearchFunc(t.order, h, func(a, b *hook) int { return a.compare(b.rec.CreatedAt, b.id) })
 	t.order = slices.Delete(t.order, i, i+1)
 	delete(s.webhooks, h.id)
 	h.rec, h.stale = nil, false
@@ -234,7 +236,7 @@ func (s *MemoryStore) deleteHook(h *memHook) {
 // orphaned looks at a deleted webhook that may have no delivery left: it is
 // forgotten with its last one, or joins the bounded queue of those that have
 // statistics still.
-func (s *MemoryStore) orphaned(h *memHook) {
+func (s *Store) orphaned(h *hook) {
 	if h.rec != nil || h.log.n > 0 {
 		return
 	}
@@ -244,21 +246,21 @@ func (s *MemoryStore) orphaned(h *memHook) {
 	}
 	s.unschedule(h)
 	h.orphan = true
-	s.orphans.push(&h.memNode, 0, s.turn(), true)
-	if s.orphans.n > max(s.cfg.Retain, memOrphans) {
+	s.orphans.push(&h.node, 0, s.turn(), true)
+	if s.orphans.n > max(s.cfg.Retain, keptOrphans) {
 		s.dropHook(s.orphans.first().owner)
 	}
 }
 
 // dropHook forgets a deleted webhook without deliveries.
-func (s *MemoryStore) dropHook(h *memHook) {
+func (s *Store) dropHook(h *hook) {
 	s.unschedule(h)
 	delete(h.tenant.webhooks, h.id)
 	s.dropTenant(h.tenant)
 }
 
-// memLower makes ASCII letters small.
-func memLower(s string) string {
+// lower makes ASCII letters small.
+func lower(s string) string {
 	return strings.Map(func(r rune) rune {
 		if 'A' <= r && r <= 'Z' {
 			return r + ('a' - 'A')

@@ -1,63 +1,65 @@
-package webhook
+package memstore
 
 import (
 	"bytes"
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/seed68722ecd/webhook"
 )
 
-// memEvent is an event with what the store knows about it. All its deliveries
+// event is an event with what the store knows about it. All its deliveries
 // share it.
-type memEvent struct {
-	memNode[memEvent]
-	rec       EventRecord // immutable: claims share it
-	tenant    *memTenant
+type event struct {
+	node[event]
+	rec       webhook.EventRecord // immutable: claims share it
+	tenant    *tenant
 	only      string // the one webhook it was published to, if it was restricted
 	published int64  // when, in microseconds
 	num       uint64
 	first     uint64 // number of the first delivery made then; the others follow
 	made      int    // deliveries made then
 
-	late    []*memDelivery // those that a replay made
-	alive   int            // deliveries not forgotten
-	pending int            // deliveries that are pending
+	late    []*delivery // those that a replay made
+	alive   int         // deliveries not forgotten
+	pending int         // deliveries that are pending
 }
 
-func (e *memEvent) position() memPos { return memPos{e.published, e.num} }
+func (e *event) position() position { return position{e.published, e.num} }
 
-// memDelivery is a delivery. Its node is in its webhook's queue while it is
+// delivery is a delivery. Its node is in its webhook's queue while it is
 // pending, in its webhook's leases while it is claimed, and in the store's
 // finished deliveries after that.
-type memDelivery struct {
-	memNode[memDelivery]
+type delivery struct {
+	node[delivery]
 	num       uint64
 	id        string
-	event     *memEvent
-	hook      *memHook
+	event     *event
+	hook      *hook
 	hookName  string
-	claim     *memClaim // that holds it; nil when none does
-	createdAt int64     // microseconds, as all its times
-	due       int64     // memZero unless pending
-	finished  int64     // memZero while pending
+	claim     *claim // that holds it; nil when none does
+	createdAt int64  // microseconds, as all its times
+	due       int64  // zeroMicros unless pending
+	finished  int64  // zeroMicros while pending
 
-	state  State
-	reason Reason
+	state  webhook.State
+	reason webhook.Reason
 
 	attempts, tries, crashes int32
 
 	lastStatus int32
-	lastClass  ErrorClass
+	lastClass  webhook.ErrorClass
 
-	log, logTail *memAttempt // in the order of recording
+	log, logTail *attempt // in the order of recording
 	logBytes     int64
 }
 
-func (d *memDelivery) position() memPos { return memPos{d.createdAt, d.num} }
+func (d *delivery) position() position { return position{d.createdAt, d.num} }
 
-func (d *memDelivery) view() Delivery {
+func (d *delivery) view() webhook.Delivery {
 	e := &d.event.rec
-	return Delivery{
+	return webhook.Delivery{
 		ID:            d.id,
 		Tenant:        e.Tenant,
 		EventID:       e.ID,
@@ -69,28 +71,24 @@ func (d *memDelivery) view() Delivery {
 		Attempts:      int(d.attempts),
 		Tries:         int(d.tries),
 		Crashes:       int(d.crashes),
-		CreatedAt:     memTime(d.createdAt),
-		NextAttemptAt: memTime(d.due),
-		FinishedAt:    memTime(d.finished),
+		CreatedAt:     timeOf(d.createdAt),
+		NextAttemptAt: timeOf(d.due),
+		FinishedAt:    timeOf(d.finished),
 		LastStatus:    int(d.lastStatus),
 		LastClass:     d.lastClass,
 	}
 }
 
-// Publish implements [QueueStore].
-func (s *MemoryStore) Publish(ctx context.Context, now time.Time, reqs []PublishRequest) ([]PublishResult, error) {
-	return s.publish(ctx, now, reqs, bytes.Clone)
-}
-
-// publish is Publish for callers who say how to keep an event's data.
-func (s *MemoryStore) publish(ctx context.Context, now time.Time, reqs []PublishRequest, keep func(data []byte) []byte) ([]PublishResult, error) {
-	results := make([]PublishResult, len(reqs))
-	events := make([]*memEvent, len(reqs))
+// Publish implements [webhook.QueueStore]. It keeps the data of events without
+// copying it.
+func (s *Store) Publish(ctx context.Context, now time.Time, reqs []webhook.PublishRequest) ([]webhook.PublishResult, error) {
+	results := make([]webhook.PublishResult, len(reqs))
+	events := make([]*event, len(reqs))
 	for i := range reqs {
-		e := &memEvent{rec: reqs[i].Event, only: reqs[i].WebhookID, published: now.UnixMicro()}
+		e := &event{rec: reqs[i].Event, only: reqs[i].WebhookID, published: now.UnixMicro()}
 		e.owner = e
-		e.rec.Data = keep(e.rec.Data)
-		e.rec.Time = memMicros(e.rec.Time)
+		e.rec.Data = keepData(e.rec.Data)
+		e.rec.Time = cutTime(e.rec.Time)
 		events[i] = e
 	}
 	if err := s.lock(ctx); err != nil {
@@ -109,7 +107,7 @@ func (s *MemoryStore) publish(ctx context.Context, now time.Time, reqs []Publish
 		e.tenant = t
 		if old := t.events[e.rec.ID]; old != nil {
 			same := old.rec.Type == e.rec.Type && bytes.Equal(old.rec.Data, e.rec.Data)
-			results[i] = PublishResult{Duplicate: same, Conflict: !same}
+			results[i] = webhook.PublishResult{Duplicate: same, Conflict: !same}
 			events[i] = nil
 			continue
 		}
@@ -140,7 +138,7 @@ func (s *MemoryStore) publish(ctx context.Context, now time.Time, reqs []Publish
 		e.tenant.eventLog.insert(e)
 		s.bytes += int64(len(e.rec.Data))
 		if e.made == 0 {
-			s.idle.push(&e.memNode, e.published, s.turn(), true)
+			s.idle.push(&e.node, e.published, s.turn(), true)
 		}
 		for _, h := range matched[:e.made] {
 			s.deliver(e, h, ids.next(), e.published)
@@ -152,8 +150,8 @@ func (s *MemoryStore) publish(ctx context.Context, now time.Time, reqs []Publish
 	return results, nil
 }
 
-// keepData keeps data that the dispatcher has encoded for this call alone, and
-// copies it only where it would keep much more than itself in memory.
+// keepData returns the data to keep: data itself, which callers do not change
+// after Publish, or a copy where it would keep much more than itself in memory.
 func keepData(data []byte) []byte {
 	if cap(data)-len(data) > 256 {
 		return bytes.Clone(data)
@@ -163,22 +161,22 @@ func keepData(data []byte) []byte {
 
 // room reports as an error that so many more deliveries, of events with so much
 // data, would be too many.
-func (s *MemoryStore) room(deliveries int, data int64) error {
+func (s *Store) room(deliveries int, data int64) error {
 	if deliveries > s.cfg.MaxPending-s.pending && deliveries > 0 {
 		return fmt.Errorf("memory store: %d deliveries are pending, %d more would pass the limit of %d: %w",
-			s.pending, deliveries, s.cfg.MaxPending, ErrBacklogFull)
+			s.pending, deliveries, s.cfg.MaxPending, webhook.ErrBacklogFull)
 	}
 	if data > s.cfg.MaxBytes-s.pendingBytes && data > 0 {
 		return fmt.Errorf("memory store: pending deliveries hold %d bytes, %d more would pass the limit of %d: %w",
-			s.pendingBytes, data, s.cfg.MaxBytes, ErrBacklogFull)
+			s.pendingBytes, data, s.cfg.MaxBytes, webhook.ErrBacklogFull)
 	}
 	return nil
 }
 
 // deliver makes a delivery that is due now. Its number is the next one.
-func (s *MemoryStore) deliver(e *memEvent, h *memHook, id string, now int64) *memDelivery {
+func (s *Store) deliver(e *event, h *hook, id string, now int64) *delivery {
 	s.lastNum++
-	d := &memDelivery{
+	d := &delivery{
 		num:       s.lastNum,
 		id:        id,
 		event:     e,
@@ -186,8 +184,8 @@ func (s *MemoryStore) deliver(e *memEvent, h *memHook, id string, now int64) *me
 		hookName:  h.rec.Name,
 		createdAt: now,
 		due:       now,
-		finished:  memZero,
-		state:     StatePending,
+		finished:  zeroMicros,
+		state:     webhook.StatePending,
 	}
 	d.owner = d
 	s.byNum[d.num] = d
@@ -201,7 +199,7 @@ func (s *MemoryStore) deliver(e *memEvent, h *memHook, id string, now int64) *me
 
 // countPending brings the bounds up to date when a delivery becomes pending (1)
 // or is pending no more (-1).
-func (s *MemoryStore) countPending(d *memDelivery, by int) {
+func (s *Store) countPending(d *delivery, by int) {
 	s.pending += by
 	s.pendingBytes += int64(by) * d.logBytes
 	before := d.event.pending
@@ -213,14 +211,14 @@ func (s *MemoryStore) countPending(d *memDelivery, by int) {
 
 // match appends the webhooks that a request is for, in the order of their
 // creation and each once.
-func (t *memTenant) match(dst []*memHook, req *PublishRequest) []*memHook {
+func (t *tenant) match(dst []*hook, req *webhook.PublishRequest) []*hook {
 	if req.WebhookID != "" {
 		if h := t.webhooks[req.WebhookID]; h != nil && h.rec != nil && h.rec.Active {
 			dst = append(dst, h)
 		}
 		return dst
 	}
-	var buf [8][]*memHook
+	var buf [8][]*hook
 	sets := buf[:0]
 	for _, pattern := range req.Patterns {
 		if set := t.selects[pattern]; len(set) > 0 {

@@ -1,4 +1,4 @@
-package webhook
+package memstore
 
 import (
 	"fmt"
@@ -11,31 +11,32 @@ import (
 
 	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/seed68722ecd/webhook"
 )
 
-// memRandom does the same random things to a MemoryStore and to the model.
-type memRandom struct {
+// random does the same random things to a Store and to the model.
+type random struct {
 	*testing.T
 	rnd    *rand.Rand
-	s      *MemoryStore
-	m      *memModel
+	s      *Store
+	m      *model
 	now    time.Time
 	token  int64
 	events int
-	leases []Lease // given out, newest last: most are over
+	leases []webhook.Lease // given out, newest last: most are over
 }
 
-// TestMemoryStoreIsTheModel holds MemoryStore to the plain reading of the
+// TestStoreIsTheModel holds Store to the plain reading of the
 // contract, through thousands of random steps of every method.
-func TestMemoryStoreIsTheModel(t *testing.T) {
+func TestStoreIsTheModel(t *testing.T) {
 	for seed := range uint64(4) {
 		t.Run(fmt.Sprint("seed", seed), func(t *testing.T) {
-			r := &memRandom{
+			r := &random{
 				T:   t,
 				rnd: rand.New(rand.NewPCG(seed, 1)),
-				s:   NewMemoryStore(MemoryConfig{MaxPending: 200, Retain: 1 << 20}),
-				m:   &memModel{maxPending: 200, webhooks: map[string]*WebhookRecord{}, stats: map[modelHour]StatsBucket{}, rests: map[string]time.Time{}},
-				now: memEpoch,
+				s:   New(Config{MaxPending: 200, Retain: 1 << 20}),
+				m:   &model{maxPending: 200, webhooks: map[string]*webhook.WebhookRecord{}, stats: map[modelHour]webhook.StatsBucket{}, rests: map[string]time.Time{}},
+				now: epoch,
 			}
 			steps := []func(){
 				r.editWebhook, r.editWebhook, r.publish, r.publish, r.publish, r.claim, r.claim, r.claim, r.complete, r.complete,
@@ -52,7 +53,7 @@ func TestMemoryStoreIsTheModel(t *testing.T) {
 				}
 				steps[r.rnd.IntN(len(steps))]()
 				if i%50 == 0 {
-					checkMemory(t, r.s)
+					check(t, r.s)
 				}
 				if t.Failed() {
 					t.Fatalf("at step %d", i)
@@ -63,14 +64,14 @@ func TestMemoryStoreIsTheModel(t *testing.T) {
 	}
 }
 
-func (r *memRandom) id() (tenant, id string) {
+func (r *random) id() (tenant, id string) {
 	n := r.rnd.IntN(8)
 	return fmt.Sprint("t", n%2), fmt.Sprint("w", n)
 }
 
 func pickOne[T any](rnd *rand.Rand, from ...T) T { return from[rnd.IntN(len(from))] }
 
-func (r *memRandom) same(what string, want, got any) {
+func (r *random) same(what string, want, got any) {
 	r.Helper()
 	if reflect.DeepEqual(want, got) { // much the quicker, and nearly always
 		return
@@ -80,26 +81,26 @@ func (r *memRandom) same(what string, want, got any) {
 	}
 }
 
-func (r *memRandom) sameErr(what string, want, got error) {
+func (r *random) sameErr(what string, want, got error) {
 	r.Helper()
 	if !sameError(want, got) {
 		r.Errorf("%s: error %v, the model has %v", what, got, want)
 	}
 }
 
-func (r *memRandom) editWebhook() {
+func (r *random) editWebhook() {
 	tenant, id := r.id()
 	if r.rnd.IntN(20) == 0 {
 		tenant = "t9"
 	}
 	all := []string{"*", "a.*", "a.b", "a.b.c", "b", "a.b.*"}
 	r.rnd.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-	w := WebhookRecord{
-		Webhook: Webhook{
+	w := webhook.WebhookRecord{
+		Webhook: webhook.Webhook{
 			ID: id, Tenant: tenant, Name: fmt.Sprint("n", r.rnd.IntN(100)), URL: "https://x/" + id, Events: all[:1+r.rnd.IntN(3)],
 			Active: r.rnd.IntN(4) > 0, CreatedAt: r.now, UpdatedAt: r.now, Version: 1,
 		},
-		Secrets: []SecretRecord{{Value: fmt.Sprint("s", r.rnd.IntN(9)), CreatedAt: r.now}},
+		Secrets: []webhook.SecretRecord{{Value: fmt.Sprint("s", r.rnd.IntN(9)), CreatedAt: r.now}},
 	}
 	switch r.rnd.IntN(5) {
 	case 0:
@@ -115,13 +116,13 @@ func (r *memRandom) editWebhook() {
 	}
 }
 
-func (r *memRandom) publish() {
-	reqs := make([]PublishRequest, 1+r.rnd.IntN(5))
+func (r *random) publish() {
+	reqs := make([]webhook.PublishRequest, 1+r.rnd.IntN(5))
 	for i := range reqs {
 		r.events++
 		tenant, id := r.id()
-		req := PublishRequest{
-			Event: EventRecord{ID: fmt.Sprint("e", r.events-r.rnd.IntN(40)/39), Tenant: tenant, Type: pickOne(r.rnd, "a.b", "a.b.c", "b", "a"), Time: r.now, Data: []byte(`{}`)},
+		req := webhook.PublishRequest{
+			Event: webhook.EventRecord{ID: fmt.Sprint("e", r.events-r.rnd.IntN(40)/39), Tenant: tenant, Type: pickOne(r.rnd, "a.b", "a.b.c", "b", "a"), Time: r.now, Data: []byte(`{}`)},
 		}
 		req.Patterns = map[string][]string{
 			"a.b": {"a.b", "a.*", "*"}, "a.b.c": {"a.b.c", "a.b.*", "a.*", "*"}, "b": {"b", "*"}, "a": {"a", "*"},
@@ -139,10 +140,10 @@ func (r *memRandom) publish() {
 }
 
 // learnIDs gives the model the IDs of deliveries that both just made.
-func (r *memRandom) learnIDs() {
+func (r *random) learnIDs() {
 	r.Helper()
 	for _, d := range r.m.pick(func(d *modelDelivery) bool { return d.ID == "" }) {
-		page, err := r.s.ListDeliveries(r.Context(), DeliveryQuery{Tenant: d.Tenant, EventID: d.EventID, WebhookID: d.WebhookID})
+		page, err := r.s.ListDeliveries(r.Context(), webhook.DeliveryQuery{Tenant: d.Tenant, EventID: d.EventID, WebhookID: d.WebhookID})
 		if err != nil || len(page.Items) != 1 {
 			r.Fatalf("%d deliveries of event %s to webhook %s, %v; want 1", len(page.Items), d.EventID, d.WebhookID, err)
 		}
@@ -151,9 +152,9 @@ func (r *memRandom) learnIDs() {
 }
 
 // claim checks what a claim may choose, as the contract leaves it some choice.
-func (r *memRandom) claim() {
+func (r *random) claim() {
 	r.token++
-	req := ClaimRequest{Token: r.token, Now: r.now, Lease: time.Duration(1+r.rnd.IntN(30)) * time.Second, Limit: 1 + r.rnd.IntN(40), PerWebhook: 1 + r.rnd.IntN(10), Limits: map[string]int{}}
+	req := webhook.ClaimRequest{Token: r.token, Now: r.now, Lease: time.Duration(1+r.rnd.IntN(30)) * time.Second, Limit: 1 + r.rnd.IntN(40), PerWebhook: 1 + r.rnd.IntN(10), Limits: map[string]int{}}
 	for range r.rnd.IntN(3) {
 		_, id := r.id()
 		req.Limits[id] = r.rnd.IntN(4)
@@ -209,7 +210,7 @@ func (r *memRandom) claim() {
 		r.same("claimed delivery", d.Delivery, c.Delivery)
 		r.same("its event", r.m.event(d.Tenant, d.EventID).EventRecord, *c.Event)
 		r.same("its webhook", r.m.webhook(d.Tenant, id), c.Webhook)
-		r.leases = append(r.leases, Lease{d.ID, req.Token})
+		r.leases = append(r.leases, webhook.Lease{DeliveryID: d.ID, Token: req.Token})
 	}
 	left := map[string]bool{}
 	for _, d := range r.m.pick(func(d *modelDelivery) bool { return d.claimable(r.now) }) {
@@ -227,7 +228,7 @@ func (r *memRandom) claim() {
 		return
 	}
 	var all, served time.Time // earliest later time of all webhooks, and of those with nothing due
-	for _, d := range r.m.pick(func(d *modelDelivery) bool { return d.State == StatePending }) {
+	for _, d := range r.m.pick(func(d *modelDelivery) bool { return d.State == webhook.StatePending }) {
 		at := d.ready()
 		if rest := r.m.rests[d.Tenant+d.WebhookID]; rest.After(at) {
 			at = rest
@@ -249,34 +250,34 @@ func (r *memRandom) claim() {
 }
 
 // lease returns a lease that was given out, seldom one that never was.
-func (r *memRandom) lease() Lease {
+func (r *random) lease() webhook.Lease {
 	if len(r.leases) == 0 || r.rnd.IntN(30) == 0 {
-		return Lease{DeliveryID: pickOne(r.rnd, "", "dl_x", "dl_"+strings.Repeat("0", 26)), Token: 1 << 40}
+		return webhook.Lease{DeliveryID: pickOne(r.rnd, "", "dl_x", "dl_"+strings.Repeat("0", 26)), Token: 1 << 40}
 	}
 	return r.leases[max(0, len(r.leases)-1-r.rnd.IntN(60))]
 }
 
-func (r *memRandom) complete() {
-	results := make([]Result, r.rnd.IntN(12))
+func (r *random) complete() {
+	results := make([]webhook.Result, r.rnd.IntN(12))
 	for i := range results {
 		l := r.lease()
 		for l.DeliveryID == "" {
 			l = r.lease()
 		}
-		res := Result{DeliveryID: l.DeliveryID, Token: l.Token, State: pickOne(r.rnd, StateSucceeded, StateFailed, StateCanceled, StatePending, StatePending)}
+		res := webhook.Result{DeliveryID: l.DeliveryID, Token: l.Token, State: pickOne(r.rnd, webhook.StateSucceeded, webhook.StateFailed, webhook.StateCanceled, webhook.StatePending, webhook.StatePending)}
 		switch res.State {
-		case StatePending:
+		case webhook.StatePending:
 			res.Delay = time.Duration(r.rnd.IntN(60)) * time.Second
-		case StateFailed, StateCanceled:
-			res.Reason = pickOne(r.rnd, ReasonGone, ReasonRetriesExhausted)
+		case webhook.StateFailed, webhook.StateCanceled:
+			res.Reason = pickOne(r.rnd, webhook.ReasonGone, webhook.ReasonRetriesExhausted)
 		}
-		if d := r.m.find("", l.DeliveryID); res.State == StatePending || res.State == StateSucceeded || r.rnd.IntN(2) == 0 {
-			res.Attempt = &Attempt{
+		if d := r.m.find("", l.DeliveryID); res.State == webhook.StatePending || res.State == webhook.StateSucceeded || r.rnd.IntN(2) == 0 {
+			res.Attempt = &webhook.Attempt{
 				Number: 1, StartedAt: r.now.Add(-time.Duration(r.rnd.IntN(5)) * time.Second), Duration: time.Duration(r.rnd.IntN(1e9)),
 				Status: pickOne(r.rnd, 200, 500), ResponseBody: []byte{0, 255}, ResponseHeaders: map[string]string{"A": "b", "C": ""},
 			}
 			if res.Attempt.Status == 500 {
-				res.Attempt.Class, res.Attempt.Error = ClassStatus, "answered 500"
+				res.Attempt.Class, res.Attempt.Error = webhook.ClassStatus, "answered 500"
 			}
 			if d != nil {
 				res.Attempt.Number = d.Attempts + 1
@@ -289,16 +290,16 @@ func (r *memRandom) complete() {
 	r.same("Complete", r.m.complete(r.now, results), got)
 }
 
-func (r *memRandom) extend() {
-	leases := []Lease{r.lease(), r.lease(), r.lease()}
+func (r *random) extend() {
+	leases := []webhook.Lease{r.lease(), r.lease(), r.lease()}
 	by := time.Duration(r.rnd.IntN(60)) * time.Second
 	lost, err := r.s.Extend(r.Context(), r.now, leases, by)
 	r.sameErr("Extend", nil, err)
 	r.same("Extend", r.m.extend(r.now, leases, by), lost)
 }
 
-func (r *memRandom) release() {
-	leases := []Lease{r.lease(), r.lease()}
+func (r *random) release() {
+	leases := []webhook.Lease{r.lease(), r.lease()}
 	if r.rnd.IntN(3) == 0 {
 		leases[0].DeliveryID = ""
 	}
@@ -307,23 +308,23 @@ func (r *memRandom) release() {
 	r.sameErr("Release", nil, r.s.Release(r.Context(), r.now, leases, delay))
 }
 
-func (r *memRandom) resend() {
+func (r *random) resend() {
 	l := r.lease()
 	tenant := pickOne(r.rnd, "t0", "t1")
 	got, err := r.s.Resend(r.Context(), r.now, tenant, l.DeliveryID)
 	d := r.m.find(tenant, l.DeliveryID)
 	if d == nil {
-		r.sameErr("Resend", ErrNotFound, err)
+		r.sameErr("Resend", webhook.ErrNotFound, err)
 		return
 	}
 	d.resend(r.now)
 	r.same("Resend", d.Delivery, got)
 }
 
-func (r *memRandom) replay() {
+func (r *random) replay() {
 	tenant, id := r.id()
-	req := ReplayRequest{Tenant: tenant, WebhookID: id, Now: r.now, DryRun: r.rnd.IntN(2) == 0, EventType: pickOne(r.rnd, "", "", "a.b"), Limit: 1 + r.rnd.IntN(20)}
-	for _, st := range []State{StatePending, StateSucceeded, StateFailed, StateCanceled} {
+	req := webhook.ReplayRequest{Tenant: tenant, WebhookID: id, Now: r.now, DryRun: r.rnd.IntN(2) == 0, EventType: pickOne(r.rnd, "", "", "a.b"), Limit: 1 + r.rnd.IntN(20)}
+	for _, st := range []webhook.State{webhook.StatePending, webhook.StateSucceeded, webhook.StateFailed, webhook.StateCanceled} {
 		if r.rnd.IntN(3) == 0 {
 			req.States = append(req.States, st)
 		}
@@ -353,7 +354,7 @@ func (r *memRandom) replay() {
 	r.learnIDs()
 }
 
-func (r *memRandom) prune() {
+func (r *random) prune() {
 	before := r.now.Add(-time.Duration(r.rnd.IntN(600)) * time.Second)
 	want, limit := r.m.prune(before), 1+r.rnd.IntN(30)
 	for {
@@ -367,22 +368,22 @@ func (r *memRandom) prune() {
 }
 
 // read compares all that can be read.
-func (r *memRandom) read() {
+func (r *random) read() {
 	for _, tenant := range []string{"t0", "t1", "t9"} {
-		q := DeliveryQuery{Tenant: tenant}
+		q := webhook.DeliveryQuery{Tenant: tenant}
 		switch _, id := r.id(); r.rnd.IntN(6) {
 		case 0:
 			q.WebhookID = id
 		case 1:
 			q.EventID = fmt.Sprint("e", r.rnd.IntN(r.events+1))
 		case 2:
-			q.State, q.EventType = StatePending, "a.b"
+			q.State, q.EventType = webhook.StatePending, "a.b"
 		case 3:
 			q.Since, q.Until = r.now.Add(-300*time.Second), r.now.Add(-10*time.Second)
 		}
 		want := r.m.list(q)
 		q.Limit = 1 + r.rnd.IntN(50)
-		var got []Delivery
+		var got []webhook.Delivery
 		for {
 			page, err := r.s.ListDeliveries(r.Context(), q)
 			r.sameErr("ListDeliveries", nil, err)
@@ -393,16 +394,16 @@ func (r *memRandom) read() {
 		}
 		r.same("ListDeliveries", want, got)
 
-		var buckets []StatsBucket
+		var buckets []webhook.StatsBucket
 		for k, b := range r.m.stats {
 			if k.tenant == tenant {
 				buckets = append(buckets, b)
 			}
 		}
-		slices.SortFunc(buckets, func(a, b StatsBucket) int {
+		slices.SortFunc(buckets, func(a, b webhook.StatsBucket) int {
 			return 2*strings.Compare(a.WebhookID, b.WebhookID) + a.Hour.Compare(b.Hour)
 		})
-		stats, err := r.s.Stats(r.Context(), StatsQuery{Tenant: tenant})
+		stats, err := r.s.Stats(r.Context(), webhook.StatsQuery{Tenant: tenant})
 		r.sameErr("Stats", nil, err)
 		r.same("Stats", buckets, stats)
 	}
@@ -412,7 +413,7 @@ func (r *memRandom) read() {
 		if want := r.m.webhook(tenant, id); want != nil {
 			r.same("GetWebhook", *want, got)
 		} else {
-			r.sameErr("GetWebhook", ErrNotFound, err)
+			r.sameErr("GetWebhook", webhook.ErrNotFound, err)
 		}
 	}
 	for _, d := range r.m.pick(func(d *modelDelivery) bool { return r.rnd.IntN(4) == 0 }) {

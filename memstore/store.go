@@ -1,4 +1,10 @@
-package webhook
+// Package memstore keeps webhooks, events and deliveries in memory: a
+// [webhook.Store] for tests and for processes that can afford to lose what they
+// have not sent. It is the reference implementation of the contract, beside the
+// durable packages sqlitestore and pgstore.
+//
+//	d, err := webhook.New(memstore.New(memstore.Config{}), webhook.Config{})
+package memstore
 
 import (
 	"context"
@@ -9,23 +15,25 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/seed68722ecd/webhook"
 )
 
-// Defaults and limits of [MemoryConfig].
+// Defaults and limits of [Config].
 const (
-	DefaultMemoryMaxPending = 1_000_000 // deliveries
-	DefaultMemoryMaxBytes   = 1 << 30   // bytes
-	DefaultMemoryRetain     = 10_000    // finished deliveries
+	DefaultMaxPending = 1_000_000 // deliveries
+	DefaultMaxBytes   = 1 << 30   // bytes
+	DefaultRetain     = 10_000    // finished deliveries
 
-	memStatsHours = 31 * 24 // hours of statistics kept per webhook
-	memOrphans    = 1000    // deleted webhooks whose statistics are kept, at least
+	statsHours  = 31 * 24 // hours of statistics kept per webhook
+	keptOrphans = 1000    // deleted webhooks whose statistics are kept, at least
 )
 
-// MemoryConfig bounds what a [MemoryStore] keeps. The zero value works.
-type MemoryConfig struct {
+// Config bounds what a [Store] keeps. The zero value works.
+type Config struct {
 	// MaxPending is how many deliveries may wait or be under way at a time. A
 	// Publish that would pass it stores nothing and returns an error wrapping
-	// [ErrBacklogFull]. A delivery costs about a third of a KiB beside the data
+	// [webhook.ErrBacklogFull]. A delivery costs about a third of a KiB beside the data
 	// of its event, so the default of 1,000,000 (also for 0 or less) is 350 MiB
 	// at worst, and several hours of a receiver's outage at 50 events a second.
 	MaxPending int
@@ -33,7 +41,7 @@ type MemoryConfig struct {
 	// MaxBytes bounds the bytes of event data and of receivers' answers. To
 	// make room the store forgets the oldest finished deliveries, and events
 	// that have none, before their time; when the pending ones alone would pass
-	// it, Publish returns an error wrapping [ErrBacklogFull]. Answers to
+	// it, Publish returns an error wrapping [webhook.ErrBacklogFull]. Answers to
 	// attempts of pending deliveries are kept even past it, so that every
 	// attempt is recorded. 0 or less means 1 GiB.
 	MaxBytes int64
@@ -47,31 +55,30 @@ type MemoryConfig struct {
 	Retain int
 }
 
-// MemoryStore is a [Store] in memory: the reference implementation, for tests
-// and for processes that can afford to lose what they have not sent.
+// Store is a [webhook.Store] in memory. Create one with [New].
 //
 // It is not durable. Publish returns when the event is in memory, and a
 // process that ends, however it ends, loses every webhook, event and delivery.
 // Use sqlitestore or pgstore where events must survive.
 //
-// It is bounded by [MemoryConfig]: a full store refuses events, it never drops
+// It is bounded by [Config]: a full store refuses events, it never drops
 // a pending delivery. Hourly statistics go back 31 days. Deliveries of one
 // event are made, and so become due, in the order in which their webhooks were
 // created. The NextDue of a claim that stayed below its Limit is exact for every
 // webhook of which it left nothing due, unless it passed over its tenant.
 //
 // All methods are safe for concurrent use, and none blocks for longer than
-// other calls take. A MemoryStore starts no goroutine and needs no closing.
-type MemoryStore struct {
-	cfg    MemoryConfig
+// other calls take. A Store starts no goroutine and needs no closing.
+type Store struct {
+	cfg    Config
 	prefix string // of delivery IDs: random, so that no two stores make the same
 	seed   maphash.Seed
 
 	mu       sync.Mutex
-	tenants  map[string]*memTenant
-	webhooks map[string]*memHook // those that exist, by ID
-	byNum    map[uint64]*memDelivery
-	claims   map[int64]*memClaim // claims that hold a lease, by token
+	tenants  map[string]*tenant
+	webhooks map[string]*hook // those that exist, by ID
+	byNum    map[uint64]*delivery
+	claims   map[int64]*claim // claims that hold a lease, by token
 
 	// ready holds the tenants with webhooks that had something due when last looked
 	// at, in the order in which claims serve them, and each of these has its
@@ -80,12 +87,12 @@ type MemoryStore struct {
 	// timers holds the webhooks that will have something due. A webhook's time
 	// in timers is never later than its first delivery's, but may be earlier: it is
 	// put right when it comes to the front.
-	ready, fresh memTimeline[memTenant]
-	timers       memTimeline[memHook]
+	ready, fresh timeline[tenant]
+	timers       timeline[hook]
 
-	finished memTimeline[memDelivery] // by the time they finished
-	idle     memTimeline[memEvent]    // events without deliveries
-	orphans  memTimeline[memHook]     // deleted webhooks of which only statistics are left
+	finished timeline[delivery] // by the time they finished
+	idle     timeline[event]    // events without deliveries
+	orphans  timeline[hook]     // deleted webhooks of which only statistics are left
 
 	lastNum      uint64 // numbers deliveries
 	lastEvent    uint64 // numbers events
@@ -97,60 +104,60 @@ type MemoryStore struct {
 	visits       int    // nodes looked at by Claim, for the tests of its cost
 	looked       int    // deliveries looked at by ListDeliveries, for the same
 
-	hooksScratch   []*memHook
-	tenantsScratch []*memTenant
+	hooksScratch   []*hook
+	tenantsScratch []*tenant
 	odd            bool // the next turn is a fresh tenant's, if there is one
-	claimedScratch []*memDelivery
+	claimedScratch []*delivery
 	idScratch      []byte
 }
 
 var (
-	_ Store         = (*MemoryStore)(nil)
-	_ WebhookWalker = (*MemoryStore)(nil)
-	_ EraseStore    = (*MemoryStore)(nil)
+	_ webhook.Store         = (*Store)(nil)
+	_ webhook.WebhookWalker = (*Store)(nil)
+	_ webhook.EraseStore    = (*Store)(nil)
 )
 
-// memTenant is what one tenant has.
-type memTenant struct {
-	memNode[memTenant]                         // in the store's ready, or fresh, while it has any
-	line               *memTimeline[memTenant] // which of the two
-	served             bool                    // by a claim, since it had none
-	name               string
-	ready              memTimeline[memHook] // webhooks with something due, the next to be served first
-	webhooks           map[string]*memHook  // also deleted ones that have deliveries or statistics
-	order              []*memHook           // those that exist, by creation time and ID
-	selects            map[string][]*memHook
-	events             map[string]*memEvent
+// tenant is what one tenant has.
+type tenant struct {
+	node[tenant]                   // in the store's ready, or fresh, while it has any
+	line         *timeline[tenant] // which of the two
+	served       bool              // by a claim, since it had none
+	name         string
+	ready        timeline[hook]   // webhooks with something due, the next to be served first
+	webhooks     map[string]*hook // also deleted ones that have deliveries or statistics
+	order        []*hook          // those that exist, by creation time and ID
+	selects      map[string][]*hook
+	events       map[string]*event
 
-	eventLog    memSequence[*memEvent]
-	deliveryLog memSequence[*memDelivery]
+	eventLog    sequence[*event]
+	deliveryLog sequence[*delivery]
 }
 
-// NewMemoryStore returns an empty store with the bounds of cfg.
-func NewMemoryStore(cfg MemoryConfig) *MemoryStore {
+// New returns an empty store with the bounds of cfg.
+func New(cfg Config) *Store {
 	if cfg.MaxPending <= 0 {
-		cfg.MaxPending = DefaultMemoryMaxPending
+		cfg.MaxPending = DefaultMaxPending
 	}
 	if cfg.MaxBytes <= 0 {
-		cfg.MaxBytes = DefaultMemoryMaxBytes
+		cfg.MaxBytes = DefaultMaxBytes
 	}
 	if cfg.Retain == 0 {
-		cfg.Retain = DefaultMemoryRetain
+		cfg.Retain = DefaultRetain
 	}
 	cfg.Retain = max(cfg.Retain, 0)
-	return &MemoryStore{
+	return &Store{
 		cfg:      cfg,
 		prefix:   "dl_" + rand.Text()[:13],
 		seed:     maphash.MakeSeed(),
-		tenants:  make(map[string]*memTenant),
-		webhooks: make(map[string]*memHook),
-		byNum:    make(map[uint64]*memDelivery),
-		claims:   make(map[int64]*memClaim),
+		tenants:  make(map[string]*tenant),
+		webhooks: make(map[string]*hook),
+		byNum:    make(map[uint64]*delivery),
+		claims:   make(map[int64]*claim),
 	}
 }
 
 // lock takes the mutex unless ctx is done.
-func (s *MemoryStore) lock(ctx context.Context) error {
+func (s *Store) lock(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("memory store: %w", err)
 	}
@@ -163,14 +170,14 @@ func (s *MemoryStore) lock(ctx context.Context) error {
 }
 
 // tenant returns the tenant of that name, made if need be.
-func (s *MemoryStore) tenant(name string) *memTenant {
+func (s *Store) tenant(name string) *tenant {
 	t := s.tenants[name]
 	if t == nil {
-		t = &memTenant{
+		t = &tenant{
 			name:     name,
-			webhooks: make(map[string]*memHook),
-			selects:  make(map[string][]*memHook),
-			events:   make(map[string]*memEvent),
+			webhooks: make(map[string]*hook),
+			selects:  make(map[string][]*hook),
+			events:   make(map[string]*event),
 		}
 		t.owner = t
 		s.tenants[name] = t
@@ -179,50 +186,50 @@ func (s *MemoryStore) tenant(name string) *memTenant {
 }
 
 // dropTenant forgets a tenant that has nothing.
-func (s *MemoryStore) dropTenant(t *memTenant) {
+func (s *Store) dropTenant(t *tenant) {
 	if len(t.webhooks) == 0 && len(t.events) == 0 && s.tenants[t.name] == t {
 		delete(s.tenants, t.name)
 	}
 }
 
 // hook returns a webhook that exists.
-func (s *MemoryStore) hook(tenant, id string) (*memHook, error) {
+func (s *Store) hook(tenant, id string) (*hook, error) {
 	h := s.webhooks[id]
 	if h == nil || h.tenant.name != tenant {
-		return nil, fmt.Errorf("webhook %q: %w", id, ErrNotFound)
+		return nil, fmt.Errorf("webhook %q: %w", id, webhook.ErrNotFound)
 	}
 	return h, nil
 }
 
-func (s *MemoryStore) turn() uint64 {
+func (s *Store) turn() uint64 {
 	s.lastTurn++
 	return s.lastTurn
 }
 
-// memZero is the zero time in microseconds; memTime turns it back into a time
+// zeroMicros is the zero time in microseconds; timeOf turns it back into a time
 // whose IsZero is true.
-var memZero = time.Time{}.UnixMicro()
+var zeroMicros = time.Time{}.UnixMicro()
 
-func memTime(micros int64) time.Time { return time.UnixMicro(micros).UTC() }
+func timeOf(micros int64) time.Time { return time.UnixMicro(micros).UTC() }
 
-// memMicros cuts a time to what the contract keeps.
-func memMicros(t time.Time) time.Time { return memTime(t.UnixMicro()) }
+// cutTime cuts a time to what the contract keeps.
+func cutTime(t time.Time) time.Time { return timeOf(t.UnixMicro()) }
 
-// memCloneWebhook copies all that w refers to.
-func memCloneWebhook(w Webhook) Webhook {
+// cloneWebhook copies all that w refers to.
+func cloneWebhook(w webhook.Webhook) webhook.Webhook {
 	w.Events = slices.Clone(w.Events)
 	w.Headers = maps.Clone(w.Headers)
 	return w
 }
 
-// memCloneRecord copies a record for keeping, with times as they are kept.
-func memCloneRecord(r WebhookRecord) *WebhookRecord {
-	r.Webhook = memCloneWebhook(r.Webhook)
-	r.DisabledAt, r.CreatedAt, r.UpdatedAt = memMicros(r.DisabledAt), memMicros(r.CreatedAt), memMicros(r.UpdatedAt)
+// cloneRecord copies a record for keeping, with times as they are kept.
+func cloneRecord(r webhook.WebhookRecord) *webhook.WebhookRecord {
+	r.Webhook = cloneWebhook(r.Webhook)
+	r.DisabledAt, r.CreatedAt, r.UpdatedAt = cutTime(r.DisabledAt), cutTime(r.CreatedAt), cutTime(r.UpdatedAt)
 	r.Secrets = slices.Clone(r.Secrets)
 	for i := range r.Secrets {
-		r.Secrets[i].CreatedAt = memMicros(r.Secrets[i].CreatedAt)
-		r.Secrets[i].ExpiresAt = memMicros(r.Secrets[i].ExpiresAt)
+		r.Secrets[i].CreatedAt = cutTime(r.Secrets[i].CreatedAt)
+		r.Secrets[i].ExpiresAt = cutTime(r.Secrets[i].ExpiresAt)
 	}
 	return &r
 }

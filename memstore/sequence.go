@@ -1,4 +1,4 @@
-package webhook
+package memstore
 
 import (
 	"iter"
@@ -7,34 +7,34 @@ import (
 	"sort"
 )
 
-// memPos is a place in the order of a log: creation time, then the number the
+// position is a place in the order of a log: creation time, then the number the
 // store gave, which orders as the ID made from it does.
-type memPos struct {
+type position struct {
 	at  int64 // microseconds since 1970
 	num uint64
 }
 
 var (
-	memFirst = memPos{math.MinInt64, 0}
-	memLast  = memPos{math.MaxInt64, math.MaxUint64}
+	firstPosition = position{math.MinInt64, 0}
+	lastPosition  = position{math.MaxInt64, math.MaxUint64}
 )
 
-func (p memPos) less(o memPos) bool { return p.at < o.at || p.at == o.at && p.num < o.num }
+func (p position) less(o position) bool { return p.at < o.at || p.at == o.at && p.num < o.num }
 
-// memBlockSize is the number of elements in one block of a sequence.
-const memBlockSize = 256
+// blockSize is the number of elements in one block of a sequence.
+const blockSize = 256
 
-// memSequence is a set ordered by position: a sorted list of sorted blocks.
+// sequence is a set ordered by position: a sorted list of sorted blocks.
 // Appending at the end costs a constant; inserting and removing elsewhere cost
 // a binary search and the move of one block. Nothing is left behind by what is
 // removed, so a walk visits only what is there.
-type memSequence[T interface{ position() memPos }] struct {
+type sequence[T interface{ position() position }] struct {
 	blocks [][]T
 	n      int
 }
 
 // insert adds an element whose position is not taken.
-func (q *memSequence[T]) insert(x T) {
+func (q *sequence[T]) insert(x T) {
 	q.n++
 	p := x.position()
 	last := len(q.blocks) - 1
@@ -43,16 +43,16 @@ func (q *memSequence[T]) insert(x T) {
 		q.blocks = append(q.blocks, []T{x})
 		return
 	case q.blocks[last][len(q.blocks[last])-1].position().less(p):
-		if len(q.blocks[last]) < memBlockSize {
+		if len(q.blocks[last]) < blockSize {
 			q.blocks[last] = append(q.blocks[last], x)
 		} else {
-			q.blocks = append(q.blocks, append(make([]T, 0, memBlockSize), x))
+			q.blocks = append(q.blocks, append(make([]T, 0, blockSize), x))
 		}
 		return
 	}
 	b, i := q.search(p)
 	block := slices.Insert(q.blocks[b], i, x)
-	if len(block) > memBlockSize {
+	if len(block) > blockSize {
 		half := len(block) / 2
 		q.blocks = slices.Insert(q.blocks, b+1, slices.Clone(block[half:]))
 		clear(block[half:])
@@ -63,7 +63,7 @@ func (q *memSequence[T]) insert(x T) {
 
 // search returns block and index of the first element at p or after it; the
 // block is len(q.blocks) when there is none.
-func (q *memSequence[T]) search(p memPos) (block, index int) {
+func (q *sequence[T]) search(p position) (block, index int) {
 	block = sort.Search(len(q.blocks), func(b int) bool {
 		return !q.blocks[b][len(q.blocks[b])-1].position().less(p)
 	})
@@ -75,7 +75,7 @@ func (q *memSequence[T]) search(p memPos) (block, index int) {
 }
 
 // at returns the first element at p or after it.
-func (q *memSequence[T]) at(p memPos) (x T, ok bool) {
+func (q *sequence[T]) at(p position) (x T, ok bool) {
 	if b, i := q.search(p); b < len(q.blocks) {
 		return q.blocks[b][i], true
 	}
@@ -84,7 +84,7 @@ func (q *memSequence[T]) at(p memPos) (x T, ok bool) {
 
 // remove takes out the element at the position of x, if there is one. The
 // shorter part of its block moves, so that removing the first costs a constant.
-func (q *memSequence[T]) remove(x T) {
+func (q *sequence[T]) remove(x T) {
 	p := x.position()
 	if len(q.blocks) == 0 {
 		return
@@ -111,7 +111,7 @@ func (q *memSequence[T]) remove(x T) {
 		if len(q.blocks) == 0 {
 			q.blocks = nil
 		}
-	case b > 0 && b+1 < len(q.blocks) && len(block)+len(q.blocks[b+1]) <= memBlockSize/2:
+	case b > 0 && b+1 < len(q.blocks) && len(block)+len(q.blocks[b+1]) <= blockSize/2:
 		q.blocks[b] = append(block, q.blocks[b+1]...)
 		q.blocks = slices.Delete(q.blocks, b+1, b+2)
 	}
@@ -119,7 +119,7 @@ func (q *memSequence[T]) remove(x T) {
 
 // ascend yields the elements after p, the earliest first. The sequence must
 // not change meanwhile.
-func (q *memSequence[T]) ascend(p memPos) iter.Seq[T] {
+func (q *sequence[T]) ascend(p position) iter.Seq[T] {
 	return func(yield func(T) bool) {
 		b, i := q.search(p)
 		if b < len(q.blocks) && q.blocks[b][i].position() == p {
@@ -137,7 +137,7 @@ func (q *memSequence[T]) ascend(p memPos) iter.Seq[T] {
 
 // descend yields the elements before p, the latest first. The sequence must
 // not change meanwhile.
-func (q *memSequence[T]) descend(p memPos) iter.Seq[T] {
+func (q *sequence[T]) descend(p position) iter.Seq[T] {
 	return func(yield func(T) bool) {
 		b, i := q.search(p)
 		for {

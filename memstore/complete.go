@@ -1,4 +1,4 @@
-package webhook
+package memstore
 
 import (
 	"bytes"
@@ -7,12 +7,14 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/seed68722ecd/webhook"
 )
 
-// memAttempt is a recorded attempt, or what is remembered of a result without
+// attempt is a recorded attempt, or what is remembered of a result without
 // one. Headers are kept flat, name and value in turn: a map is dear.
-type memAttempt struct {
-	next      *memAttempt
+type attempt struct {
+	next      *attempt
 	token     int64
 	none      bool // there was no request: only the token counts
 	late      bool
@@ -21,22 +23,22 @@ type memAttempt struct {
 	status    int32
 	startedAt int64 // microseconds
 	duration  time.Duration
-	class     ErrorClass
+	class     webhook.ErrorClass
 	err       string
 	headers   []string
 	body      []byte
 }
 
-// memSilent is how many results without an attempt a delivery remembers, to
+// maxSilent is how many results without an attempt a delivery remembers, to
 // acknowledge them when they are repeated.
-const memSilent = 8
+const maxSilent = 8
 
-func newMemAttempt(r *Result) *memAttempt {
+func newAttempt(r *webhook.Result) *attempt {
 	a := r.Attempt
 	if a == nil {
-		return &memAttempt{token: r.Token, none: true}
+		return &attempt{token: r.Token, none: true}
 	}
-	m := &memAttempt{
+	m := &attempt{
 		token:     r.Token,
 		truncated: a.ResponseTruncated,
 		number:    int32(a.Number),
@@ -56,11 +58,11 @@ func newMemAttempt(r *Result) *memAttempt {
 	return m
 }
 
-func (m *memAttempt) view(deliveryID string) Attempt {
-	a := Attempt{
+func (m *attempt) view(deliveryID string) webhook.Attempt {
+	a := webhook.Attempt{
 		DeliveryID:        deliveryID,
 		Number:            int(m.number),
-		StartedAt:         memTime(m.startedAt),
+		StartedAt:         timeOf(m.startedAt),
 		Duration:          m.duration,
 		Status:            int(m.status),
 		Class:             m.class,
@@ -82,7 +84,7 @@ func (m *memAttempt) view(deliveryID string) Attempt {
 }
 
 // size is the attempt's part of MaxBytes.
-func (m *memAttempt) size() int64 {
+func (m *attempt) size() int64 {
 	n := len(m.err) + len(m.body)
 	for _, h := range m.headers {
 		n += len(h)
@@ -90,12 +92,12 @@ func (m *memAttempt) size() int64 {
 	return int64(n)
 }
 
-// Complete implements [QueueStore].
-func (s *MemoryStore) Complete(ctx context.Context, now time.Time, results []Result) ([]Outcome, error) {
-	outcomes := make([]Outcome, len(results))
-	attempts := make([]*memAttempt, len(results))
+// Complete implements [webhook.QueueStore].
+func (s *Store) Complete(ctx context.Context, now time.Time, results []webhook.Result) ([]webhook.Outcome, error) {
+	outcomes := make([]webhook.Outcome, len(results))
+	attempts := make([]*attempt, len(results))
 	for i := range results {
-		attempts[i] = newMemAttempt(&results[i])
+		attempts[i] = newAttempt(&results[i])
 	}
 	if err := s.lock(ctx); err != nil {
 		return nil, err
@@ -108,27 +110,27 @@ func (s *MemoryStore) Complete(ctx context.Context, now time.Time, results []Res
 	return outcomes, nil
 }
 
-func (s *MemoryStore) complete(r *Result, m *memAttempt, now time.Time) Outcome {
+func (s *Store) complete(r *webhook.Result, m *attempt, now time.Time) webhook.Outcome {
 	d := s.delivery(r.DeliveryID)
 	if d == nil {
-		return OutcomeGone
+		return webhook.OutcomeGone
 	}
 	if d.claim == nil || d.claim.token != r.Token {
 		if d.recorded(r.Token) {
-			return OutcomeApplied
+			return webhook.OutcomeApplied
 		}
 		if !m.none {
 			m.late = true
 			s.record(d, m)
 		}
-		return OutcomeLate
+		return webhook.OutcomeLate
 	}
 	s.unhold(d)
 	if m.none {
 		d.forgetSilent()
 	} else {
 		d.attempts++
-		if m.class != ClassUnsent {
+		if m.class != webhook.ClassUnsent {
 			d.tries++
 		}
 		d.crashes = 0
@@ -138,22 +140,22 @@ func (s *MemoryStore) complete(r *Result, m *memAttempt, now time.Time) Outcome 
 		}
 	}
 	s.record(d, m)
-	if r.State == StatePending {
+	if r.State == webhook.StatePending {
 		s.enqueue(d, now.Add(r.Delay).UnixMicro(), now.UnixMicro())
-		return OutcomeApplied
+		return webhook.OutcomeApplied
 	}
 	d.state = r.State
-	if r.State != StateSucceeded {
+	if r.State != webhook.StateSucceeded {
 		d.reason = r.Reason
 	}
-	d.due, d.finished = memZero, now.UnixMicro()
+	d.due, d.finished = zeroMicros, now.UnixMicro()
 	s.countPending(d, -1)
-	s.finished.push(&d.memNode, d.finished, s.turn(), true)
-	return OutcomeApplied
+	s.finished.push(&d.node, d.finished, s.turn(), true)
+	return webhook.OutcomeApplied
 }
 
 // record appends to the log of a delivery.
-func (s *MemoryStore) record(d *memDelivery, m *memAttempt) {
+func (s *Store) record(d *delivery, m *attempt) {
 	if d.logTail == nil {
 		d.log = m
 	} else {
@@ -163,13 +165,13 @@ func (s *MemoryStore) record(d *memDelivery, m *memAttempt) {
 	size := m.size()
 	d.logBytes += size
 	s.bytes += size
-	if d.state == StatePending {
+	if d.state == webhook.StatePending {
 		s.pendingBytes += size
 	}
 }
 
 // recorded reports whether the result of a claim has been recorded.
-func (d *memDelivery) recorded(token int64) bool {
+func (d *delivery) recorded(token int64) bool {
 	for m := d.log; m != nil; m = m.next {
 		if m.token == token {
 			return true
@@ -179,17 +181,17 @@ func (d *memDelivery) recorded(token int64) bool {
 }
 
 // forgetSilent makes room for one more result without an attempt.
-func (d *memDelivery) forgetSilent() {
+func (d *delivery) forgetSilent() {
 	n := 0
 	for m := d.log; m != nil; m = m.next {
 		if m.none {
 			n++
 		}
 	}
-	if n < memSilent {
+	if n < maxSilent {
 		return
 	}
-	var before *memAttempt
+	var before *attempt
 	for m := d.log; ; before, m = m, m.next {
 		if !m.none {
 			continue
@@ -206,19 +208,19 @@ func (d *memDelivery) forgetSilent() {
 	}
 }
 
-// memHour is one hour of a webhook's statistics.
-type memHour struct {
+// hourly is one hour of a webhook's statistics.
+type hourly struct {
 	hour              int32 // since 1970
 	succeeded, failed uint32
 	duration          time.Duration
 }
 
-const memHourMicros = int64(time.Hour / time.Microsecond)
+const hourMicros = int64(time.Hour / time.Microsecond)
 
-// memHourOf returns the hour that contains a time.
-func memHourOf(micros int64) int32 {
-	h := micros / memHourMicros
-	if micros%memHourMicros < 0 {
+// hourOf returns the hour that contains a time.
+func hourOf(micros int64) int32 {
+	h := micros / hourMicros
+	if micros%hourMicros < 0 {
 		h--
 	}
 	return int32(h)
@@ -226,29 +228,29 @@ func memHourOf(micros int64) int32 {
 
 // count brings health and statistics up to date with an attempt. Attempts that
 // overlap are recorded in any order, so their starts decide what is latest.
-func (h *memHook) count(m *memAttempt) {
+func (h *hook) count(m *attempt) {
 	ok := m.class == "" && m.status >= 200 && m.status <= 299
 	h.lastTriggered = max(h.lastTriggered, m.startedAt)
 	switch {
 	case ok:
 		h.lastSuccess = max(h.lastSuccess, m.startedAt)
 		if m.startedAt >= h.failingSince {
-			h.failingSince = memZero
+			h.failingSince = zeroMicros
 		}
 	case m.startedAt < h.lastSuccess:
-	case h.failingSince == memZero || m.startedAt < h.failingSince:
+	case h.failingSince == zeroMicros || m.startedAt < h.failingSince:
 		h.failingSince = m.startedAt
 	}
 	h.stale = h.rec != nil
 
-	hour := memHourOf(m.startedAt)
+	hour := hourOf(m.startedAt)
 	i := len(h.stats) - 1
 	if i < 0 || h.stats[i].hour != hour {
 		var found bool
-		i, found = slices.BinarySearchFunc(h.stats, hour, func(b memHour, hour int32) int { return cmp.Compare(b.hour, hour) })
+		i, found = slices.BinarySearchFunc(h.stats, hour, func(b hourly, hour int32) int { return cmp.Compare(b.hour, hour) })
 		if !found {
-			h.stats = slices.Insert(h.stats, i, memHour{hour: hour})
-			old, oldest := 0, h.stats[len(h.stats)-1].hour-memStatsHours
+			h.stats = slices.Insert(h.stats, i, hourly{hour: hour})
+			old, oldest := 0, h.stats[len(h.stats)-1].hour-statsHours
 			for h.stats[old].hour <= oldest {
 				old++
 			}

@@ -1,4 +1,4 @@
-package webhook
+package memstore
 
 import (
 	"math/rand/v2"
@@ -6,12 +6,12 @@ import (
 	"testing"
 )
 
-func TestMemorySequence(t *testing.T) {
+func TestSequence(t *testing.T) {
 	for seed := range uint64(4) {
 		rnd := rand.New(rand.NewPCG(seed, 3))
-		var q memSequence[*memEvent]
-		var plain []*memEvent
-		byPos := func(a, b *memEvent) int {
+		var q sequence[*event]
+		var plain []*event
+		byPos := func(a, b *event) int {
 			if a.position().less(b.position()) {
 				return -1
 			}
@@ -27,7 +27,7 @@ func TestMemorySequence(t *testing.T) {
 				q.remove(plain[n])
 				plain = slices.Delete(plain, n, n+1)
 			} else {
-				e := &memEvent{published: int64(i), num: uint64(i)}
+				e := &event{published: int64(i), num: uint64(i)}
 				if rnd.IntN(3) == 0 {
 					e.published = rnd.Int64N(int64(i + 1))
 				}
@@ -38,16 +38,16 @@ func TestMemorySequence(t *testing.T) {
 			if i%500 != 0 {
 				continue
 			}
-			from := memPos{rnd.Int64N(int64(i + 1)), rnd.Uint64N(uint64(i + 1))}
+			from := position{rnd.Int64N(int64(i + 1)), rnd.Uint64N(uint64(i + 1))}
 			above := slices.Clone(plain)
-			above = slices.DeleteFunc(above, func(e *memEvent) bool { return !from.less(e.position()) })
+			above = slices.DeleteFunc(above, func(e *event) bool { return !from.less(e.position()) })
 			below := slices.Clone(plain)
-			below = slices.DeleteFunc(below, func(e *memEvent) bool { return !e.position().less(from) })
+			below = slices.DeleteFunc(below, func(e *event) bool { return !e.position().less(from) })
 			slices.Reverse(below)
 			if q.n != len(plain) || !slices.Equal(slices.Collect(q.ascend(from)), above) || !slices.Equal(slices.Collect(q.descend(from)), below) {
 				t.Fatalf("seed %d, step %d: the sequence is not in order", seed, i)
 			}
-			if limit := 8 + 6*len(plain)/memBlockSize; len(q.blocks) > limit {
+			if limit := 8 + 6*len(plain)/blockSize; len(q.blocks) > limit {
 				t.Fatalf("%d blocks for %d elements, want at most %d", len(q.blocks), len(plain), limit)
 			}
 		}

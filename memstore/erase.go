@@ -1,15 +1,16 @@
-package webhook
+package memstore
 
 import (
 	"context"
 	"fmt"
 	"slices"
 
+	"github.com/seed68722ecd/webhook"
 	"github.com/seed68722ecd/webhook/internal/eventtype"
 )
 
-// EraseTenant implements [EraseStore].
-func (s *MemoryStore) EraseTenant(ctx context.Context, tenant string, limit int) (done Erased, err error) {
+// EraseTenant implements [webhook.EraseStore].
+func (s *Store) EraseTenant(ctx context.Context, tenant string, limit int) (done webhook.Erased, err error) {
 	if err := s.lock(ctx); err != nil {
 		return done, err
 	}
@@ -38,8 +39,8 @@ func (s *MemoryStore) EraseTenant(ctx context.Context, tenant string, limit int)
 	return done, nil
 }
 
-// EraseEvent implements [EraseStore].
-func (s *MemoryStore) EraseEvent(ctx context.Context, tenant, eventID string, limit int) (done Erased, err error) {
+// EraseEvent implements [webhook.EraseStore].
+func (s *Store) EraseEvent(ctx context.Context, tenant, eventID string, limit int) (done webhook.Erased, err error) {
 	if err := s.lock(ctx); err != nil {
 		return done, err
 	}
@@ -50,12 +51,12 @@ func (s *MemoryStore) EraseEvent(ctx context.Context, tenant, eventID string, li
 			return done, nil
 		}
 	}
-	return done, fmt.Errorf("event %q: %w", eventID, ErrNotFound)
+	return done, fmt.Errorf("event %q: %w", eventID, webhook.ErrNotFound)
 }
 
 // eraseEvent deletes deliveries of an event as long as done counts less than
 // limit, then the event.
-func (s *MemoryStore) eraseEvent(e *memEvent, limit int, done *Erased) {
+func (s *Store) eraseEvent(e *event, limit int, done *webhook.Erased) {
 	if done.Events == limit {
 		done.More = true
 		return
@@ -72,23 +73,23 @@ func (s *MemoryStore) eraseEvent(e *memEvent, limit int, done *Erased) {
 	done.Events++
 }
 
-// EraseOld implements [EraseStore]. It needs no place to go on from: what it has
+// EraseOld implements [webhook.EraseStore]. It needs no place to go on from: what it has
 // looked at and not deleted is not finished, or too young.
-func (s *MemoryStore) EraseOld(ctx context.Context, req EraseOldRequest) (res EraseOldResult, err error) {
+func (s *Store) EraseOld(ctx context.Context, req webhook.EraseOldRequest) (res webhook.EraseOldResult, err error) {
 	if err := s.lock(ctx); err != nil {
 		return res, err
 	}
 	defer s.mu.Unlock()
 	cut := req.Before.UnixMicro()
-	selected := func(e *memEvent) bool {
+	selected := func(e *event) bool {
 		return e.published < cut && e.pending == 0 && eventtype.AnyMatches(req.Types, e.rec.Type) && !eventtype.AnyMatches(req.Except, e.rec.Type)
 	}
-	var old []*memEvent
-	seen := make(map[*memEvent]bool)
+	var old []*event
+	seen := make(map[*event]bool)
 	for d := range s.finished.earlier(cut) {
 		if e := d.event; !seen[e] && selected(e) {
 			seen[e] = true
-			if !slices.ContainsFunc(s.deliveriesOf(e), func(d *memDelivery) bool { return d.finished >= cut }) {
+			if !slices.ContainsFunc(s.deliveriesOf(e), func(d *delivery) bool { return d.finished >= cut }) {
 				old = append(old, e)
 			}
 		}

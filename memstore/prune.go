@@ -1,14 +1,16 @@
-package webhook
+package memstore
 
 import (
 	"context"
 	"slices"
 	"time"
+
+	"github.com/seed68722ecd/webhook"
 )
 
 // trim forgets what is beyond the bounds: the oldest finished deliveries and
 // the oldest events without deliveries.
-func (s *MemoryStore) trim() {
+func (s *Store) trim() {
 	for s.finished.n > s.cfg.Retain {
 		s.dropOldest(true)
 	}
@@ -22,7 +24,7 @@ func (s *MemoryStore) trim() {
 
 // dropOldest forgets the delivery that finished first, and its event if that
 // was its last one; or else the first event without deliveries.
-func (s *MemoryStore) dropOldest(delivery bool) {
+func (s *Store) dropOldest(delivery bool) {
 	if !delivery {
 		s.dropEvent(s.idle.first().owner)
 		return
@@ -36,16 +38,16 @@ func (s *MemoryStore) dropOldest(delivery bool) {
 }
 
 // dropDelivery forgets a delivery and its attempts, but not its event.
-func (s *MemoryStore) dropDelivery(d *memDelivery) {
+func (s *Store) dropDelivery(d *delivery) {
 	e, h := d.event, d.hook
 	switch {
-	case d.state != StatePending:
-		s.finished.remove(&d.memNode)
+	case d.state != webhook.StatePending:
+		s.finished.remove(&d.node)
 	case d.claim != nil:
 		s.unhold(d)
 		s.countPending(d, -1)
 	default:
-		h.queue.remove(&d.memNode)
+		h.queue.remove(&d.node)
 		s.countPending(d, -1)
 	}
 	delete(s.byNum, d.num)
@@ -62,9 +64,9 @@ func (s *MemoryStore) dropDelivery(d *memDelivery) {
 }
 
 // dropEvent forgets an event that has no delivery.
-func (s *MemoryStore) dropEvent(e *memEvent) {
+func (s *Store) dropEvent(e *event) {
 	if e.place != 0 {
-		s.idle.remove(&e.memNode)
+		s.idle.remove(&e.node)
 	}
 	t := e.tenant
 	delete(t.events, e.rec.ID)
@@ -73,9 +75,9 @@ func (s *MemoryStore) dropEvent(e *memEvent) {
 	s.dropTenant(t)
 }
 
-// Prune implements [LogStore]. An event is older than the given time when it
+// Prune implements [webhook.LogStore]. An event is older than the given time when it
 // was published before it; an hour of statistics when it ended by then.
-func (s *MemoryStore) Prune(ctx context.Context, before time.Time, limit int) (int, error) {
+func (s *Store) Prune(ctx context.Context, before time.Time, limit int) (int, error) {
 	if err := s.lock(ctx); err != nil {
 		return 0, err
 	}
@@ -89,7 +91,7 @@ func (s *MemoryStore) Prune(ctx context.Context, before time.Time, limit int) (i
 		e := d.event
 		s.dropDelivery(d)
 		if e.alive == 0 {
-			s.idle.push(&e.memNode, e.published, s.turn(), true)
+			s.idle.push(&e.node, e.published, s.turn(), true)
 		}
 		deleted++
 	}
@@ -100,12 +102,12 @@ func (s *MemoryStore) Prune(ctx context.Context, before time.Time, limit int) (i
 		s.dropEvent(s.idle.first().owner)
 		deleted++
 	}
-	s.pruneStats(memHourOf(cut))
+	s.pruneStats(hourOf(cut))
 	return deleted, nil
 }
 
 // pruneStats forgets all hours before one.
-func (s *MemoryStore) pruneStats(hour int32) {
+func (s *Store) pruneStats(hour int32) {
 	for _, t := range s.tenants {
 		for _, h := range t.webhooks {
 			n := 0

@@ -1,4 +1,4 @@
-package webhook
+package memstore
 
 import (
 	"context"
@@ -7,18 +7,19 @@ import (
 	"slices"
 	"time"
 
+	"github.com/seed68722ecd/webhook"
 	"github.com/seed68722ecd/webhook/internal/eventtype"
 )
 
-// Resend implements [QueueStore]. An expired lease is not an attempt: it ends.
-func (s *MemoryStore) Resend(ctx context.Context, now time.Time, tenant, deliveryID string) (Delivery, error) {
+// Resend implements [webhook.QueueStore]. An expired lease is not an attempt: it ends.
+func (s *Store) Resend(ctx context.Context, now time.Time, tenant, deliveryID string) (webhook.Delivery, error) {
 	if err := s.lock(ctx); err != nil {
-		return Delivery{}, err
+		return webhook.Delivery{}, err
 	}
 	defer s.mu.Unlock()
 	d, err := s.deliveryOf(tenant, deliveryID)
 	if err != nil {
-		return Delivery{}, err
+		return webhook.Delivery{}, err
 	}
 	s.resend(d, now.UnixMicro())
 	return d.view(), nil
@@ -26,61 +27,61 @@ func (s *MemoryStore) Resend(ctx context.Context, now time.Time, tenant, deliver
 
 // resend makes a delivery pending and due now unless a lease holds it. One that
 // has been due for longer keeps its place in the queue.
-func (s *MemoryStore) resend(d *memDelivery, now int64) {
+func (s *Store) resend(d *delivery, now int64) {
 	switch {
 	case d.claim != nil && d.at > now:
 		return
 	case d.claim != nil:
 		s.unhold(d)
 		s.enqueue(d, now, now)
-	case d.state != StatePending:
-		s.finished.remove(&d.memNode)
-		d.state, d.reason, d.finished = StatePending, "", memZero
+	case d.state != webhook.StatePending:
+		s.finished.remove(&d.node)
+		d.state, d.reason, d.finished = webhook.StatePending, "", zeroMicros
 		s.countPending(d, 1)
 		s.enqueue(d, now, now)
 	case d.due > now:
-		d.hook.queue.remove(&d.memNode)
+		d.hook.queue.remove(&d.node)
 		s.enqueue(d, now, now)
 	}
 	d.tries, d.crashes = 0, 0
 }
 
-// Replay implements [QueueStore]. It goes through the webhook's deliveries in
+// Replay implements [webhook.QueueStore]. It goes through the webhook's deliveries in
 // the order of their creation, then through the events that it lacks in the
 // order of theirs. Events published to one webhook only are not missing at
 // others. A step that creates more than the store can hold ends there, and is
-// an error wrapping [ErrBacklogFull] when it has done nothing.
-func (s *MemoryStore) Replay(ctx context.Context, req ReplayRequest) (ReplayResult, error) {
-	list, pos := byte(memCursorResends), memFirst
+// an error wrapping [webhook.ErrBacklogFull] when it has done nothing.
+func (s *Store) Replay(ctx context.Context, req webhook.ReplayRequest) (webhook.ReplayResult, error) {
+	list, pos := byte(cursorResends), firstPosition
 	if req.Cursor != "" {
 		var err error
 		if list, pos, err = s.openPosCursor(req.Cursor); err != nil {
-			return ReplayResult{}, err
+			return webhook.ReplayResult{}, err
 		}
-		if list == memCursorDeliveries {
-			return ReplayResult{}, fmt.Errorf("memory store: cursor of another list: %w", ErrCursor)
+		if list == cursorDeliveries {
+			return webhook.ReplayResult{}, fmt.Errorf("memory store: cursor of another list: %w", webhook.ErrCursor)
 		}
 	}
 	if err := s.lock(ctx); err != nil {
-		return ReplayResult{}, err
+		return webhook.ReplayResult{}, err
 	}
 	defer s.mu.Unlock()
 	h, err := s.hook(req.Tenant, req.WebhookID)
 	if err != nil {
-		return ReplayResult{}, err
+		return webhook.ReplayResult{}, err
 	}
-	r := memReplay{s: s, h: h, req: &req, now: req.Now.UnixMicro(), published: newMemRange(req.Since, req.Until), left: memScan}
+	r := replay{s: s, h: h, req: &req, now: req.Now.UnixMicro(), published: newSpan(req.Since, req.Until), left: replayScan}
 	done := true
-	if list == memCursorResends {
+	if list == cursorResends {
 		if pos, done = r.resend(pos); done {
-			list, pos = memCursorMissing, memFirst
+			list, pos = cursorMissing, firstPosition
 		}
 	}
 	if done && req.Missing {
 		pos, done, err = r.create(pos)
 	}
 	if err != nil && r.res.Resent+r.res.Created == 0 {
-		return ReplayResult{}, err
+		return webhook.ReplayResult{}, err
 	}
 	if !done {
 		r.res.Next = s.posCursor(list, pos)
@@ -88,31 +89,31 @@ func (s *MemoryStore) Replay(ctx context.Context, req ReplayRequest) (ReplayResu
 	return r.res, nil
 }
 
-// memReplay is one step of a replay.
-type memReplay struct {
-	s         *MemoryStore
-	h         *memHook
-	req       *ReplayRequest
+// replay is one step of a replay.
+type replay struct {
+	s         *Store
+	h         *hook
+	req       *webhook.ReplayRequest
 	now       int64
-	published memRange
+	published span
 	left      int // deliveries and events that it may still look at
-	res       ReplayResult
+	res       webhook.ReplayResult
 }
 
 // full reports whether the step must end before it looks at one more.
-func (r *memReplay) full() bool {
+func (r *replay) full() bool {
 	r.left--
 	return r.left < 0 || r.res.Resent+r.res.Created >= r.req.Limit
 }
 
 // resend goes through the deliveries after pos and returns how far it came,
 // and whether that was all.
-func (r *memReplay) resend(pos memPos) (memPos, bool) {
+func (r *replay) resend(pos position) (position, bool) {
 	if len(r.req.States) == 0 {
 		return pos, true
 	}
 	// No delivery was created before its event was published.
-	if start := (memPos{r.published.since - 1, math.MaxUint64}); pos.less(start) {
+	if start := (position{r.published.since - 1, math.MaxUint64}); pos.less(start) {
 		pos = start
 	}
 	for d := range r.h.log.ascend(pos) {
@@ -121,7 +122,7 @@ func (r *memReplay) resend(pos memPos) (memPos, bool) {
 		}
 		pos = d.position()
 		e := d.event
-		if d.state == StatePending || !slices.Contains(r.req.States, d.state) || !r.selects(e) {
+		if d.state == webhook.StatePending || !slices.Contains(r.req.States, d.state) || !r.selects(e) {
 			continue
 		}
 		if !r.req.DryRun {
@@ -133,8 +134,8 @@ func (r *memReplay) resend(pos memPos) (memPos, bool) {
 }
 
 // create does the same for events that have no delivery to the webhook.
-func (r *memReplay) create(pos memPos) (memPos, bool, error) {
-	if start := (memPos{r.published.since - 1, math.MaxUint64}); pos.less(start) {
+func (r *replay) create(pos position) (position, bool, error) {
+	if start := (position{r.published.since - 1, math.MaxUint64}); pos.less(start) {
 		pos = start
 	}
 	for e := range r.h.tenant.eventLog.ascend(pos) {
@@ -162,21 +163,21 @@ func (r *memReplay) create(pos memPos) (memPos, bool, error) {
 	return pos, true, nil
 }
 
-func (r *memReplay) selects(e *memEvent) bool {
+func (r *replay) selects(e *event) bool {
 	return r.published.contains(e.published) && (r.req.EventType == "" || e.rec.Type == r.req.EventType)
 }
 
 // wants reports whether the webhook would get the event if it were published now.
-func (r *memReplay) wants(e *memEvent) bool {
+func (r *replay) wants(e *event) bool {
 	if e.only != "" {
 		return e.only == r.h.id
 	}
 	return eventtype.AnyMatches(r.h.rec.Events, e.rec.Type)
 }
 
-func (r *memReplay) deliver(e *memEvent) {
+func (r *replay) deliver(e *event) {
 	if e.place != 0 {
-		r.s.idle.remove(&e.memNode)
+		r.s.idle.remove(&e.node)
 	}
 	ids := r.s.newIDs(1)
 	d := r.s.deliver(e, r.h, ids.next(), max(r.now, e.published))
@@ -185,9 +186,9 @@ func (r *memReplay) deliver(e *memEvent) {
 
 // sentTo reports whether the event has a delivery to a webhook. Those made when
 // it was published have numbers in a row and its time.
-func (e *memEvent) sentTo(h *memHook) bool {
-	if d, ok := h.log.at(memPos{e.published, e.first}); ok && d.event == e {
+func (e *event) sentTo(h *hook) bool {
+	if d, ok := h.log.at(position{e.published, e.first}); ok && d.event == e {
 		return true
 	}
-	return slices.ContainsFunc(e.late, func(d *memDelivery) bool { return d.hook == h })
+	return slices.ContainsFunc(e.late, func(d *delivery) bool { return d.hook == h })
 }
