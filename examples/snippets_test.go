@@ -40,6 +40,7 @@ var imports = map[string]string{
 	"pgx":    "github.com/jackc/pgx/v5",
 	"gorm":   "example.com/snippets/gorm",
 	"portal": "github.com/seed68722ecd/webhook/portal",
+	"guard":  "github.com/seed68722ecd/webhook/guard", "memstore": "github.com/seed68722ecd/webhook/memstore",
 	"metric": "go.opentelemetry.io/otel/sdk/metric", "otelwebhook": "github.com/seed68722ecd/webhook/otelwebhook",
 	"prometheus": "go.opentelemetry.io/otel/exporters/prometheus", "promhttp": "github.com/prometheus/client_golang/prometheus/promhttp",
 	"webhook": "github.com/seed68722ecd/webhook", "pgstore": "github.com/seed68722ecd/webhook/pgstore",
