@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seed68722ecd/webhook/internal/header"
+
 	"github.com/seed68722ecd/webhook/guard"
 	"github.com/seed68722ecd/webhook/internal/contain"
 	"github.com/seed68722ecd/webhook/internal/eventtype"
@@ -249,7 +251,7 @@ func (c *Config) check() error {
 	}
 	if len(c.UserAgent) > maxUserAgent {
 		refuse("UserAgent", "must be at most %d bytes, got %d", maxUserAgent, len(c.UserAgent))
-	} else if err := checkHeaderText(c.UserAgent); err != nil || strings.TrimSpace(c.UserAgent) != c.UserAgent {
+	} else if err := header.CheckText(c.UserAgent); err != nil || strings.TrimSpace(c.UserAgent) != c.UserAgent {
 		refuse("UserAgent", "must be printable ASCII without spaces around it, got %q", c.UserAgent)
 	}
 	if err := errors.Unwrap(c.Guard.Validate()); err != nil {

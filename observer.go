@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/seed68722ecd/webhook/internal/header"
+
 	"github.com/seed68722ecd/webhook/internal/contain"
 )
 
@@ -73,7 +75,7 @@ func (d *Dispatcher) observed(name string, f func()) {
 func (d *Dispatcher) observePublish(ctx context.Context, reqs []PublishRequest) (stored func([]Published, error)) {
 	trace := ""
 	d.observed("Publish", func() { trace, stored = d.cfg.Observer.Publish(ctx, reqs) })
-	if len(trace) > maxTrace || checkHeaderValue("", trace) != nil {
+	if len(trace) > maxTrace || header.CheckValue("", trace) != nil {
 		trace = ""
 	}
 	for i := range reqs {
@@ -94,7 +96,7 @@ func (e *engine) observeAttempt(j *job) *AttemptObservation {
 // traceHeaders sets the trace headers of the Observer.
 func (o *AttemptObservation) traceHeaders(h map[string][]string) {
 	for name, value := range map[string]string{headerTraceparent: o.Traceparent, headerTracestate: o.Tracestate} {
-		if value != "" && checkHeaderValue(name, value) == nil {
+		if value != "" && header.CheckValue(name, value) == nil {
 			h[name] = []string{value}
 		}
 	}

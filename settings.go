@@ -9,6 +9,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/seed68722ecd/webhook/internal/header"
+
 	"github.com/seed68722ecd/webhook/guard"
 	"github.com/seed68722ecd/webhook/internal/eventtype"
 	"github.com/seed68722ecd/webhook/internal/whsec"
@@ -105,7 +107,7 @@ func (r *settingsRules) check(bad *ValidationError, w *Webhook) {
 
 	w.Events = checkPatterns(bad, w.Events)
 
-	if h, err := checkHeaders(w.Headers); err != nil {
+	if h, err := header.Check(w.Headers); err != nil {
 		all := []error{err}
 		if many, ok := err.(interface{ Unwrap() []error }); ok {
 			all = many.Unwrap()

@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"sync"
 	"time"
+
+	"github.com/seed68722ecd/webhook/internal/header"
 )
 
 // target is one version of a webhook, prepared for attempts.
@@ -45,7 +47,7 @@ func (t *target) prepare(rules *settingsRules) {
 	for name, value := range headers {
 		// Refused when saved; whatever got into the store by another way must
 		// not reach the wire beside, or in place of, the library's own.
-		if !reservedHeader(name) {
+		if !header.Reserved(name) {
 			t.header[http.CanonicalHeaderKey(name)] = []string{value}
 		}
 	}

@@ -56,6 +56,7 @@ var leaves = map[string][]string{
 	"guard":              {"golang.org/x/sync/singleflight"},
 	"internal/contain":   nil,
 	"internal/eventtype": nil,
+	"internal/header":    nil,
 	"internal/lanes":     nil,
 	"internal/post":      {"guard", "internal/post/h1", "golang.org/x/sync/singleflight"},
 	"verify":             {"internal/whsec"},

@@ -1,4 +1,6 @@
-package webhook
+// Package header checks the custom headers of a webhook: names that the library, net/http
+// or a proxy of the receiver needs are reserved, and values are printable ASCII.
+package header
 
 import (
 	"errors"
@@ -12,20 +14,20 @@ import (
 // Limits of the custom headers of one webhook. Node.js, for one, answers 431
 // to a request whose headers are over 16 KiB in all.
 const (
-	maxHeaders         = 20
-	maxHeaderName      = 128  // bytes
-	maxHeaderValue     = 4096 // bytes
-	maxHeaderTotal     = 8192 // bytes, names and values together
-	maxHeaderNameShown = 40   // bytes of a name in an error message
+	maxCount     = 20
+	maxName      = 128  // bytes
+	maxValue     = 4096 // bytes
+	maxTotal     = 8192 // bytes, names and values together
+	maxNameShown = 40   // bytes of a name in an error message
 )
 
-// reservedHeaders are the headers that the library or net/http sets, or that
+// reservedNames are the headers that the library or net/http sets, or that
 // change what a request is: where it ends, where it goes, which method it has,
 // how often it may be sent. Proxies and frameworks of the receiver's believe
 // others: who sent the request, and whose trace it belongs to. A customer
 // whose webhook points at somebody else's server must not be able to say
 // either. In lower case, with hyphens.
-var reservedHeaders = map[string]bool{
+var reservedNames = map[string]bool{
 	// The frame and the meaning of the request.
 	"accept-encoding":        true, // would turn on decoding of the answer
 	"connection":             true, // could name a header for proxies to drop
@@ -123,40 +125,40 @@ var reservedPrefixes = [...]string{
 	"uberctx-", "x-b3-", "x-datadog-",
 }
 
-// reservedHeader reports whether a custom header may not have this name, in
+// Reserved reports whether a custom header may not have this name, in
 // any case and with underscores or the like for hyphens, which many servers
 // read as the same. It is asked when a webhook is saved, and again when a request is
 // built: whatever got into a Store, the header does not reach the wire.
-func reservedHeader(name string) bool {
-	name = foldHeader(name)
-	return reservedHeaders[name] || slices.ContainsFunc(reservedPrefixes[:], func(prefix string) bool {
+func Reserved(name string) bool {
+	name = fold(name)
+	return reservedNames[name] || slices.ContainsFunc(reservedPrefixes[:], func(prefix string) bool {
 		return strings.HasPrefix(name, prefix)
 	})
 }
 
-// checkHeaders returns a copy of h with canonical names and trimmed values,
+// Check returns a copy of h with canonical names and trimmed values,
 // which is what goes over the wire, or an error that names every header that
 // was refused, the limit and the size, and never a value. Its Unwrap lists them.
-func checkHeaders(h map[string]string) (map[string]string, error) {
-	if len(h) > maxHeaders {
-		return nil, fmt.Errorf("%d headers; the limit is %d", len(h), maxHeaders)
+func Check(h map[string]string) (map[string]string, error) {
+	if len(h) > maxCount {
+		return nil, fmt.Errorf("%d headers; the limit is %d", len(h), maxCount)
 	}
 	checked := make(map[string]string, len(h))
 	spellings := make(map[string]string, len(h))
 	total := 0
 	var refused []error
 	for _, name := range slices.Sorted(maps.Keys(h)) { // sorted: the same input gets the same error
-		if err := checkHeaderName(name); err != nil {
+		if err := checkName(name); err != nil {
 			refused = append(refused, err)
 			continue
 		}
-		if other, ok := spellings[foldHeader(name)]; ok {
+		if other, ok := spellings[fold(name)]; ok {
 			refused = append(refused, fmt.Errorf("%q and %q are the same header to most servers; keep one", other, name))
 			continue
 		}
-		spellings[foldHeader(name)] = name
+		spellings[fold(name)] = name
 		value := strings.Trim(h[name], " \t") // not a line end: that is refused
-		if err := checkHeaderValue(name, value); err != nil {
+		if err := CheckValue(name, value); err != nil {
 			refused = append(refused, err)
 			continue
 		}
@@ -166,46 +168,48 @@ func checkHeaders(h map[string]string) (map[string]string, error) {
 	if len(refused) > 0 {
 		return nil, errors.Join(refused...)
 	}
-	if total > maxHeaderTotal {
-		return nil, fmt.Errorf("names and values are %d bytes in all; the limit is %d", total, maxHeaderTotal)
+	if total > maxTotal {
+		return nil, fmt.Errorf("names and values are %d bytes in all; the limit is %d", total, maxTotal)
 	}
 	return checked, nil
 }
 
-func checkHeaderName(name string) error {
+func checkName(name string) error {
 	if name == "" {
 		return errors.New("a name is empty")
 	}
 	shown := name
-	if len(shown) > maxHeaderNameShown {
-		shown = shown[:maxHeaderNameShown] + "…"
+	if len(shown) > maxNameShown {
+		shown = shown[:maxNameShown] + "…"
 	}
-	if len(name) > maxHeaderName {
-		return fmt.Errorf("name %q is %d bytes; the limit is %d", shown, len(name), maxHeaderName)
+	if len(name) > maxName {
+		return fmt.Errorf("name %q is %d bytes; the limit is %d", shown, len(name), maxName)
 	}
 	for i := range len(name) {
 		if !isTokenByte(name[i]) {
 			return fmt.Errorf("name %q: byte %d (0x%02x) is not allowed; use letters, digits and hyphens", shown, i, name[i])
 		}
 	}
-	if reservedHeader(name) {
+	if Reserved(name) {
 		return fmt.Errorf("%q is reserved and cannot be set", shown)
 	}
 	return nil
 }
 
-func checkHeaderValue(name, value string) error {
-	if len(value) > maxHeaderValue {
-		return fmt.Errorf("value of %q is %d bytes; the limit is %d", name, len(value), maxHeaderValue)
+// CheckValue returns an error that names the header when its value is longer than
+// 4096 bytes or holds a byte that is not printable ASCII.
+func CheckValue(name, value string) error {
+	if len(value) > maxValue {
+		return fmt.Errorf("value of %q is %d bytes; the limit is %d", name, len(value), maxValue)
 	}
-	if err := checkHeaderText(value); err != nil {
+	if err := CheckText(value); err != nil {
 		return fmt.Errorf("value of %q: %w", name, err)
 	}
 	return nil
 }
 
-// checkHeaderText refuses what is not printable ASCII in the value of a header.
-func checkHeaderText(value string) error {
+// CheckText returns an error when the value of a header is not printable ASCII.
+func CheckText(value string) error {
 	for i := range len(value) {
 		if value[i] < ' ' || value[i] > '~' {
 			return fmt.Errorf("byte %d is not printable ASCII", i)
@@ -214,9 +218,9 @@ func checkHeaderText(value string) error {
 	return nil
 }
 
-// foldHeader maps the spellings that servers take for the same name to one:
+// fold maps the spellings that servers take for the same name to one:
 // CGI and its descendants turn everything but letters and digits into "_".
-func foldHeader(name string) string {
+func fold(name string) string {
 	return strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
 			return r

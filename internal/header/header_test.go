@@ -1,4 +1,4 @@
-package webhook
+package header
 
 import (
 	"fmt"
@@ -14,14 +14,14 @@ import (
 // refusedHeaders demands an error that holds each of the texts and no value.
 func refusedHeaders(t *testing.T, h map[string]string, texts ...string) {
 	t.Helper()
-	got, err := checkHeaders(h)
+	got, err := Check(h)
 	if err == nil || got != nil || strings.HasPrefix(err.Error(), "headers") {
-		t.Errorf("checkHeaders(%.200q) = %q, %v, want an error", h, got, err)
+		t.Errorf("Check(%.200q) = %q, %v, want an error", h, got, err)
 		return
 	}
 	for _, text := range texts {
 		if !strings.Contains(err.Error(), text) {
-			t.Errorf("checkHeaders(%.200q): %v, want the error to hold %q", h, err, text)
+			t.Errorf("Check(%.200q): %v, want the error to hold %q", h, err, text)
 		}
 	}
 	if strings.Contains(err.Error(), "hunter2") || strings.ContainsAny(err.Error(), "\r\n\x00\x1b") || len(err.Error()) > 300 {
@@ -59,18 +59,18 @@ func TestH1_ReservedHeaders(t *testing.T) {
 		for _, spelling := range []string{name, strings.ToLower(name), strings.ToUpper(name), string(mixed), http.CanonicalHeaderKey(name),
 			strings.ReplaceAll(name, "-", "_"), strings.ToUpper(strings.Replace(name, "-", "_", 1)),
 			strings.Replace(name, "-", ".", 1)} {
-			if !reservedHeader(spelling) {
-				t.Errorf("reservedHeader(%q) = false", spelling)
+			if !Reserved(spelling) {
+				t.Errorf("Reserved(%q) = false", spelling)
 			}
 			refusedHeaders(t, map[string]string{spelling: "hunter2"}, "reserved", spelling)
 		}
 	}
 	for _, name := range []string{"Authorization", "X-Api-Key", "X-Webhooks", "Webhooks-Id", "Proxy", "Accept", "Accept-Language", "Cookie", "Hosts", "X-Host", "Date", "Contents",
 		"CF-Access-Client-Id", "CF-Access-Client-Secret", "X-Client", "X-Client-Id", "X-Client-Secret", "X-Ms-Client-Request-Id", "X-Real", "X-Request-Id", "X-Hub-Signature-256", "X-Goog-Channel-Token", "X-Amz-Security-Token", "Origin", "Signature-Key", "Prefer", "DPoP"} {
-		if reservedHeader(name) {
-			t.Errorf("reservedHeader(%q) = true", name)
+		if Reserved(name) {
+			t.Errorf("Reserved(%q) = true", name)
 		}
-		if _, err := checkHeaders(map[string]string{name: "x"}); err != nil {
+		if _, err := Check(map[string]string{name: "x"}); err != nil {
 			t.Errorf("%q: %v", name, err)
 		}
 	}
@@ -79,7 +79,7 @@ func TestH1_ReservedHeaders(t *testing.T) {
 func TestH1_TwoSpellingsOfOneHeader(t *testing.T) {
 	refusedHeaders(t, map[string]string{"X-Api-Key": "hunter2", "x-api-key": "hunter2"}, "X-Api-Key", "x-api-key", "same header")
 	refusedHeaders(t, map[string]string{"X-Api-Key": "hunter2", "X_Api_Key": "hunter2"}, "same header")
-	if _, err := checkHeaders(map[string]string{"X-Api-Key": "1", "X-Api-Keys": "2"}); err != nil {
+	if _, err := Check(map[string]string{"X-Api-Key": "1", "X-Api-Keys": "2"}); err != nil {
 		t.Error(err)
 	}
 }
@@ -94,7 +94,7 @@ func TestH2_InvalidNamesAndValues(t *testing.T) {
 		refusedHeaders(t, map[string]string{"X-Api-Key": value}, "X-Api-Key", "printable ASCII")
 	}
 	want := map[string]string{"X!#$%&'*+.^_`|~9": " !\"#$%&'()*+,-./09:;<=>?@AZ[\\]^_`az{|}~x"[1:]}
-	if got, err := checkHeaders(want); err != nil || len(got) != 1 || !slices.Equal(slices.Collect(maps.Values(got)), slices.Collect(maps.Values(want))) {
+	if got, err := Check(want); err != nil || len(got) != 1 || !slices.Equal(slices.Collect(maps.Values(got)), slices.Collect(maps.Values(want))) {
 		t.Errorf("every byte that is allowed: %q, %v", got, err)
 	}
 }
@@ -112,7 +112,7 @@ func TestH3_Limits(t *testing.T) {
 		nil, {}, many(20), {strings.Repeat("n", 128): "v"}, {"X-A": value(4096)}, {"X-A": " " + value(4096) + " "}, {"X-A": ""},
 		{"X-A": value(4093), "X-B": value(4093)}, // 8192 with the names
 	} {
-		if got, err := checkHeaders(h); err != nil || len(got) != len(h) {
+		if got, err := Check(h); err != nil || len(got) != len(h) {
 			t.Errorf("at the limit: %d headers, %v, want %d", len(got), err, len(h))
 		}
 	}
@@ -124,7 +124,7 @@ func TestH3_Limits(t *testing.T) {
 
 func TestH4_ValuesAreTrimmedAndNamesCanonical(t *testing.T) {
 	given := map[string]string{"x-api-KEY": " \t a  b \t ", "authorization": "Bearer x", "X-Blank": "   "}
-	got, err := checkHeaders(given)
+	got, err := Check(given)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,7 +136,7 @@ func TestH4_ValuesAreTrimmedAndNamesCanonical(t *testing.T) {
 	}
 }
 
-func FuzzCheckHeaders(f *testing.F) {
+func FuzzCheck(f *testing.F) {
 	for _, seed := range [][4]string{
 		{"X-Api-Key", " v ", "x-api-key", "w"}, {"X_Webhook_Signature", "good", "Accept", "*/*"}, {"transfer-encoding", "chunked", "", ""},
 		{"A", "a\r\nB: c", "\u212aeep-Alive", "x"}, {"Cookie", "a=b; c=d", "X-B", "ü"},
@@ -145,7 +145,7 @@ func FuzzCheckHeaders(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, name1, value1, name2, value2 string) {
 		given := map[string]string{name1: value1, name2: value2}
-		got, err := checkHeaders(given)
+		got, err := Check(given)
 		if err != nil {
 			lines := strings.Split(err.Error(), "\n") // one for each refused header
 			if got != nil || len(lines) > len(given) {
@@ -158,7 +158,7 @@ func FuzzCheckHeaders(f *testing.F) {
 			}
 			return
 		}
-		if again, err := checkHeaders(got); err != nil || !maps.Equal(got, again) || len(got) != len(given) {
+		if again, err := Check(got); err != nil || !maps.Equal(got, again) || len(got) != len(given) {
 			t.Fatalf("%q became %q, which becomes %q, %v", given, got, again, err)
 		}
 		// The wire carries exactly what is stored, one line each.
@@ -168,7 +168,7 @@ func FuzzCheckHeaders(f *testing.F) {
 		}
 		request.Header.Set("User-Agent", "")
 		for name, value := range got {
-			if reservedHeader(name) {
+			if Reserved(name) {
 				t.Fatalf("%q holds the reserved %q", got, name)
 			}
 			request.Header[name] = []string{value}
