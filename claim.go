@@ -5,21 +5,16 @@ import (
 	"runtime"
 	"slices"
 	"time"
+
+	"github.com/seed68722ecd/webhook/internal/lanes"
 )
 
 const (
 	// maxOnceFailures is how many failures of the store in a row end DeliverDue.
 	maxOnceFailures = 5
-	// maxClaim is the most deliveries taken in one claim.
-	maxClaim = 500
 	// storeRetryMin and storeRetryMax bound the wait after a store's error.
 	storeRetryMin = 100 * time.Millisecond
 	storeRetryMax = 5 * time.Second
-	// claimPause is the least time between claims that are for little.
-	claimPause = 5 * time.Millisecond
-	// maxPause is the longest that nothing is claimed for a webhook that does
-	// not get on.
-	maxPause = 8 * time.Second
 	// suspectCrashes is how many crashes make a delivery a suspect, see admit.
 	// What cannot be tried yet is given back for suspectDelay.
 	suspectCrashes = 2
@@ -31,17 +26,18 @@ func (e *engine) claimLoop(ctx context.Context) {
 	var failures int
 	for ctx.Err() == nil {
 		e.mu.Lock()
-		e.reconsider()
+		e.sched.Reconsider(time.Now())
 		e.mu.Unlock()
 		e.shed(ctx)
 		if e.overslept() {
 			e.renew(ctx) // or what is held here would be claimed here again
 		}
-		req, ok := e.claimRequest()
-		if !ok { // no room: something has to end first, or grow old
-			e.sleep(ctx, e.untilRoom())
+		plan, wait := e.plan()
+		if plan == nil { // no room: something has to end first, or grow old
+			e.sleep(ctx, wait)
 			continue
 		}
+		req := e.claimRequest(plan)
 		res, err := e.claim(ctx, req)
 		if err != nil {
 			if ctx.Err() != nil {
@@ -57,13 +53,13 @@ func (e *engine) claimLoop(ctx context.Context) {
 			continue
 		}
 		failures = 0
-		if e.accept(ctx, res, req) {
+		if e.accept(ctx, res, req, plan) {
 			continue // there is more: look again as soon as there is room
 		}
-		if e.once && len(res.Deliveries) == 0 && e.quiet {
+		if e.once && len(res.Deliveries) == 0 && plan.Idle {
 			break
 		}
-		wait := e.cfg.PollInterval
+		wait = e.cfg.PollInterval
 		if !res.NextDue.IsZero() {
 			wait = min(wait, max(res.NextDue.Sub(e.d.cfg.Now()), 0)+time.Microsecond)
 		}
@@ -78,58 +74,32 @@ func (e *engine) claimLoop(ctx context.Context) {
 	e.forgetUnknown(context.WithoutCancel(ctx))
 }
 
-// claimRequest says what there is room for, and whether there is any.
-func (e *engine) claimRequest() (ClaimRequest, bool) {
+// plan returns how much to claim, or nil and how long to wait until there is room.
+func (e *engine) plan() (*lanes.Claim, time.Duration) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	free := e.cfg.MaxClaimed - e.held
-	// Small claims cost as much as large ones: wait until a few fit, but not for
-	// long, as what fits may be for somebody who has nothing yet.
-	e.hungry = free < 1 || e.held > 0 && free < min(e.cfg.MaxClaimed/8, maxClaim) && time.Since(e.claimed.mono) < claimPause
-	if e.hungry {
-		return ClaimRequest{}, false
-	}
-	req := ClaimRequest{
-		Token: newToken(),
-		Now:   e.d.now(),
-		Lease: e.cfg.Lease,
-		// Some room is always left, and little taken for a webhook of which
-		// nothing is known, so that those that hang cannot fill all of it.
-		Limit:      min(max(free/2, 1), maxClaim),
-		PerWebhook: min(max(free/8, 1), initialWindow),
-		Limits:     make(map[string]int, len(e.active)),
-	}
-	e.quiet = e.held == 0
 	now := time.Now()
-	req.PassTenants = e.fullTenants()
-	var paced bool
-	if req.Rest, paced = e.tidy(now); paced {
-		req.PerWebhook = 1 // what a rate limit lets through at the least: the rest would be given back
+	plan := e.sched.PlanClaim(e.claimed.mono, now)
+	if plan == nil {
+		return nil, e.sched.UntilRoom(e.claimed.mono, now)
 	}
-	for l := range e.active {
-		l.narrow(now)
-		room := e.room(l, now)
-		if _, named := e.bound(&req, l); room != req.PerWebhook && !named {
-			req.Limits[l.id] = room
-		}
-		if room == 0 && !(l.pace.limited() && l.pace.within(paceAhead, now) == 0) {
-			e.quiet = false
-		}
+	for _, id := range plan.Forgotten {
+		delete(e.endpoints, id)
 	}
-	if len(e.passed) > 0 {
-		e.quiet = false
-	}
-	return req, true
+	return plan, 0
 }
 
-// untilRoom returns how long to wait when there was no room, or little.
-func (e *engine) untilRoom() time.Duration {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.held >= e.cfg.MaxClaimed {
-		return staleAfter
+func (e *engine) claimRequest(plan *lanes.Claim) ClaimRequest {
+	return ClaimRequest{
+		Token:       newToken(),
+		Now:         e.d.now(),
+		Lease:       e.cfg.Lease,
+		Limit:       plan.Limit,
+		PerWebhook:  plan.PerLane,
+		Limits:      plan.Limits,
+		PassTenants: plan.PassTenants,
+		Rest:        plan.Rest,
 	}
-	return max(claimPause-time.Since(e.claimed.mono), 0) + time.Microsecond
 }
 
 // claim asks the store. After an error it notes the token, since the claim may
@@ -166,80 +136,52 @@ func (e *engine) forgetUnknown(ctx context.Context) {
 
 // accept takes claimed deliveries in and starts workers for them. It reports
 // whether the store seems to have more.
-func (e *engine) accept(ctx context.Context, res ClaimResult, req ClaimRequest) bool {
+func (e *engine) accept(ctx context.Context, res ClaimResult, req ClaimRequest, plan *lanes.Claim) bool {
+	now, expires := e.claimed.mono, e.claimed.add(req.Lease)
 	if len(res.Deliveries) == 0 {
 		e.mu.Lock()
-		for l := range e.active {
-			room, named := e.bound(&req, l)
-			l.more = named && room == 0
-		}
-		e.rested(&req, e.claimed.mono)
-		e.mu.Unlock()
-		return false
+		defer e.mu.Unlock()
+		e.sched.Told(plan, now)
+		return e.sched.Taken(plan, 0, now)
 	}
-	now, expires := e.claimed.mono, e.claimed.add(req.Lease)
 	jobs := make([]job, len(res.Deliveries))
 	var back, over, spare []*job
-	got := make(map[string]int)
-	more := len(jobs) >= req.Limit
 
 	e.mu.Lock()
-	e.rested(&req, e.claimed.mono)
+	e.sched.Told(plan, now)
 	for i := range jobs {
 		j := &jobs[i]
 		j.ClaimedDelivery = &res.Deliveries[i]
 		if have := e.jobs[j.Delivery.ID]; have != nil && have.claimedAgain(&j.Delivery) {
-			// Its lease ran out here and came back here, as renewals failed but
-			// this claim did not: what is under way goes on under the new lease.
+			// Its lease ran out here and came back here, as renewals failed but this
+			// claim did not: its attempt goes on under the new lease.
 			have.token, have.expires, have.lost = req.Token, expires, false
 			continue
 		} else if have != nil {
-			// What is held here was recorded, and only the answer to that was
-			// lost: this is the next attempt. Should what is held here not have begun,
-			// it does not.
+			// The result of the job held here was recorded, and only the answer to that
+			// was lost: the new claim is for the next attempt. If the job held here has
+			// not begun, it does not.
 			have.lost = true
 			e.release(have)
 		}
-		j.token, j.claimed, j.expires = req.Token, now, expires
-		j.lane = e.lane(&j.Delivery)
-		j.lane.held++
-		e.held++
-		e.holding[j.lane.tenant]++
-		e.jobs[j.Delivery.ID] = j
+		j.token, j.expires = req.Token, expires
+		e.hold(j, e.endpointOf(&j.Delivery, now), now)
 		if j.Err == nil {
-			e.adopt(j.lane, j.Webhook, now)
+			e.adopt(j.endpoint, j.Webhook, now)
 		}
-		got[j.lane.id]++
 		switch {
 		case e.verdictWithoutAttempt(j):
 			over = append(over, j)
-		case j.lane.pace.limited() && len(j.lane.queue) >= j.lane.pace.within(paceAhead, now):
+		case e.sched.Surplus(j, now):
 			spare = append(spare, j) // its webhook's limit was not known when it was claimed
 		case j.Delivery.Crashes < suspectCrashes:
-			e.enqueue(j)
+			e.sched.Enqueue(j)
 		case e.admit(j):
 		default:
 			back = append(back, j)
 		}
 	}
-	for l := range e.active {
-		// What was passed over may have more: nobody has looked.
-		if room, named := e.bound(&req, l); named && room == 0 {
-			l.more = true
-		}
-	}
-	for id, n := range got {
-		room, limited := req.Limits[id]
-		if !limited {
-			room = req.PerWebhook
-		}
-		l := e.lanes[id]
-		l.more, l.dry = n >= room, false
-		more = more || e.wanting(l, now)
-	}
-	for _, j := range spare {
-		j.lane.more = true
-	}
+	more := e.sched.Taken(plan, len(jobs), now)
 	e.mu.Unlock()
 
 	for _, j := range over {
@@ -256,7 +198,7 @@ func (e *engine) accept(ctx context.Context, res ClaimResult, req ClaimRequest) 
 	e.mu.Lock()
 	for i := range jobs {
 		if jobs[i].suspect {
-			e.enqueue(&jobs[i])
+			e.sched.Enqueue(&jobs[i])
 		}
 	}
 	e.startWorkers(len(jobs))
@@ -309,45 +251,11 @@ func (e *engine) acquit(j *job) {
 	}
 }
 
-// shed gives back deliveries of webhooks that do not get on with what is held
-// for them, once room is scarce. They are claimed again when there is use for
-// them.
+// shed gives back deliveries of webhooks that do not get on with theirs, once room is
+// scarce. They are claimed again when there is use for them.
 func (e *engine) shed(ctx context.Context) {
 	e.mu.Lock()
-	free := e.cfg.MaxClaimed - e.held
-	var back []*job
-	if free < e.cfg.MaxClaimed/2 {
-		for l := range e.active {
-			if len(l.queue) == 0 || time.Since(l.queue[0].claimed) <= staleAfter {
-				continue
-			}
-			keep := 0
-			switch {
-			case free < e.cfg.MaxClaimed/4:
-			case l.spaced():
-				continue // they are few, and begin soon
-			case l.probing():
-				keep = min(mostProbed, len(l.queue))
-			default:
-				keep = min(l.limit, len(l.queue))
-			}
-			back = append(back, l.queue[keep:]...)
-			clear(l.queue[keep:])
-			l.queue = l.queue[:keep]
-			if l.spaced() {
-				l.rest = time.Now().Add(l.pace.wait(time.Now()))
-				continue
-			}
-			if l.probing() {
-				continue // what was claimed before it was known to fail
-			}
-			l.window = max(l.window/2, l.limit)
-			// Longer each time, until it shows a success: what is claimed for a
-			// webhook that hangs is written for nothing.
-			l.pause = min(max(2*l.pause, staleAfter), maxPause)
-			l.rest = time.Now().Add(l.pause)
-		}
-	}
+	back := jobsOf(e.sched.Shed(time.Now()))
 	e.mu.Unlock()
 	if len(back) == 0 {
 		return
@@ -362,23 +270,7 @@ func (e *engine) shed(ctx context.Context) {
 func (e *engine) starved() (wait time.Duration, yes bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.blocked() {
-		return staleAfter, true
-	}
-	now := time.Now()
-	for l := range e.active {
-		if !l.more {
-			continue
-		}
-		d := staleAfter
-		if l.pace.limited() {
-			d = max(d, l.pace.wait(now)-paceAhead)
-		}
-		if !yes || d < wait {
-			wait, yes = d, true
-		}
-	}
-	return wait, yes
+	return e.sched.Starved(time.Now())
 }
 
 // sleep waits until there may be something to claim, d has passed (0: however

@@ -33,7 +33,7 @@ type Dispatcher struct {
 
 	mu     sync.Mutex
 	engine *engine              // while Run or DeliverDue runs
-	paces  map[string]time.Time // rate limits used up by earlier runs
+	rates  map[string]time.Time // rate limits used up by earlier runs
 	types  typePruner
 }
 
@@ -100,13 +100,11 @@ func (d *Dispatcher) Stats() Stats {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	s := Stats{Running: true, InFlight: e.flying.all, MaxInFlight: e.cfg.MaxInFlight, Claimed: e.held}
+	have := e.sched.Stats()
+	s := Stats{Running: true, InFlight: have.InFlight, MaxInFlight: e.cfg.MaxInFlight, Claimed: have.Held, Webhooks: have.Holding}
 	now := time.Now()
-	for _, l := range e.lanes {
-		if l.held > 0 {
-			s.Webhooks++
-		}
-		if now.Before(l.unreadUntil) {
+	for _, p := range e.endpoints {
+		if now.Before(p.unreadUntil) {
 			s.Unreadable++
 		}
 	}
@@ -156,17 +154,17 @@ func (d *Dispatcher) DeliverDue(ctx context.Context) (attempts int, err error) {
 }
 
 func (d *Dispatcher) run(ctx context.Context, once bool) (int, error) {
-	e := newEngine(d, once)
 	d.mu.Lock()
 	if d.engine != nil {
 		d.mu.Unlock()
 		return 0, ErrRunning
 	}
-	d.engine, e.paces = e, d.paces
+	e := newEngine(d, once)
+	d.engine = e
 	d.mu.Unlock()
 	defer func() {
 		d.mu.Lock()
-		d.engine, d.paces = nil, e.keepPaces()
+		d.engine, d.rates = nil, e.stopTimers()
 		d.mu.Unlock()
 	}()
 	err := e.run(ctx)

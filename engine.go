@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/seed68722ecd/webhook/internal/contain"
+	"github.com/seed68722ecd/webhook/internal/lanes"
 )
 
 // engine is one run of a dispatcher: the deliveries it holds and the goroutines
@@ -28,40 +29,27 @@ type engine struct {
 	claimWake  chan struct{}  // room to claim, or the end of something
 	workers    sync.WaitGroup // workers
 
-	mu       sync.Mutex
-	lanes    map[string]*lane
-	ready    laneTurns
-	parked   [classes]laneTurns // by the class that a lane had when it came
-	waiting  [classes]laneTurns
-	turn     int             // of looking at them
-	jobs     map[string]*job // all that is held, by delivery ID
-	held     int
-	holding  map[string]int       // of these, how many of each tenant
-	passed   map[string]bool      // tenants that the last claim was to pass over, see fullTenants
-	resting  map[string]time.Time // webhooks that the store was told to pass over, and until when, see tidy
-	unrest   map[string]bool      // of these, the ones that it is to serve again
-	flying   flying               // attempts
-	tenants  map[string]flying    // of those, the ones of each tenant
-	active   map[*lane]bool       // lanes that a claim has to look at
-	paces    map[string]time.Time // what earlier runs have used of rate limits of webhooks without a lane
-	claimed  moment               // when the last claim was begun; the claim loop's own
-	looked   moment               // when the claim loop last asked whether the machine slept
-	quiet    bool                 // nothing was held when the last claim was asked for, and nothing passed over for want of room; the claim loop's own
-	swept    time.Time            // when lanes were forgotten last
-	fault    error                // why a single run ended early
-	running  int                  // workers
-	attempts int                  // recorded or about to be
-	suspects []*job               // deliveries held that have crashed before and are on trial
-	draining bool
-	hungry   bool      // the claim loop waits for something to end
-	asleep   time.Time // until when the claim loop sleeps if nothing happens; zero while it does not
+	// The fields of this group belong to the claim loop's goroutine.
+	claimed moment  // when the last claim was begun
+	looked  moment  // when the claim loop last asked whether the machine slept
+	unknown []int64 // tokens of claims that failed and may have leased deliveries
+	fault   error   // why a single run ended early
+
+	// mu guards the fields of this group, and what they point to.
+	mu        sync.Mutex
+	sched     *lanes.Scheduler     // whose attempt is next, and how much is worth claiming
+	endpoints map[string]*endpoint // by webhook ID; each has a lane of sched
+	jobs      map[string]*job      // all deliveries that are held, by ID; see hold
+	suspects  []*job               // of these, the ones that have crashed before and are on trial
+	running   int                  // workers
+	attempts  int                  // recorded or about to be
+	asleep    time.Time            // until when the claim loop sleeps if nothing happens; zero while it does not
 
 	confirming sync.Mutex // one worker asks for leases that may be gone
 
 	second    atomic.Pointer[seconds]
 	results   resultQueue
 	aftermath chan []*job
-	unknown   []int64      // tokens of claims that failed and may have leased something
 	unread    contain.Mute // of warnings that settings could not be read
 	unsent    unsentNews
 }
@@ -69,13 +57,13 @@ type engine struct {
 // job is a claimed delivery on its way through the engine.
 type job struct {
 	*ClaimedDelivery
-	lane    *lane
-	claimed time.Time // on the monotonic clock
-	suspect bool
-	began   time.Time // of its attempt; guarded by engine.mu
-	class   class     // of its lane when it began
-	url     string    // that the attempt was made at
-	seen    *AttemptObservation
+	lanes.Slot // its place in its endpoint's lane; guarded by engine.mu
+
+	endpoint *endpoint
+	suspect  bool
+	began    time.Time // of its attempt; guarded by engine.mu
+	url      string    // that the attempt was made at
+	seen     *AttemptObservation
 
 	// Guarded by engine.mu.
 	token   int64
@@ -90,22 +78,32 @@ type job struct {
 	refusals int // how often the store took its neighbours and not it
 }
 
+// newEngine returns an engine. Caller holds d.mu.
 func newEngine(d *Dispatcher, once bool) *engine {
 	e := &engine{
 		d: d, cfg: &d.cfg, once: once,
 		claimWake: make(chan struct{}, 1),
-		lanes:     make(map[string]*lane),
+		endpoints: make(map[string]*endpoint),
 		jobs:      make(map[string]*job),
-		tenants:   make(map[string]flying),
-		holding:   make(map[string]int),
-		passed:    make(map[string]bool),
-		resting:   make(map[string]time.Time),
-		unrest:    make(map[string]bool),
-		active:    make(map[*lane]bool),
-		swept:     time.Now(),
 		looked:    thisMoment(),
 		aftermath: make(chan []*job, 16),
 	}
+	e.sched = lanes.New(lanes.Config{
+		MaxInFlight: d.cfg.MaxInFlight,
+		MaxPerLane:  d.cfg.MaxInFlightPerWebhook,
+		MaxHeld:     d.cfg.MaxClaimed,
+		Once:        once,
+		Rates:       d.rates,
+		Start:       e.startWorkers,
+		Wake:        e.signalClaim,
+		After: func(wait time.Duration, f func()) lanes.Timer {
+			return time.AfterFunc(wait, func() {
+				e.mu.Lock()
+				defer e.mu.Unlock()
+				f()
+			})
+		},
+	}, time.Now())
 	e.results.arrived = make(chan struct{}, 1)
 	e.unsent.calls = make(chan Unsent, 16)
 	return e
@@ -155,12 +153,7 @@ const recordGrace = 5 * time.Second
 // flight finish or are aborted, results are recorded.
 func (e *engine) drain(base context.Context, giveUp context.CancelFunc) error {
 	e.mu.Lock()
-	e.draining = true
-	var back []*job
-	for _, l := range e.lanes {
-		back = append(back, l.queue...)
-		l.queue = nil
-	}
+	back := jobsOf(e.sched.Drain())
 	e.mu.Unlock()
 
 	ctx, cancel := context.WithTimeout(base, recordGrace)
@@ -174,7 +167,7 @@ func (e *engine) drain(base context.Context, giveUp context.CancelFunc) error {
 		e.abort()
 		if !waitFor(ended, recordGrace) {
 			e.mu.Lock()
-			stuck = e.flying.all
+			stuck = e.sched.Stats().InFlight
 			e.mu.Unlock()
 		}
 	}
@@ -232,28 +225,41 @@ func waitFor(done <-chan struct{}, d time.Duration) bool {
 	}
 }
 
+// hold takes charge of a claimed delivery until release: its lease is renewed, and it
+// takes up room. Caller holds mu.
+func (e *engine) hold(j *job, p *endpoint, now time.Time) {
+	j.endpoint = p
+	e.jobs[j.Delivery.ID] = j
+	e.sched.Hold(p.lane, j, now)
+}
+
 // release forgets jobs whose lease has ended one way or the other. Caller holds mu.
 func (e *engine) release(jobs ...*job) {
-	more, now := e.hungry || e.once, time.Now()
+	now := time.Now()
 	for _, j := range jobs {
 		if e.jobs[j.Delivery.ID] != j {
 			continue
 		}
 		delete(e.jobs, j.Delivery.ID)
-		e.held--
-		j.lane.held--
-		if e.holding[j.lane.tenant]--; e.holding[j.lane.tenant] == 0 {
-			delete(e.holding, j.lane.tenant)
-		}
-		j.lane.active = now
+		e.sched.Release(j, now)
 		e.acquit(j)
 	}
-	for _, j := range jobs { // now that all have made room
-		more = more || e.wanting(j.lane, now)
+	more := e.sched.HasRoom() // now that all have made room
+	for _, j := range jobs {
+		more = more || e.sched.Wanting(j, now)
 	}
-	if more || e.roomForPassed() {
+	if more {
 		e.signalClaim()
 	}
+}
+
+// jobsOf returns what the scheduler has given back.
+func jobsOf(back []lanes.Job) []*job {
+	jobs := make([]*job, len(back))
+	for i, j := range back {
+		jobs[i] = j.(*job) // the scheduler is given no others
+	}
+	return jobs
 }
 
 // signalClaim wakes the claim loop. It never blocks.
@@ -269,7 +275,15 @@ func (e *engine) signalClaim() {
 func (e *engine) webhookChanged(id string, rec *WebhookRecord) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if l := e.lanes[id]; l != nil {
-		e.adopt(l, rec, time.Now())
+	if p := e.endpoints[id]; p != nil {
+		e.adopt(p, rec, time.Now())
 	}
+}
+
+// stopTimers ends the run's last timers, and returns how far it and the runs before it
+// have used up rate limits, so that the next run begins without a fresh allowance.
+func (e *engine) stopTimers() map[string]time.Time {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.sched.Stop(time.Now())
 }

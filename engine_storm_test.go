@@ -94,6 +94,9 @@ func storm(t *testing.T, r *rand.Rand) {
 				}
 			}
 			w.pass(time.Duration(r.IntN(3000)) * time.Millisecond)
+			if err := webhook.CheckScheduler(w.Dispatcher); err != nil {
+				t.Error(err)
+			}
 			if s := w.Stats(); s.InFlight > cfg.MaxInFlight || s.Claimed > cfg.MaxClaimed {
 				t.Errorf("%+v, of at most %d and %d", s, cfg.MaxInFlight, cfg.MaxClaimed)
 			}
@@ -109,6 +112,9 @@ func storm(t *testing.T, r *rand.Rand) {
 			if d.Attempts > 2 || d.Crashes > 0 {
 				t.Errorf("%d attempts, %d crashes: %+v", d.Attempts, d.Crashes, d)
 			}
+		}
+		if err := webhook.CheckScheduler(w.Dispatcher); err != nil {
+			t.Error(err)
 		}
 		w.rx.mu.Lock()
 		defer w.rx.mu.Unlock()

@@ -2,9 +2,11 @@ package webhook
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/url"
 
+	"github.com/seed68722ecd/webhook/internal/lanes"
 	"github.com/seed68722ecd/webhook/internal/post"
 )
 
@@ -15,7 +17,7 @@ const (
 	Redacted       = redacted
 	SealedMark     = sealedMark
 	UnreadableWait = unreadableWait
-	UnsentWaitMax  = unsentWaitMax
+	UnsentWaitMax  = lanes.MaxUnsentWait
 )
 
 var (
@@ -36,7 +38,20 @@ func LanesOf(d *Dispatcher) (known, active int) {
 	e := d.current()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return len(e.lanes), len(e.active)
+	have := e.sched.Stats()
+	return have.Lanes, have.Active
+}
+
+// CheckScheduler returns an error unless the running engine and its scheduler agree
+// with each other, and the scheduler with itself.
+func CheckScheduler(d *Dispatcher) error {
+	e := d.current()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if s := e.sched.Stats(); s.Held != len(e.jobs) || s.Lanes != len(e.endpoints) {
+		return fmt.Errorf("the engine holds %d jobs and has %d endpoints, its scheduler %+v", len(e.jobs), len(e.endpoints), s)
+	}
+	return e.sched.Check()
 }
 
 // SenderOf returns a function that makes one attempt at u.

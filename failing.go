@@ -109,8 +109,8 @@ func stepOf(failing, window time.Duration) int {
 func (e *engine) failingNow(j *job, at time.Time) (h health, step int, left time.Duration, err error) {
 	window := e.cfg.DisableAfter
 	e.mu.Lock()
-	h = j.lane.health
-	s := &j.lane.spell
+	h = j.endpoint.health
+	s := &j.endpoint.spell
 	if !s.since.Equal(h.failingSince) {
 		*s = spell{since: h.failingSince}
 	}

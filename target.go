@@ -8,7 +8,40 @@ import (
 	"time"
 
 	"github.com/seed68722ecd/webhook/internal/header"
+	"github.com/seed68722ecd/webhook/internal/lanes"
 )
+
+// An endpoint is a webhook as the engine knows it while it has work for it. Its fields
+// are guarded by engine.mu.
+type endpoint struct {
+	id     string
+	lane   *lanes.Lane
+	target *target   // the webhook as last read; nil until then
+	read   time.Time // when it was last read
+	health health
+	spell  spell // how long it has only failed
+
+	unreadUntil time.Time // its secrets or headers cannot be decrypted, and its deliveries wait: see putOff
+}
+
+// health is what the store said of a webhook when it was last read.
+type health struct{ lastTriggered, failingSince time.Time }
+
+// staleAfter is how old a webhook's settings may be when an attempt begins: older
+// settings are read again. It bounds how long a change made by another process goes
+// unnoticed.
+const staleAfter = time.Second
+
+// endpointOf returns the endpoint of a delivery, made if need be. Caller holds
+// mu.
+func (e *engine) endpointOf(d *Delivery, now time.Time) *endpoint {
+	p := e.endpoints[d.WebhookID]
+	if p == nil {
+		p = &endpoint{id: d.WebhookID, lane: e.sched.Lane(d.WebhookID, d.Tenant, now)}
+		e.endpoints[d.WebhookID] = p
+	}
+	return p
+}
 
 // target is one version of a webhook, prepared for attempts.
 type target struct {
@@ -96,38 +129,44 @@ func (t *target) secretsAt(now time.Time) []Secret {
 	return out
 }
 
-// adopt takes a webhook as read from the store, or nil for one that does not
-// exist, unless what is known is newer. Deletion is final. Caller holds
-// engine.mu.
-func (l *lane) adopt(rec *WebhookRecord, now time.Time) {
-	have := l.target
-	if have == nil && rec != nil {
-		switch {
-		case !rec.FailingSince.IsZero():
-			l.class = classFailing
-		case !rec.LastSuccessAt.IsZero():
-			l.class = classWell
-		}
-	}
+// adopt takes a webhook as read from the store, or nil for one that does not exist,
+// unless a newer version is known. Deletion is final. Caller holds mu.
+func (e *engine) adopt(p *endpoint, rec *WebhookRecord, now time.Time) {
+	have := p.target
 	switch {
-	case have == nil || rec == nil:
+	case rec == nil: // deleted
+	case have == nil:
+		e.sched.Known(p.lane, classOf(rec))
 	case have.rec == nil || rec.Version < have.rec.Version:
 		return
 	case rec.Version == have.rec.Version:
-		// Nothing to prepare again; only the health may have moved on.
-		l.health = health{rec.LastTriggeredAt, rec.FailingSince}
-		l.seen = now
+		// The target stays; only the health may have moved on.
+		p.health, p.read = healthOf(rec), now
 		return
 	}
-	l.target = &target{rec: rec}
-	if now.Before(l.unreadUntil) { // perhaps it can be read now
-		l.rest, l.unreadUntil = time.Time{}, time.Time{}
-	}
+	p.target, p.read = &target{rec: rec}, now
+	perSecond := 0.0
 	if rec != nil {
-		l.health = health{rec.LastTriggeredAt, rec.FailingSince}
+		p.health = healthOf(rec)
+		if rec.Active { // deliveries that are to be canceled wait for no limit
+			perSecond = rec.RateLimit
+		}
 	}
-	l.seen = now
+	if now.Before(p.unreadUntil) { // perhaps it can be read now
+		p.unreadUntil = time.Time{}
+		e.sched.Rested(p.lane)
+	}
+	e.sched.Changed(p.lane, perSecond, now)
 }
 
-// health is what the store said of a webhook when it was last read.
-type health struct{ lastTriggered, failingSince time.Time }
+func healthOf(rec *WebhookRecord) health { return health{rec.LastTriggeredAt, rec.FailingSince} }
+
+func classOf(rec *WebhookRecord) lanes.Class {
+	switch {
+	case !rec.FailingSince.IsZero():
+		return lanes.ClassFailing
+	case !rec.LastSuccessAt.IsZero():
+		return lanes.ClassWell
+	}
+	return lanes.ClassNew
+}

@@ -2,7 +2,6 @@ package webhook
 
 import (
 	"context"
-	"slices"
 	"time"
 )
 
@@ -10,25 +9,21 @@ import (
 // secrets or headers cannot be decrypted.
 const unreadableWait = 30 * time.Second
 
-// putOff gives back a delivery that can neither be signed nor refused, and what
-// waits behind it: it is nobody's failure but the host's, so it uses up no
-// attempt, tells nothing of the receiver and ends nothing. Its webhook is not
-// looked at again for a while, so that a backlog costs the others nothing.
+// putOff releases a delivery whose webhook's secrets or headers cannot be decrypted,
+// with everything queued behind it. The host's keys are at fault and not the receiver,
+// so no attempt is counted and the delivery stays pending. Its webhook is not looked at
+// again for a while, so that a backlog is no cost to the others.
 func (e *engine) putOff(j *job, why error) {
 	now := time.Now()
 	e.mu.Lock()
-	l := j.lane
-	back := slices.Concat(l.queue, []*job{j})
-	l.queue = nil
-	told := now.Before(l.unreadUntil)
-	l.unreadUntil = now.Add(unreadableWait)
-	if !e.once { // a single run ends when nothing is due, and this is not any more
-		l.rest = l.unreadUntil
-	}
+	p := j.endpoint
+	told := now.Before(p.unreadUntil)
+	p.unreadUntil = now.Add(unreadableWait)
+	back := append(jobsOf(e.sched.PutOff(p.lane, p.unreadUntil)), j)
 	e.mu.Unlock()
 	if !told {
 		e.d.log.Error("webhook: deliveries of a webhook wait, as it cannot be read; nothing is sent unsigned",
-			"webhook", l.id, "error", why, "again_in", unreadableWait)
+			"webhook", p.id, "error", why, "again_in", unreadableWait)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), recordGrace)
 	defer cancel()

@@ -9,36 +9,6 @@ import (
 	"github.com/seed68722ecd/webhook/internal/post"
 )
 
-const (
-	// unsentWaitMin and unsentWaitMax bound how long a delivery waits that could
-	// not be sent for a fault of this side: longer with each time in a row.
-	unsentWaitMin = time.Second
-	unsentWaitMax = time.Minute
-)
-
-// An unsentSpell is for how many rounds nothing could be sent to a webhook.
-// Attempts that were in flight together are one round. Its fields are guarded by
-// engine.mu.
-type unsentSpell struct {
-	rounds int
-	last   time.Time // when the last round was counted
-}
-
-// next counts a fault of an attempt that began at a time, and returns how long to
-// wait.
-func (s *unsentSpell) next(began, now time.Time) time.Duration {
-	if !began.Before(s.last) || s.rounds == 0 {
-		s.rounds++
-		s.last = now
-	}
-	return min(unsentWaitMin<<min(s.rounds-1, 10), unsentWaitMax)
-}
-
-// lasts reports whether what was put off may not have been tried again yet.
-func (s *unsentSpell) lasts(now time.Time) bool {
-	return s.rounds > 0 && now.Sub(s.last) < 2*unsentWaitMax
-}
-
 // unsentNews tells the host of faults, muted for each kind of fault by itself.
 type unsentNews struct {
 	calls chan Unsent // of Hooks.Unsent; what there is no room for is left out
@@ -72,16 +42,8 @@ func (n *unsentNews) pass(kind string) (alike int, ok bool) {
 func (e *engine) putOffUnsent(j *job, fault *post.Fault) {
 	now := time.Now()
 	e.mu.Lock()
-	l := j.lane
-	wait := l.unsent.next(j.began, now)
-	var back []*job
-	if l.unsent.rounds > 1 {
-		back, l.queue = l.queue, nil
-		l.limit, l.window = 1, 1
-		if !e.once { // a single run ends when nothing is due, and this is not any more
-			l.rest = now.Add(wait)
-		}
-	}
+	wait, queued := e.sched.Unsent(j, j.began, now)
+	back := jobsOf(queued)
 	e.mu.Unlock()
 
 	e.tellUnsent(j, fault, wait)

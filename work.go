@@ -8,13 +8,14 @@ import (
 	"time"
 
 	"github.com/seed68722ecd/webhook/internal/contain"
+	"github.com/seed68722ecd/webhook/internal/lanes"
 	"github.com/seed68722ecd/webhook/internal/post"
 )
 
 // startWorkers starts up to n workers, and no more than lanes are in line: each
 // starts another as it begins. Caller holds mu.
 func (e *engine) startWorkers(n int) {
-	for n = min(n, e.ready.len()); n > 0 && e.running < e.cfg.MaxInFlight; n-- {
+	for n = min(n, e.sched.Ready()); n > 0 && e.running < e.cfg.MaxInFlight; n-- {
 		e.running++
 		e.workers.Go(e.work)
 	}
@@ -24,8 +25,9 @@ func (e *engine) startWorkers(n int) {
 func (e *engine) work() {
 	e.mu.Lock()
 	for {
-		j := e.next()
-		if j == nil {
+		now := thisMoment()
+		j, ok := e.sched.Next(now.mono).(*job)
+		if !ok {
 			e.running--
 			e.mu.Unlock()
 			return
@@ -33,7 +35,6 @@ func (e *engine) work() {
 		// Whoever takes one sees to it that the next is taken, so that no worker
 		// is started for nothing.
 		e.startWorkers(1)
-		now := thisMoment()
 		began := now.mono
 		unsure := !j.lost && began.Before(j.expires.mono) && j.expires.until(now) <= 0
 		if unsure {
@@ -44,7 +45,7 @@ func (e *engine) work() {
 		}
 		if j.lost || unsure || !began.Before(j.expires.mono) {
 			// Someone else has it by now, or may have.
-			e.landed(j, landedUnused, began)
+			e.sched.Landed(j, lanes.LandedUnused, began, time.Now())
 			e.release(j)
 			continue
 		}
@@ -54,14 +55,14 @@ func (e *engine) work() {
 		how := e.deliver(j)
 
 		e.mu.Lock()
-		e.landed(j, how, began)
+		e.sched.Landed(j, how, began, time.Now())
 	}
 }
 
 // deliver makes one attempt and hands the result on. It reports how the endpoint
 // did.
-func (e *engine) deliver(j *job) landing {
-	t := e.freshTarget(j.lane)
+func (e *engine) deliver(j *job) lanes.Landing {
+	t := e.freshTarget(j.endpoint)
 	switch {
 	case t.rec == nil:
 		j.end(StateCanceled, ReasonWebhookDeleted)
@@ -69,7 +70,7 @@ func (e *engine) deliver(j *job) landing {
 		j.end(StateCanceled, ReasonWebhookDisabled)
 	case t.sealed != nil && t.unreadable(e.d.now()) != nil:
 		e.putOff(j, t.unreadable(e.d.now()))
-		return landedUnused
+		return lanes.LandedUnused
 	default:
 		if e.cfg.Observer.Attempt != nil {
 			j.seen = e.observeAttempt(j)
@@ -90,11 +91,11 @@ func (e *engine) deliver(j *job) landing {
 			e.mu.Lock()
 			j.aborted = true
 			e.mu.Unlock()
-			return landedUnused
+			return lanes.LandedUnused
 		}
 		if after.Fault != nil {
 			e.putOffUnsent(j, after.Fault)
-			return landedUnused
+			return lanes.LandedUnused
 		}
 		e.decide(j, t, &after)
 	}
@@ -106,11 +107,11 @@ func (e *engine) deliver(j *job) landing {
 	e.results.add(j)
 	switch {
 	case j.result.Attempt == nil || j.attempt.Class == ClassInternal:
-		return landedUnused // nothing was sent
+		return lanes.LandedUnused // nothing was sent
 	case j.attempt.Class == "" || j.attempt.Status == http.StatusGone:
-		return landedWell
+		return lanes.LandedWell
 	}
-	return landedBadly
+	return lanes.LandedBadly
 }
 
 // internalText says what failed on this side without the text of a panic,
@@ -251,24 +252,24 @@ func (j *job) end(s State, r Reason) {
 }
 
 // freshTarget returns the webhook as it is now, or was a moment ago.
-func (e *engine) freshTarget(l *lane) *target {
+func (e *engine) freshTarget(p *endpoint) *target {
 	e.mu.Lock()
-	t, seen := l.target, l.seen
+	t, read := p.target, p.read
 	e.mu.Unlock()
-	if time.Since(seen) > staleAfter && t.rec != nil {
+	if time.Since(read) > staleAfter && t.rec != nil {
 		tenant := t.rec.Tenant
-		_, err, _ := e.d.refresh.Do(l.id, func() (any, error) {
+		_, err, _ := e.d.refresh.Do(p.id, func() (any, error) {
 			now := time.Now()
 			rec, err := timed(e.attemptCtx, e.d, "GetWebhook", e.d.soon(), func(ctx context.Context) (WebhookRecord, error) {
-				return e.d.store.GetWebhook(ctx, tenant, l.id)
+				return e.d.store.GetWebhook(ctx, tenant, p.id)
 			})
 			e.mu.Lock()
 			defer e.mu.Unlock()
 			switch {
 			case errors.Is(err, ErrNotFound):
-				e.adopt(l, nil, now)
+				e.adopt(p, nil, now)
 			case err == nil:
-				e.adopt(l, &rec, now)
+				e.adopt(p, &rec, now)
 			default:
 				return nil, err
 			}
@@ -277,11 +278,11 @@ func (e *engine) freshTarget(l *lane) *target {
 		if err != nil {
 			if muted, ok := e.unread.Pass(); ok {
 				e.d.log.Warn("webhook: settings could not be read again, using those of a moment ago",
-					"webhook", l.id, "error", err, "alike_not_logged", muted)
+					"webhook", p.id, "error", err, "alike_not_logged", muted)
 			}
 		}
 		e.mu.Lock()
-		t = l.target
+		t = p.target
 		e.mu.Unlock()
 	}
 	t.once.Do(func() { t.prepare(&e.d.rules) })
