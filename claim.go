@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/seed68722ecd/webhook/internal/id"
 	"github.com/seed68722ecd/webhook/internal/lanes"
 )
 
@@ -91,7 +92,7 @@ func (e *engine) plan() (*lanes.Claim, time.Duration) {
 
 func (e *engine) claimRequest(plan *lanes.Claim) ClaimRequest {
 	return ClaimRequest{
-		Token:       newToken(),
+		Token:       id.NewToken(),
 		Now:         e.d.now(),
 		Lease:       e.cfg.Lease,
 		Limit:       plan.Limit,

@@ -3,69 +3,7 @@ package webhook
 import (
 	"context"
 	"errors"
-	"time"
 )
-
-// EraseStore is an optional interface of a [Store]. [Dispatcher.DeleteTenant],
-// [Dispatcher.DeleteEvent] and Config.RetentionByType need it. The stores of
-// this module implement it.
-//
-// Its methods work in steps: a step deletes at most limit rows of each kind in
-// one short atomic write, beside all other calls, and says in More whether
-// another step has to follow. A later claim, result or extension finds the
-// delivery gone, as after pruning. All methods are idempotent.
-type EraseStore interface {
-	// EraseTenant deletes all data of one tenant: its webhooks first, with
-	// their secrets, so that no further event is delivered; then deliveries in
-	// every state with their attempts, and events; then statistics and the
-	// remains of deleted webhooks. A tenant without data is not an error.
-	EraseTenant(ctx context.Context, tenant string, limit int) (Erased, error)
-
-	// EraseEvent deletes one event with its deliveries in every state and their
-	// attempts, or returns ErrNotFound. Statistics, which only count, stay.
-	EraseEvent(ctx context.Context, tenant, eventID string, limit int) (Erased, error)
-
-	// EraseOld deletes, of all tenants, the events that req selects by their
-	// type and that were published before req.Before, with their deliveries and
-	// attempts, if every delivery was finished before req.Before: never an
-	// event with a pending delivery. It goes through events in the order of
-	// their publication from req.After on, and looks at a bounded number of
-	// them in a step. An event that it skips, because a delivery is not
-	// finished yet, is found again only by a walk from the start.
-	EraseOld(ctx context.Context, req EraseOldRequest) (EraseOldResult, error)
-}
-
-// EraseOldRequest selects events to delete by type and age.
-type EraseOldRequest struct {
-	Types  []string  // event types and "prefix.*", as a webhook selects them
-	Except []string  // the same; events that these select are kept
-	Before time.Time // of publication, and of the end of every delivery
-	After  string    // EraseOldResult.Next of the previous step; empty begins with the oldest event
-	Limit  int       // rows of each kind to delete, at most
-}
-
-// EraseOldResult is the result of one step of [EraseStore.EraseOld].
-type EraseOldResult struct {
-	Erased
-	Next string // where the step ended: EraseOldRequest.After of the next step
-}
-
-// Erased counts the deleted webhooks, events and deliveries.
-type Erased struct {
-	Webhooks   int // not counting those deleted before
-	Events     int // with their data
-	Deliveries int // in every state, with their attempts
-	// More is true if data may be left, so that another step has to follow. A
-	// Dispatcher returns it as false unless it returns an error.
-	More bool
-}
-
-func (e *Erased) add(step Erased) {
-	e.Webhooks += step.Webhooks
-	e.Events += step.Events
-	e.Deliveries += step.Deliveries
-	e.More = step.More
-}
 
 // eraseStep is the largest number of rows of a kind that one step deletes.
 const eraseStep = 1000

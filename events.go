@@ -5,7 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
-	"unicode/utf8"
+
+	"github.com/seed68722ecd/webhook/internal/id"
 
 	"github.com/seed68722ecd/webhook/internal/contain"
 	"github.com/seed68722ecd/webhook/internal/ecmajson"
@@ -138,9 +139,9 @@ func prepareEvent(ev Event, now time.Time, maxSize int) (EventRecord, error) {
 	case len(ev.Key) > MaxEventKeyLength:
 		bad.add("key", "is %d bytes, at most %d are allowed", len(ev.Key), MaxEventKeyLength)
 	case ev.Key != "":
-		rec.ID = idFromKey(ev.Tenant, ev.Key)
+		rec.ID = id.FromKey(ev.Tenant, ev.Key)
 	default:
-		rec.ID = newID("evt_", now)
+		rec.ID = id.New("evt_", now)
 	}
 
 	if t, ok := ev.Data.(Typed); ok && !isNil(ev.Data) {
@@ -256,16 +257,4 @@ func (e UserMessage) appendJSON(dst []byte) []byte {
 	dst = appendRef(append(dst, `,"room":`...), e.Room)
 	dst = ecmajson.AppendString(append(dst, `,"content":`...), e.Content)
 	return append(dst, '}')
-}
-
-// checkTenant refuses a text that cannot be a tenant.
-func checkTenant(bad *ValidationError, tenant string) {
-	switch {
-	case tenant == "":
-		bad.add("tenant", "is required")
-	case len(tenant) > MaxTenantLength:
-		bad.add("tenant", "is %d bytes, at most %d are allowed", len(tenant), MaxTenantLength)
-	case !utf8.ValidString(tenant) || hasControl(tenant):
-		bad.add("tenant", "must be valid UTF-8 without control characters, got %s", quoted(tenant))
-	}
 }

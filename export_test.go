@@ -23,7 +23,6 @@ const (
 var (
 	AllStats    = allStats
 	CheckStates = checkStates
-	IDFromKey   = idFromKey
 	Sealed      = sealed
 	SealedBy    = sealedBy
 	ValidID     = validID

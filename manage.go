@@ -9,7 +9,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/seed68722ecd/webhook/internal/eventtype"
+	"github.com/seed68722ecd/webhook/internal/id"
+
 	"github.com/seed68722ecd/webhook/internal/whsec"
 )
 
@@ -26,7 +27,7 @@ func (d *Dispatcher) CreateWebhook(ctx context.Context, tenant string, spec Webh
 		return Webhook{}, Secret{}, prefixed("create webhook", err)
 	}
 	now := d.now()
-	w.ID = newID("wh_", now)
+	w.ID = id.New("wh_", now)
 	w.CreatedAt, w.UpdatedAt, w.Version = now, now, 1
 	if !w.Active {
 		w.DisabledAt, w.DisabledReason = now, reasonNeverEnabled
@@ -80,23 +81,6 @@ func findable(tenant, id string) error {
 		return ErrNotFound
 	}
 	return nil
-}
-
-// checkFilterID refuses a filter by an invalid ID.
-func checkFilterID(bad *ValidationError, field, id string) {
-	if id != "" && !validID(id) {
-		bad.add(field, "must be 1–%d characters of A–Z a–z 0–9 _ -, got %s", MaxEventIDLength, quoted(id))
-	}
-}
-
-// checkFilterType refuses a filter by an invalid event type.
-func checkFilterType(bad *ValidationError, field, eventType string) {
-	if eventType == "" {
-		return
-	}
-	if err := eventtype.Check(eventType); err != nil {
-		bad.add(field, "%v", err)
-	}
 }
 
 // Webhooks returns a page of the tenant's webhooks, newest first. It returns a
@@ -354,13 +338,4 @@ func (d *Dispatcher) put(ctx context.Context, rec *WebhookRecord) error {
 		e.webhookChanged(rec.ID, &shared)
 	}
 	return nil
-}
-
-// checkLimit refuses a negative page size, replaces 0 by def, and cuts the size
-// to top.
-func checkLimit(bad *ValidationError, limit *int, def, top int) {
-	if *limit < 0 {
-		bad.add("limit", "must be 1–%d, got %d", top, *limit)
-	}
-	*limit = min(orDefault(*limit, def), top)
 }

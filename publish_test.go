@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
 	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/internal/id"
 	"github.com/seed68722ecd/webhook/memstore"
 )
 
@@ -212,7 +214,7 @@ func TestPrepare(t *testing.T) {
 	req, err := d.Prepare(webhook.Event{Key: "k", Tenant: tenant, Type: "a.b", Time: fixedTime, Data: jsonRaw(raw)})
 	clear(raw)
 	want := webhook.PublishRequest{
-		Event:    webhook.EventRecord{ID: webhook.IDFromKey(tenant, "k"), Tenant: tenant, Type: "a.b", Time: fixedTime, Data: []byte(`{"a":1}`)},
+		Event:    webhook.EventRecord{ID: id.FromKey(tenant, "k"), Tenant: tenant, Type: "a.b", Time: fixedTime, Data: []byte(`{"a":1}`)},
 		Patterns: []string{"a.b", "a.*", "*"},
 	}
 	if diff := cmp.Diff(want, req); err != nil || diff != "" {

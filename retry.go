@@ -78,15 +78,6 @@ func (p RetryDelays) Delay(n int) time.Duration {
 	return p[min(max(n, 1), len(p))-1]
 }
 
-// orDefault returns v, or def when v is zero.
-func orDefault[T comparable](v, def T) T {
-	var zero T
-	if v == zero {
-		return def
-	}
-	return v
-}
-
 // retryAfterSpread is the part of the wait asked for by which retries are
 // spread: whoever sends the same date, or number, to all does not get all of
 // them back in the same moment.

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"time"
-	"unicode/utf8"
 
 	"github.com/seed68722ecd/webhook/internal/header"
 
@@ -155,24 +154,4 @@ func checkPatterns(bad *ValidationError, patterns []string) []string {
 		}
 	}
 	return out
-}
-
-// checkText refuses text that is too long or cannot be shown on one line.
-func checkText(bad *ValidationError, field, s string, limit int) {
-	switch {
-	case len(s) > limit:
-		bad.add(field, "is %d bytes, at most %d are allowed", len(s), limit)
-	case !utf8.ValidString(s):
-		bad.add(field, "must be valid UTF-8, got %s", quoted(s))
-	case hasControl(s):
-		bad.add(field, "must not contain control characters, got %s", quoted(s))
-	}
-}
-
-// deref returns *p, or def if p is nil.
-func deref[T any](p *T, def T) T {
-	if p == nil {
-		return def
-	}
-	return *p
 }

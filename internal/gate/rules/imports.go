@@ -57,6 +57,7 @@ var leaves = map[string][]string{
 	"internal/contain":   nil,
 	"internal/eventtype": nil,
 	"internal/header":    nil,
+	"internal/id":        nil,
 	"internal/lanes":     nil,
 	"internal/post":      {"guard", "internal/post/h1", "golang.org/x/sync/singleflight"},
 	"verify":             {"internal/whsec"},

@@ -1,4 +1,4 @@
-package webhook
+package id
 
 import (
 	"slices"
@@ -6,6 +6,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/seed68722ecd/webhook/internal/eventtype"
 )
 
 func TestIDsSortByTimeAndAreValid(t *testing.T) {
@@ -17,8 +19,8 @@ func TestIDsSortByTimeAndAreValid(t *testing.T) {
 		if i == 3000 {
 			start = start.Add(-time.Second)
 		}
-		id := newID("evt_", at)
-		if len(id) != 30 || !validID(id) || !strings.HasPrefix(id, "evt_") {
+		id := New("evt_", at)
+		if len(id) != 30 || !eventtype.IsWord(id) || !strings.HasPrefix(id, "evt_") {
 			t.Fatalf("ID %q is not evt_ and 26 characters", id)
 		}
 		ids = append(ids, id)
@@ -29,7 +31,7 @@ func TestIDsSortByTimeAndAreValid(t *testing.T) {
 	if n := len(slices.Compact(ids)); n != 5000 {
 		t.Errorf("%d different IDs of 5000", n)
 	}
-	if id := newID("x_", time.Unix(-5, 0)); !validID(id) {
+	if id := New("x_", time.Unix(-5, 0)); !eventtype.IsWord(id) {
 		t.Errorf("ID %q of a time before 1970 is not valid", id)
 	}
 }
@@ -43,7 +45,7 @@ func TestIDsOfManyGoroutinesDiffer(t *testing.T) {
 		wg.Go(func() {
 			own := make([]string, 0, 1000)
 			for range 1000 {
-				own = append(own, newID("", now))
+				own = append(own, New("", now))
 			}
 			mu.Lock()
 			defer mu.Unlock()
@@ -60,28 +62,28 @@ func TestIDsOfManyGoroutinesDiffer(t *testing.T) {
 
 // A counter's carry must reach the bytes in front of it and never the time.
 func TestIDsCountUpWithinAMillisecond(t *testing.T) {
-	idSource.Lock()
-	saved := idSource.last
+	source.Lock()
+	saved := source.last
 	for i := 7; i < 16; i++ {
-		idSource.last[i] = 0xff
+		source.last[i] = 0xff
 	}
-	idSource.last[6] = 0x01
-	before := idSource.last
-	idSource.Unlock()
-	newID("", time.Unix(0, 0))
-	idSource.Lock()
-	defer idSource.Unlock()
-	if idSource.last[6] != 0x02 || idSource.last[15] != 0 || [6]byte(idSource.last[:6]) != [6]byte(before[:6]) {
-		t.Errorf("after %x comes %x", before, idSource.last)
+	source.last[6] = 0x01
+	before := source.last
+	source.Unlock()
+	New("", time.Unix(0, 0))
+	source.Lock()
+	defer source.Unlock()
+	if source.last[6] != 0x02 || source.last[15] != 0 || [6]byte(source.last[:6]) != [6]byte(before[:6]) {
+		t.Errorf("after %x comes %x", before, source.last)
 	}
-	idSource.last = saved
+	source.last = saved
 }
 
 func TestIDsFromKeys(t *testing.T) {
 	seen := map[string]string{}
 	for _, k := range [][2]string{{"a", "k"}, {"b", "k"}, {"a", "K"}, {"ak", ""}, {"a", "k:"}, {"1", "1:a"}, {"11", ":a"}, {"a", "Zahlung Nr. 7 – größer\x00"}} {
-		id := idFromKey(k[0], k[1])
-		if !validID(id) || id != idFromKey(k[0], k[1]) {
+		id := FromKey(k[0], k[1])
+		if !eventtype.IsWord(id) || id != FromKey(k[0], k[1]) {
 			t.Errorf("ID %q of %q is not valid or not stable", id, k)
 		}
 		if other, ok := seen[id]; ok {
@@ -94,21 +96,10 @@ func TestIDsFromKeys(t *testing.T) {
 func TestTokensArePositiveAndDiffer(t *testing.T) {
 	seen := map[int64]bool{}
 	for range 1000 {
-		n := newToken()
+		n := NewToken()
 		if n <= 0 || seen[n] {
 			t.Fatalf("token %d is not above 0, or was there before", n)
 		}
 		seen[n] = true
-	}
-}
-
-func TestQuotedIsShortAndPlain(t *testing.T) {
-	for in, want := range map[string]string{"a\"b\n": `"a\"b\n"`, "ü": `"\u00fc"`, "\xff": `"\xff"`} {
-		if got := quoted(in); got != want {
-			t.Errorf("quoted(%q) = %s, want %s", in, got, want)
-		}
-	}
-	if n := len(quoted(strings.Repeat("x", 1000))); n > 100 {
-		t.Errorf("1000 bytes are quoted in %d", n)
 	}
 }

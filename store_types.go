@@ -1,6 +1,9 @@
 package webhook
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // WebhookRecord is a webhook as a [Store] keeps it: with its secrets.
 type WebhookRecord struct {
@@ -203,4 +206,118 @@ type StatsBucket struct {
 	Failed    int64     // all other attempts
 	// Duration is the sum over all attempts; divide by their number for the mean.
 	Duration time.Duration
+}
+
+// BacklogStore is an optional interface of a [Store] that counts the deliveries
+// in its queue, for dashboards and alerts. The stores of this module implement
+// it.
+type BacklogStore interface {
+	// Backlog counts the deliveries in the queue, over all tenants and all
+	// processes that share the Store. It does not change them, and changes made
+	// meanwhile may be counted or not. It stops counting at q.Limit of each
+	// kind, which bounds its cost however many deliveries wait.
+	Backlog(ctx context.Context, q BacklogQuery) (Backlog, error)
+}
+
+// DefaultBacklogLimit bounds each count if BacklogQuery.Limit is 0.
+const DefaultBacklogLimit = 10_000
+
+// BacklogQuery bounds the counts of a Backlog. Its zero value works.
+type BacklogQuery struct {
+	Now time.Time // filled in by the Dispatcher
+	// Since bounds Quarantined and Exhausted to deliveries that ended then or
+	// later. Zero counts all deliveries that are still in the log.
+	Since time.Time
+	// Limit bounds the count of each kind: a count that reaches it stops there,
+	// and Backlog.AtLeast is set. Counting reads about as many rows. 0 means
+	// [DefaultBacklogLimit]; below 0 is refused.
+	Limit int
+}
+
+// Backlog is a snapshot of a queue. Every pending delivery is in exactly one of
+// the first four counts.
+type Backlog struct {
+	Due     int // can be claimed now: never claimed before, or given back
+	Waiting int // due later: retries, mostly
+	Leased  int // held by a dispatcher
+	// Expired counts deliveries whose lease has expired: their process died or
+	// hangs. A dispatcher takes them over within a poll, so a count that stays
+	// above 0 means that no dispatcher is running or has room.
+	Expired int
+	// OldestDue is how long the earliest of Due has been due, by the Store's
+	// clock; 0 when Due is 0. It is also 0 when every pending delivery is
+	// Expired, so alert on both. For a webhook that hangs it is expected to
+	// grow; otherwise it says how far the dispatchers lag.
+	OldestDue time.Duration
+
+	Quarantined int // ended as ReasonQuarantined since BacklogQuery.Since
+	Exhausted   int // ended as ReasonRetriesExhausted since BacklogQuery.Since
+
+	// AtLeast is true if a count stopped at the limit: the queue holds that
+	// many deliveries or more.
+	AtLeast bool
+}
+
+// Pending returns the number of pending deliveries.
+func (b Backlog) Pending() int { return b.Due + b.Waiting + b.Leased + b.Expired }
+
+// EraseStore is an optional interface of a [Store]. [Dispatcher.DeleteTenant],
+// [Dispatcher.DeleteEvent] and Config.RetentionByType need it. The stores of
+// this module implement it.
+//
+// Its methods work in steps: a step deletes at most limit rows of each kind in
+// one short atomic write, beside all other calls, and says in More whether
+// another step has to follow. A later claim, result or extension finds the
+// delivery gone, as after pruning. All methods are idempotent.
+type EraseStore interface {
+	// EraseTenant deletes all data of one tenant: its webhooks first, with
+	// their secrets, so that no further event is delivered; then deliveries in
+	// every state with their attempts, and events; then statistics and the
+	// remains of deleted webhooks. A tenant without data is not an error.
+	EraseTenant(ctx context.Context, tenant string, limit int) (Erased, error)
+
+	// EraseEvent deletes one event with its deliveries in every state and their
+	// attempts, or returns ErrNotFound. Statistics, which only count, stay.
+	EraseEvent(ctx context.Context, tenant, eventID string, limit int) (Erased, error)
+
+	// EraseOld deletes, of all tenants, the events that req selects by their
+	// type and that were published before req.Before, with their deliveries and
+	// attempts, if every delivery was finished before req.Before: never an
+	// event with a pending delivery. It goes through events in the order of
+	// their publication from req.After on, and looks at a bounded number of
+	// them in a step. An event that it skips, because a delivery is not
+	// finished yet, is found again only by a walk from the start.
+	EraseOld(ctx context.Context, req EraseOldRequest) (EraseOldResult, error)
+}
+
+// EraseOldRequest selects events to delete by type and age.
+type EraseOldRequest struct {
+	Types  []string  // event types and "prefix.*", as a webhook selects them
+	Except []string  // the same; events that these select are kept
+	Before time.Time // of publication, and of the end of every delivery
+	After  string    // EraseOldResult.Next of the previous step; empty begins with the oldest event
+	Limit  int       // rows of each kind to delete, at most
+}
+
+// EraseOldResult is the result of one step of [EraseStore.EraseOld].
+type EraseOldResult struct {
+	Erased
+	Next string // where the step ended: EraseOldRequest.After of the next step
+}
+
+// Erased counts the deleted webhooks, events and deliveries.
+type Erased struct {
+	Webhooks   int // not counting those deleted before
+	Events     int // with their data
+	Deliveries int // in every state, with their attempts
+	// More is true if data may be left, so that another step has to follow. A
+	// Dispatcher returns it as false unless it returns an error.
+	More bool
+}
+
+func (e *Erased) add(step Erased) {
+	e.Webhooks += step.Webhooks
+	e.Events += step.Events
+	e.Deliveries += step.Deliveries
+	e.More = step.More
 }
