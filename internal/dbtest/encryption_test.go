@@ -23,11 +23,11 @@ import (
 	"github.com/seed68722ecd/webhook/sqlitestore"
 )
 
-// vault is a store on a real database, and what its disk holds.
+// vault is a store on a real database, with access to its disk.
 type vault struct {
 	webhook.Store
 	db *sql.DB
-	// dump returns all that is on the disk, after everything was written to it.
+	// dump writes everything to the disk and returns all of its content.
 	dump func(t *testing.T) []byte
 	// swap exchanges two columns of two webhooks by SQL.
 	swap string
@@ -61,7 +61,7 @@ func eachVault(t *testing.T, test func(t *testing.T, v *vault)) {
 	}
 }
 
-// files returns the contents of every file below dir that was written to since:
+// files returns the contents of every file below dir that was written since a time:
 // tables, indexes and journals alike.
 func files(t *testing.T, dir string, since time.Time) []byte {
 	t.Helper()
@@ -85,7 +85,7 @@ func files(t *testing.T, dir string, since time.Time) []byte {
 	return all.Bytes()
 }
 
-// inbox takes requests and remembers them.
+// inbox receives requests and keeps them.
 type inbox struct {
 	mu  sync.Mutex
 	got []*http.Request
@@ -103,7 +103,7 @@ func (b *inbox) RoundTrip(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: 200, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{}, Body: http.NoBody, Request: r}, nil
 }
 
-// take returns what came since the last call.
+// take returns the requests received since the last call.
 func (b *inbox) take() (got []*http.Request, bodies []string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -135,8 +135,8 @@ func (v *vault) over(t testing.TB, in *inbox, keys *webhook.Keyring) *webhook.Di
 	return d
 }
 
-// send publishes one event and returns how many of the requests that came of it
-// were signed with the secret and had the token.
+// send publishes one event. It returns how many requests were sent, and how many of
+// them were signed with the secret and had the token.
 func send(t testing.TB, d *webhook.Dispatcher, in *inbox, secret, token string) (right, all int) {
 	t.Helper()
 	if _, err := d.Publish(t.Context(), webhook.Event{Tenant: tenant, Type: "a.b", Data: map[string]int{"n": 1}}); err != nil {
@@ -156,7 +156,7 @@ func send(t testing.TB, d *webhook.Dispatcher, in *inbox, secret, token string) 
 	return right, len(got)
 }
 
-// marks are a secret and a header value that occur nowhere else.
+// marks returns a secret and a header value that occur nowhere else.
 func marks(t testing.TB) (secret, token string) {
 	return fmt.Sprintf("marker-secret-%s-%d", strings.ReplaceAll(t.Name(), "/", "-"), time.Now().UnixNano()),
 		fmt.Sprintf("marker-token-%d", time.Now().UnixNano())
@@ -173,7 +173,8 @@ func register(t testing.TB, d *webhook.Dispatcher, secret, token string) webhook
 	return w
 }
 
-// shows returns how a text occurs in a dump: as it is or in a common encoding.
+// shows returns the form in which a text occurs in a dump: plain or in a common
+// encoding.
 func shows(dump []byte, text string) string {
 	for name, form := range map[string]string{
 		"plain": text, "hex": hex.EncodeToString([]byte(text)), "base64": base64.StdEncoding.EncodeToString([]byte(text))[:len(text)/3*4],
@@ -207,24 +208,24 @@ func TestP5_DumpHoldsNoSecret(t *testing.T) {
 		}
 		dump := v.dump(t)
 		if !bytes.Contains(dump, []byte(w.ID)) {
-			t.Fatal("the dump does not hold the webhook: it proves nothing")
+			t.Fatal("the dump does not hold the webhook, so the test proves nothing")
 		}
 		for _, text := range []string{secret, token} {
 			if form := shows(dump, text); form != "" {
 				t.Errorf("the database holds %.13s… (%s)", text, form)
 			}
 		}
-		// The search would find them: without a key they are there.
+		// Without a key both are in the dump, so the search would find them.
 		register(t, v.over(t, in, nil), secret, token)
 		dump = v.dump(t)
 		if shows(dump, secret) == "" || shows(dump, token) == "" {
-			t.Error("what is stored plain is not found in the dump")
+			t.Error("the plain values are not found in the dump")
 		}
 	})
 }
 
-// What the values of one webhook are in another's row opens nowhere, and holds
-// back the one webhook.
+// The values of one webhook, copied into the row of another, cannot be decrypted
+// there. Only the deliveries of that webhook are held back.
 func TestP5_RowSwapIsRefusedInTheDatabase(t *testing.T) {
 	eachVault(t, func(t *testing.T, v *vault) {
 		in := &inbox{}
@@ -250,8 +251,8 @@ func TestP5_RowSwapIsRefusedInTheDatabase(t *testing.T) {
 	})
 }
 
-// From plain rows to a first key, to a second, to a wrong one: what can be read
-// is sent right, what cannot be is not sent, and waits.
+// From plain rows to a first key, to a second, to a wrong one: deliveries with
+// readable values are sent correctly; the others are not sent and stay pending.
 func TestP5_KeysChangeInTheDatabase(t *testing.T) {
 	eachVault(t, func(t *testing.T, v *vault) {
 		in := &inbox{}

@@ -18,8 +18,8 @@ import (
 	"github.com/seed68722ecd/webhook/sqlitestore"
 )
 
-// echo answers what it was sent, so that the log holds it too: to a tenth of the
-// requests with a failure. Requests to hosts that begin with "held" wait.
+// echo answers with the body it was sent, so that the log holds it too, and a tenth
+// of the requests with a failure. Requests to hosts that begin with "held" wait.
 type echo struct {
 	n    atomic.Int64
 	held chan struct{}
@@ -74,7 +74,7 @@ func rowsWith(t *testing.T, db *sql.DB, tables map[string]string, text string) m
 	return found
 }
 
-// strs runs a query for one column of texts.
+// strs returns the texts of a query with one column.
 func strs(t *testing.T, db *sql.DB, query string) (out []string) {
 	t.Helper()
 	rows, err := db.Query(query)
@@ -92,8 +92,8 @@ func strs(t *testing.T, db *sql.DB, query string) (out []string) {
 	return out
 }
 
-// Everything of a tenant goes from every table, in whatever state it is, while
-// another tenant's events are published and delivered.
+// All rows of a tenant are deleted from every table, in every state, while another
+// tenant's events are published and delivered.
 func TestDeleteTenantLeavesNoRowOfIt(t *testing.T) {
 	t.Parallel()
 	for _, driver := range pgDrivers {
@@ -174,13 +174,13 @@ func deletesTenant(t *testing.T, s webhook.Store, db *sql.DB, tables map[string]
 			t.Errorf("Run: %v", err)
 		}
 	})
-	eventually(t, "what can be delivered", func() bool {
+	eventually(t, "all deliverable events arrived", func() bool {
 		n := 0
 		net.at.Range(func(_, _ any) bool { n++; return true })
 		return n >= 3*40
 	})
 	if found := rowsWith(t, db, tables, mark); len(found) < 4 {
-		t.Fatalf("rows that hold the mark before: %v; the search proves nothing", found)
+		t.Fatalf("rows with the mark before: %v; the search proves nothing", found)
 	}
 	var beside sync.WaitGroup
 	for i := range 100 {
@@ -190,7 +190,7 @@ func deletesTenant(t *testing.T, s webhook.Store, db *sql.DB, tables map[string]
 	if err != nil || total.More || total.Webhooks != 4 || total.Events != 40 || total.Deliveries != 5*40 {
 		t.Errorf("DeleteTenant = %+v, %v; want 4 webhooks, 40 events, 200 deliveries", total, err)
 	}
-	close(net.held) // results of what was in flight find nothing
+	close(net.held) // the results of attempts in flight find no delivery
 	beside.Wait()
 	eventually(t, "the other tenant's events", func() bool {
 		n := 0
@@ -205,7 +205,8 @@ func deletesTenant(t *testing.T, s webhook.Store, db *sql.DB, tables map[string]
 	stop()
 	running.Wait()
 
-	// The other tenant's webhook has the mark as its name: nothing else may.
+	// The other tenant's webhook has the mark as its name; no other row may have
+	// it.
 	if err := d.DeleteWebhook(t.Context(), other, otherHook.ID); err != nil {
 		t.Fatal(err)
 	}
@@ -215,16 +216,16 @@ func deletesTenant(t *testing.T, s webhook.Store, db *sql.DB, tables map[string]
 		}
 	}
 	if found := rowsWith(t, db, tables, mark); len(found) != 0 {
-		t.Errorf("rows that still hold what was deleted: %v", found)
+		t.Errorf("rows that still hold deleted data: %v", found)
 	}
 	if again, err := d.DeleteTenant(t.Context(), gone); err != nil || again != (webhook.Erased{}) {
 		t.Errorf("once more: %+v, %v", again, err)
 	}
 }
 
-// A step of a deletion costs what it deletes, whatever the server believes about
-// the tables: of one event to very many webhooks, and of a tenant with very many
-// events.
+// A step of a deletion costs as much as it deletes, whatever the server's
+// statistics say: for one event to very many webhooks, and for a tenant with very
+// many events.
 func TestDeletionCostsWhatItDeletes(t *testing.T) {
 	const rows = 20_000
 	for _, emptied := range []bool{false, true} {

@@ -16,9 +16,9 @@ import (
 	"github.com/seed68722ecd/webhook/sqlitestore"
 )
 
-// Each of the tenant's webhooks has a delivery of three events, and the one in the
-// middle has more of its own, after those: the newest, the oldest of these, and one
-// between are of the type "needle".
+// Each of the tenant's webhooks has a delivery of three events. The one in the
+// middle has more deliveries of its own, after those: the newest, the oldest, and
+// one between have the type "needle".
 const ownOfBusy = 700
 
 func listHooks() int {
@@ -28,9 +28,9 @@ func listHooks() int {
 	return 10_000
 }
 
-// listsOfMany walks through the deliveries of a tenant with very many webhooks. Every
-// page must be full, whatever q.Scan bounds, and the walk must find each delivery once.
-// count says what a call has cost, bound what it may cost.
+// listsOfMany reads all pages of a tenant with very many webhooks. Every page must
+// be full, whatever q.Scan is, and each delivery must be found once. count returns
+// the cost of a call, bound the most it may cost.
 func listsOfMany(t *testing.T, s webhook.Store, unit string, count func() int, bound func(scan int) int) {
 	t.Helper()
 	hooks := listHooks()
@@ -72,19 +72,19 @@ func listsOfMany(t *testing.T, s webhook.Store, unit string, count func() int, b
 	walk("all of it", webhook.DeliveryQuery{Limit: 500}, all, all/500+1)
 	walk("those of one webhook", webhook.DeliveryQuery{Limit: 50, WebhookID: fmt.Sprintf("wh_%d", hooks/2)}, ownOfBusy+3, ownOfBusy/50+1)
 	walk("the least that is looked at", webhook.DeliveryQuery{Limit: 300, Scan: 20 * 300, Since: time.UnixMicro(3)}, hooks+ownOfBusy, (hooks+ownOfBusy)/300+1)
-	walk("what is pending", webhook.DeliveryQuery{Limit: 500, State: webhook.StatePending}, 2*hooks+ownOfBusy, all/500+1)
-	walk("what failed", webhook.DeliveryQuery{Limit: 50, State: webhook.StateFailed}, 0, 1)
-	walk("what is rare", webhook.DeliveryQuery{Limit: 50, EventType: "needle"}, 3, 1+3*all/(webhook.MaxScan/10))
+	walk("pending deliveries", webhook.DeliveryQuery{Limit: 500, State: webhook.StatePending}, 2*hooks+ownOfBusy, all/500+1)
+	walk("failed deliveries", webhook.DeliveryQuery{Limit: 50, State: webhook.StateFailed}, 0, 1)
+	walk("rare deliveries", webhook.DeliveryQuery{Limit: 50, EventType: "needle"}, 3, 1+3*all/(webhook.MaxScan/10))
 }
 
-// statsHours is for how many hours each webhook has statistics.
+// statsHours is the number of hours for which each webhook has statistics.
 const statsHours = 12
 
 var scannedStats = regexp.MustCompile(`Scan[^\n]* on webhook_stats\b[^\n]*actual rows=([0-9.]+) loops=(\d+)\)`)
 
-// statsOfMany asks for the statistics of a tenant with very many webhooks: all of
-// them, each once and in order, in answers that read no more than what they return
-// and the webhooks.
+// statsOfMany reads the statistics of a tenant with very many webhooks: each bucket
+// once and in order, in answers that read no more rows than they return, and the
+// webhooks.
 func statsOfMany(t *testing.T, s webhook.Store, unit string, count func() int, bound func(limit int) int) {
 	t.Helper()
 	hooks := listHooks()
@@ -121,8 +121,8 @@ func statsOfMany(t *testing.T, s webhook.Store, unit string, count func() int, b
 	}
 }
 
-// A page of a tenant with very many webhooks is full, and costs a look at each of them
-// beside what q.Scan says.
+// A page of a tenant with very many webhooks is full, and costs one look at each of
+// them besides the rows that q.Scan allows.
 func TestD9_ListsOfManyWebhooks(t *testing.T) {
 	hooks := listHooks()
 	plain := pgOpen(t, "pgx", "")
@@ -169,12 +169,12 @@ func TestD9_ListsOfManyWebhooks(t *testing.T) {
 	}, func(limit int) int { return limit + 50*statsHours })
 	listsOfMany(t, s, "rows", func() int {
 		_, plans := db.pages(t)
-		return scans(t, plans) + 1 // a call that finds nothing reads none
+		return scans(t, plans) + 1 // a call without a result reads no rows
 	}, func(scan int) int { return scan + 2*hooks + 1 })
 }
 
-// The same in SQLite, counted in rows that its statements return, and statements. Each
-// webhook is one row in two of these.
+// The same in SQLite. The unit is rows returned by its statements, and statements.
+// Each webhook is a row in two of them.
 func TestD9_SQLiteListsOfManyWebhooks(t *testing.T) {
 	hooks := listHooks()
 	counted := &countingDriver{Driver: &sqlite3.SQLiteDriver{}}

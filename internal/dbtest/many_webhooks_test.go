@@ -18,16 +18,16 @@ import (
 	"github.com/seed68722ecd/webhook/sqlitestore"
 )
 
-// manyHooks is how many webhooks, of a tenth as many tenants, there are beside those
-// with a backlog, and how many of them have one, step by step.
+// manyHooks returns how many webhooks there are, of a tenth as many tenants, and
+// for each step how many of them have a backlog.
 func manyHooks() (hooks int, backlogged []int) {
 	hooks = backlogRows()
 	return hooks, []int{1, 10, 1_000, hooks * 6 / 100}
 }
 
-// claimsOf makes some claims of 100 and returns the median of what they cost, which
-// count says of each. All of them together must serve the one event of the tenant
-// "quiet" that is published before the last but one.
+// claimsOf makes some claims of 100 and returns the median of their costs, as count
+// returns them. Together they must claim the one event of the tenant "quiet",
+// published before the last but one.
 func claimsOf(t *testing.T, s webhook.Store, backlogged int, named map[string]int, count func() int) int {
 	t.Helper()
 	const claims = 9
@@ -64,8 +64,8 @@ func claimsOf(t *testing.T, s webhook.Store, backlogged int, named map[string]in
 	return costs[len(costs)/2]
 }
 
-// costsOfMany compares claims beside few webhooks with a backlog with claims beside
-// many, also when they name as many webhooks as a dispatcher holds deliveries of.
+// costsOfMany compares claims beside few webhooks with a backlog and claims beside
+// many, also with as many webhooks named as a dispatcher has in flight.
 func costsOfMany(t *testing.T, unit string, fill func(from, to int) webhook.Store, count func() int) {
 	t.Helper()
 	_, steps := manyHooks()
@@ -88,8 +88,9 @@ func costsOfMany(t *testing.T, unit string, fill func(from, to int) webhook.Stor
 	}
 }
 
-// Among very many webhooks, a claim costs what it returns, not how many of them have
-// a backlog; and it takes every tenant in turn. The numbers are pages touched.
+// Among very many webhooks, the cost of a claim depends on the deliveries it
+// returns, not on how many webhooks have a backlog; and tenants take turns. The
+// unit is pages touched.
 func TestD9_ClaimAmongManyWebhooks(t *testing.T) {
 	hooks, _ := manyHooks()
 	plain := pgOpen(t, "pgx", "")
@@ -119,7 +120,7 @@ func TestD9_ClaimAmongManyWebhooks(t *testing.T) {
 	costsOfMany(t, "pages", func(from, to int) webhook.Store {
 		exec(`INSERT INTO %[1]s.webhook_queue (ekey, wkey, created_at, due, type, name)
 			SELECT 1000000 + e, 1001 + i, 1, 1 + i, 'a', 'n' FROM generate_series(%[2]d, %[3]d) i, generate_series(1, 12) e`, schema, from, to-1)
-		// A new process finds them all by its sweeps.
+		// A new process finds all webhooks by its sweeps.
 		return pgStore(t, db.DB, pgstore.Config{Schema: schema})
 	}, func() (n int) {
 		n, _ = db.pages(t)
@@ -127,7 +128,7 @@ func TestD9_ClaimAmongManyWebhooks(t *testing.T) {
 	})
 }
 
-// The same in SQLite, counted in rows read and statements run.
+// The same in SQLite. The unit is rows read and statements run.
 func TestD9_SQLiteClaimAmongManyWebhooks(t *testing.T) {
 	hooks, _ := manyHooks()
 	counted := &countingDriver{Driver: &sqlite3.SQLiteDriver{}}
@@ -164,7 +165,7 @@ func TestD9_SQLiteClaimAmongManyWebhooks(t *testing.T) {
 	}, func() int { return int(counted.n.Swap(0)) })
 }
 
-// countingDriver counts statements that are run and rows that are read.
+// countingDriver counts statements run and rows read.
 type countingDriver struct {
 	driver.Driver
 	n atomic.Int64
@@ -180,7 +181,7 @@ type countingConn struct {
 	d *countingDriver
 }
 
-// ExecContext keeps statements that are not prepared as they are.
+// ExecContext does not count statements that are not prepared.
 func (c *countingConn) ExecContext(ctx context.Context, q string, args []driver.NamedValue) (driver.Result, error) {
 	return c.Conn.(driver.ExecerContext).ExecContext(ctx, q, args)
 }

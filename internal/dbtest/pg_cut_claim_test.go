@@ -11,9 +11,9 @@ import (
 	"github.com/seed68722ecd/webhook/pgstore"
 )
 
-// A claim that is cut off, as the dispatcher is told to stop or the session ends,
-// returns nothing that it does not hold: whoever attempted that would do so beside
-// the dispatcher that claims it next.
+// A claim that is cut off, because the dispatcher stops or the session ends,
+// returns no delivery that it does not hold: an attempt of such a delivery would
+// run beside the one of the dispatcher that claims it next.
 func TestD4_ClaimCutBetweenStatements(t *testing.T) {
 	db := pgOpen(t, "pgx", "")
 	schema := pgSchema(t, db)
@@ -40,7 +40,7 @@ func TestD4_ClaimCutBetweenStatements(t *testing.T) {
 			switch {
 			case err != nil:
 				refused++
-				// What it may hold nonetheless is given back by its token.
+				// The token releases the deliveries that it may hold nevertheless.
 				if err := s.Release(t.Context(), time.Now(), []webhook.Lease{{Token: req.Token}}, 0); err != nil {
 					t.Fatal(err)
 				}
@@ -48,7 +48,8 @@ func TestD4_ClaimCutBetweenStatements(t *testing.T) {
 				t.Errorf("%s at moment %d: claimed %d, want 1", how, at, len(leases))
 			}
 			ds, token := res.Deliveries, req.Token
-			// The server holds the rows until it has noticed that the session is gone.
+			// The server keeps the row locks until it notices that the session has
+			// ended.
 			for end := time.Now().Add(10 * time.Second); err != nil && len(ds) == 0 && time.Now().Before(end); {
 				ds, token = pgClaim(t, s, time.Now(), 10)
 			}
@@ -65,7 +66,8 @@ func TestD4_ClaimCutBetweenStatements(t *testing.T) {
 			}
 			moments++
 		}
-		// BEGIN, the settings, what is due, the deliveries, their webhooks and events, COMMIT.
+		// BEGIN, the settings, due deliveries, the claim, their webhooks and
+		// events, COMMIT.
 		if moments < 10 || refused < 5 {
 			t.Errorf("%s at %d moments, refused at %d of them", how, moments, refused)
 		}

@@ -18,8 +18,8 @@ import (
 	"github.com/seed68722ecd/webhook/storetest"
 )
 
-// cutter does something at a chosen moment: before the first statement that its
-// pool sends, after it, before the second, and so on.
+// cutter acts at a chosen moment: before the first statement that its pool sends,
+// after it, before the second, and so on.
 type cutter struct {
 	mu   sync.Mutex
 	at   int // the moment, from 1; 0: never
@@ -62,7 +62,7 @@ func (c *cutter) TraceQueryEnd(_ context.Context, conn *pgx.Conn, _ pgx.TraceQue
 	c.moment(conn)
 }
 
-// cutStore opens a store of a schema whose statements can be cut.
+// cutStore opens a store in a schema with statements that can be cut off.
 func cutStore(t testing.TB, schema string) (*pgstore.Store, *cutter) {
 	t.Helper()
 	cfg, err := pgx.ParseConfig(postgres(t).DSN())
@@ -103,9 +103,9 @@ func terminate(t testing.TB, db *sql.DB, pid uint32) {
 	}
 }
 
-// cutBatch is one batch of results with one of each kind: a delivery that
-// succeeded, one that failed for good, a retry, and a result whose lease was
-// lost. Each batch has a webhook of its own.
+// cutBatch is a batch with one result of each kind: a delivery that succeeded, one
+// that failed for good, a retry, and a result whose lease was lost. Each batch has
+// its own webhook.
 type cutBatch struct {
 	t       *testing.T
 	db      *sql.DB
@@ -142,14 +142,14 @@ func newCutBatch(t *testing.T, db *sql.DB, schema string, s *pgstore.Store, n in
 	return b
 }
 
-// cutState is all that the batch changes: counters and rows, as one value.
+// cutState has all counters and rows that the batch changes, as one value.
 type cutState struct {
 	States                    [3]webhook.State
 	Counted, Logged           [3]int
-	Later                     bool // the retry waits for its time
+	Later                     bool // the retry waits until due
 	Triggered, Failing        bool
 	HourlySucceeded, HourlyNo int64
-	Remaining                 int // as the row of the claim counts
+	Remaining                 int // count in the claim's row
 }
 
 var (
@@ -158,7 +158,7 @@ var (
 		Later: true, Triggered: true, Failing: true, HourlySucceeded: 1, HourlyNo: 2}
 )
 
-// state reads what is recorded, in its own session.
+// state reads the recorded state in its own session.
 func (b *cutBatch) state() (st cutState) {
 	b.t.Helper()
 	for i := range st.States {
@@ -193,8 +193,9 @@ func (b *cutBatch) state() (st cutState) {
 	return st
 }
 
-// check wants the batch recorded wholly or not at all, and wholly when Complete
-// said so; recorded again, it is there once.
+// check requires that the batch is recorded completely or not at all, and
+// completely if Complete returned no error. After it is recorded again, it is there
+// once.
 func (b *cutBatch) check(when string, err error) (recorded bool) {
 	b.t.Helper()
 	st := b.state()
@@ -219,8 +220,8 @@ func (b *cutBatch) check(when string, err error) (recorded bool) {
 	return recorded
 }
 
-// The session ends, or the caller gives up, before and after every statement
-// that recording sends, BEGIN and COMMIT among them.
+// The session ends, or the caller gives up, before and after every statement of
+// Complete, including BEGIN and COMMIT.
 func TestD8_CutBetweenStatements(t *testing.T) {
 	db := pgOpen(t, "pgx", "")
 	schema := pgSchema(t, db)
@@ -244,8 +245,8 @@ func TestD8_CutBetweenStatements(t *testing.T) {
 				recorded++
 			}
 		}
-		// BEGIN, the settings, the results, the late ones looked up and logged,
-		// the counters, COMMIT.
+		// BEGIN, the settings, the results, late results looked up and logged, the
+		// counters, COMMIT.
 		if moments < 14 || recorded == 0 || recorded == moments {
 			t.Errorf("%s at %d moments, recorded after %d of them", how, moments, recorded)
 		}
@@ -254,8 +255,8 @@ func TestD8_CutBetweenStatements(t *testing.T) {
 	storetest.CheckInvariants(t, s, tenant)
 }
 
-// The same in the middle of a statement, which waits for a row that another
-// session holds.
+// The same in the middle of a statement that waits for a row locked by another
+// session.
 func TestD8_CutWithinAStatement(t *testing.T) {
 	for _, driver := range pgDrivers {
 		t.Run(driver, func(t *testing.T) {
@@ -324,9 +325,9 @@ func waitingSession(t testing.TB, db *sql.DB, application string) uint32 {
 	}
 }
 
-// Sessions are ended in the middle of their statements while many callers
-// publish and record; each repeats its call until it succeeds.
-func TestD18_SessionsEndedMidStatement(t *testing.T) {
+// Sessions are ended in the middle of their statements while many callers publish
+// and record. Each repeats its call until it succeeds.
+func TestD18_CallsSucceedAlthoughSessionsEndMidStatement(t *testing.T) {
 	for _, driver := range pgDrivers {
 		t.Run(driver, func(t *testing.T) {
 			db := pgOpen(t, driver, "")
@@ -366,7 +367,7 @@ func TestD18_SessionsEndedMidStatement(t *testing.T) {
 			if ended < kills {
 				t.Errorf("%d sessions ended, want %d", ended, kills)
 			}
-			r.last.Store(true) // everyone finishes what it has begun
+			r.last.Store(true) // all workers finish their current work
 			all.Wait()
 			if err := ctx.Err(); err != nil {
 				t.Fatal(err)
@@ -391,7 +392,7 @@ func TestD18_SessionsEndedMidStatement(t *testing.T) {
 	}
 }
 
-// cutLoad publishes and delivers over sessions that are ended all the time.
+// cutLoad publishes and delivers while its sessions keep being ended.
 type cutLoad struct {
 	s                          *pgstore.Store
 	last                       atomic.Bool
@@ -404,7 +405,7 @@ type cutLoad struct {
 func (r *cutLoad) publish(ctx context.Context, caller int) {
 	for i := 0; !r.last.Load() && ctx.Err() == nil; i++ {
 		reqs := []webhook.PublishRequest{pgEvent(fmt.Sprintf("c%d-%d", caller, i))}
-		if caller%2 == 1 { // those of one call belong together
+		if caller%2 == 1 { // events of one call
 			reqs = append(reqs, pgEvent(fmt.Sprintf("c%d-%d-more", caller, i)))
 		}
 		for ctx.Err() == nil {

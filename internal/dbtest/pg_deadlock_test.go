@@ -16,15 +16,15 @@ import (
 	"github.com/seed68722ecd/webhook/pgstore"
 )
 
-// contention is what the workers of TestD19_OneOrderOfLocks fight over.
+// contention has the rows that the workers of TestD19_OneOrderOfLocks contend for.
 type contention struct {
 	t      *testing.T
 	stores []*pgstore.Store
 	dbs    []*sql.DB
 
 	mu     sync.Mutex
-	leases []webhook.Lease // of late, of all workers
-	ids    []string        // of the deliveries seen of late
+	leases []webhook.Lease // recent leases of all workers
+	ids    []string        // of deliveries seen recently
 	done   map[string]int  // calls by name
 }
 
@@ -33,7 +33,8 @@ const (
 	lockLeases = 200
 )
 
-// pgLocks is a database of its own, whose server looks for deadlocks at once.
+// pgLocks returns a database of its own on a server that checks for deadlocks at
+// once.
 func pgLocks(t *testing.T) *contention {
 	t.Helper()
 	admin := pgOpen(t, "pgx", "")
@@ -63,14 +64,14 @@ func pgLocks(t *testing.T) *contention {
 	return c
 }
 
-// deadlocks asks the server how many it has broken up.
+// deadlocks returns how many deadlocks the server has resolved.
 func (c *contention) deadlocks(t *testing.T) (n int) {
 	t.Helper()
 	for _, db := range c.dbs {
-		db.Close() // a session counts for the others when it ends, at the latest
+		db.Close() // a session's counters are visible to others when it ends, at the latest
 	}
 	admin := pgOpen(t, "pgx", "")
-	for ended := false; !ended; { // ends with the sessions
+	for ended := false; !ended; { // see above
 		if err := admin.QueryRow(`SELECT NOT EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = 'locks')`).Scan(&ended); err != nil {
 			t.Fatal(err)
 		}
@@ -81,7 +82,7 @@ func (c *contention) deadlocks(t *testing.T) (n int) {
 	return n
 }
 
-// pick returns some of the leases that any worker holds or held, in any order.
+// pick returns some leases that any worker holds or held, in any order.
 func (c *contention) pick(n int) []webhook.Lease {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -101,7 +102,7 @@ func (c *contention) id() string {
 
 func (c *contention) claim(s *pgstore.Store) error {
 	token := rand.Int64N(1<<62) + 1
-	// Leases that end at once are taken over while the first holder still works.
+	// Short leases are claimed again while the first holder still works.
 	lease := []time.Duration{time.Millisecond, time.Minute}[rand.IntN(2)]
 	res, err := s.Claim(c.t.Context(), webhook.ClaimRequest{Token: token, Now: time.Now(), Lease: lease, Limit: 60, PerWebhook: 20})
 	c.mu.Lock()
@@ -130,7 +131,8 @@ func (c *contention) complete(s *pgstore.Store) error {
 	return err
 }
 
-// requests are events of which other workers publish some too, in another order.
+// requests returns events of which other workers publish some too, in another
+// order.
 func (c *contention) requests(n int) []webhook.PublishRequest {
 	const width = 40
 	window := int(time.Now().UnixMilli()/100) * width
@@ -146,7 +148,7 @@ func (c *contention) publish(s *pgstore.Store) error {
 		_, err := s.Publish(c.t.Context(), time.Now(), c.requests(20))
 		return err
 	}
-	var calls sync.WaitGroup // joined with those of others
+	var calls sync.WaitGroup // joined with the calls of others
 	errs := make([]error, 20)
 	for i, r := range c.requests(20) {
 		calls.Go(func() { _, errs[i] = s.Publish(c.t.Context(), time.Now(), []webhook.PublishRequest{r}) })
@@ -171,7 +173,7 @@ func (c *contention) manage(s *pgstore.Store) error {
 	return err
 }
 
-// calls are all that write.
+// calls returns all calls that write.
 func (c *contention) calls() map[string]func(s *pgstore.Store) error {
 	ctx := c.t.Context()
 	return map[string]func(s *pgstore.Store) error{
@@ -221,10 +223,11 @@ func (c *contention) calls() map[string]func(s *pgstore.Store) error {
 	}
 }
 
-// All that writes takes its locks in one order: whatever runs at the same time,
-// in several processes, about the same deliveries, events and webhooks, the
-// server never has to break up a deadlock. Not even one that is repeated and
-// succeeds then: it has taken deadlock_timeout, a second, and another's work.
+// All writing calls take their locks in one order. So the server never has to
+// resolve a deadlock, whatever calls run at the same time in several processes
+// about the same deliveries, events and webhooks. A deadlock counts even if the
+// call is repeated and succeeds: it has cost deadlock_timeout, a second, and the
+// work of a transaction.
 func TestD19_OneOrderOfLocks(t *testing.T) {
 	c := pgLocks(t)
 	rounds := 150

@@ -15,8 +15,8 @@ import (
 	"github.com/seed68722ecd/webhook/pgstore"
 )
 
-// way is an address in front of servers, as a name in the DNS or a virtual IP
-// is: new connections lead to where it points, old ones stay where they are.
+// way is an address in front of servers, like a DNS name or a virtual IP: new
+// connections lead to its current target, old ones stay where they are.
 type way struct {
 	l  net.Listener
 	mu sync.Mutex
@@ -79,8 +79,8 @@ func (w *way) dsn() string {
 	return fmt.Sprintf("host=127.0.0.1 port=%d user=postgres dbname=postgres sslmode=disable", w.l.Addr().(*net.TCPAddr).Port)
 }
 
-// A name leads to a standby for a while, and then to the primary again. No
-// connection of the pool stays with the standby for longer than one call.
+// A name leads to a standby for a while, and then to the primary again. A
+// connection of the pool stays with the standby for one call at most.
 func TestPG10_PoolLeavesAReadOnlyServer(t *testing.T) {
 	primary, err := StartPostgres("fsync=off")
 	if err != nil {
@@ -150,7 +150,7 @@ func TestPG10_PoolLeavesAReadOnlyServer(t *testing.T) {
 	}
 }
 
-// fill makes a pool hold this many idle connections, all of them new.
+// fill makes a pool hold n idle connections, all of them new.
 func fill(t *testing.T, db *sql.DB, n int) {
 	t.Helper()
 	db.SetMaxIdleConns(0)
@@ -170,8 +170,8 @@ func fill(t *testing.T, db *sql.DB, n int) {
 	}
 }
 
-// All connections of a pool have ended while nobody used them: no transaction
-// fails for it. (Neither does a single statement with pgx; lib/pq cannot tell
+// All connections of a pool have ended while they were idle: no transaction fails
+// because of that. (With pgx, no single statement fails either; lib/pq cannot tell
 // whether the server got it.)
 func TestPG05_ConnectionsThatEndedUnused(t *testing.T) {
 	for _, driver := range pgDrivers {

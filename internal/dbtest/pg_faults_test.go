@@ -13,8 +13,8 @@ import (
 	"github.com/seed68722ecd/webhook/pgstore"
 )
 
-// Two processes whose clocks are hours apart do not steal each other's leases,
-// and a retry waits as long by either clock.
+// Two processes whose clocks are hours apart do not steal each other's leases, and
+// a retry waits equally long by both clocks.
 func TestD16_DatabaseClockDecides(t *testing.T) {
 	db := pgOpen(t, "pgx", "")
 	schema := pgSchema(t, db)
@@ -94,8 +94,8 @@ func TestD19_ErrorsSayWhatToDo(t *testing.T) {
 	}
 }
 
-// A statement that waits for a lock ends with its context, and nothing of it is
-// stored.
+// A statement that waits for a lock ends with its context, and does not store its
+// rows.
 func TestD21_CallsEndWithTheirContext(t *testing.T) {
 	db := pgOpen(t, "pgx", "")
 	schema := pgSchema(t, db)
@@ -108,7 +108,7 @@ func TestD21_CallsEndWithTheirContext(t *testing.T) {
 	if _, err := tx.Exec(`LOCK TABLE ` + schema + `.webhook_events IN ACCESS EXCLUSIVE MODE`); err != nil {
 		t.Fatal(err)
 	}
-	for _, n := range []int{1, 2} { // alone it goes through the group
+	for _, n := range []int{1, 2} { // a single event goes through the group
 		ctx := within(t, 200*time.Millisecond)
 		reqs := []webhook.PublishRequest{pgEvent("e1"), pgEvent("e2")}[:n]
 		began := time.Now()
@@ -125,8 +125,8 @@ func TestD21_CallsEndWithTheirContext(t *testing.T) {
 	mustPublish(t, s, pgEvent("e1"), pgEvent("e2"))
 }
 
-// One connection is enough for everything at once.
-func TestD22_OneConnection(t *testing.T) {
+// One connection is enough for all calls at once.
+func TestD22_OneConnectionIsEnough(t *testing.T) {
 	db := pgOpen(t, "pgx", "")
 	db.SetMaxOpenConns(1)
 	s := pgStore(t, db, pgstore.Config{})
@@ -184,8 +184,8 @@ func TestD22_OneConnection(t *testing.T) {
 	}
 }
 
-// Single publishes at once: each caller gets its own event's result.
-func TestPostgresGroupedPublishes(t *testing.T) {
+// Single publishes at the same time: each caller gets its own event's result.
+func TestPostgresGroupedPublishesGetTheirOwnResults(t *testing.T) {
 	db := pgOpen(t, "pgx", "")
 	s := pgStore(t, db, pgstore.Config{})
 	pgHook(t, s, "wh_1", "*")

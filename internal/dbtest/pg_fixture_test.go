@@ -17,7 +17,7 @@ const tenant = "tenant-1"
 
 var rowsFlag = flag.Int("rows", 200_000, "how many deliveries of each kind wait in tests of backlogs; the documentation's figures are of 1000000")
 
-// backlogRows is how many deliveries a test of backlogs has of each kind.
+// backlogRows returns how many deliveries of each kind a test of backlogs has.
 func backlogRows() int {
 	if testing.Short() {
 		return min(*rowsFlag, 50_000)
@@ -123,8 +123,8 @@ func pgExecutor(t testing.TB, db *sql.DB) func(q string, args ...any) {
 	}
 }
 
-// pgHeld begins a transaction that may still want to see whatever is deleted
-// from now on, and returns a function that ends it.
+// pgHeld begins a transaction that may still see rows deleted from now on, and
+// returns a function that ends it.
 func pgHeld(t testing.TB, db *sql.DB, schema string) (end func()) {
 	t.Helper()
 	tx, err := db.BeginTx(t.Context(), &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
@@ -138,7 +138,7 @@ func pgHeld(t testing.TB, db *sql.DB, schema string) (end func()) {
 	return func() { tx.Rollback() }
 }
 
-// within is how long a call may take that must not wait for anyone.
+// within returns a context with the time limit of a call that must not wait.
 func within(t testing.TB, d time.Duration) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	t.Cleanup(cancel)
@@ -147,8 +147,7 @@ func within(t testing.TB, d time.Duration) context.Context {
 
 func eventID(i int) string { return fmt.Sprintf("ev%06d", i) }
 
-// claimEachOnce claims what is due, which is one delivery of each of so many
-// webhooks.
+// claimEachOnce claims the due deliveries: one of each of so many webhooks.
 func claimEachOnce(t testing.TB, s webhook.Store, hooks int) {
 	t.Helper()
 	seen := map[string]bool{}

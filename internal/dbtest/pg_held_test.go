@@ -15,16 +15,16 @@ import (
 	"github.com/seed68722ecd/webhook/pgstore"
 )
 
-var held = flag.Duration("held", 3*time.Second, "how long TestPG11_OneTransactionOpen keeps it open; 10m is what was asked for")
+var held = flag.Duration("held", 3*time.Second, "how long TestPG11_ClaimsBesideAnOpenTransaction keeps it open; 10m is the full test")
 
-// A REPEATABLE READ transaction stays open while 500 events a second pass
-// through the queue, and retention deletes everything that is three seconds
-// old: nothing that is deleted can be removed before the transaction ends.
-// Claims are timed before, meanwhile and afterwards, and the tables measured.
+// A REPEATABLE READ transaction stays open while 500 events a second pass through
+// the queue, and retention deletes all deliveries older than three seconds: their
+// rows cannot be removed before the transaction ends. The test times claims before,
+// meanwhile and afterwards, and measures the tables.
 //
-// A claim may cost ten times as much meanwhile (D20). When the transaction has
-// ended its room can be used again: the tables do not grow on.
-func TestPG11_OneTransactionOpen(t *testing.T) {
+// A claim may cost ten times as much meanwhile (D20). After the end of the
+// transaction the space can be used again: the tables do not keep growing.
+func TestPG11_ClaimsBesideAnOpenTransaction(t *testing.T) {
 	db := pgOpen(t, "pgx", "")
 	schema := pgSchema(t, db)
 	load := &heldLoad{t: t, s: pgStore(t, db, pgstore.Config{Schema: schema})}
@@ -41,8 +41,8 @@ func TestPG11_OneTransactionOpen(t *testing.T) {
 			t.Fatalf("%s: no claim in %v", name, d)
 		}
 		table, index := heldSize(t, db, schema)
-		// Of a hundred claims the 99th percentile is the longest one, and may be the
-		// machine's pause: few are judged by the 90th.
+		// With a hundred claims the 99th percentile is the slowest one, which may
+		// be a pause of the machine. So a small number is judged by the 90th.
 		high = claims[len(claims)*99/100]
 		if len(claims) < 1000 {
 			high = claims[len(claims)*90/100]
@@ -89,8 +89,7 @@ func TestPG11_OneTransactionOpen(t *testing.T) {
 	}
 }
 
-// inBackground runs f until the function that it returns is called, or the test
-// ends.
+// inBackground runs f until the returned function is called or the test ends.
 func inBackground(t *testing.T, f func(ctx context.Context)) (end func()) {
 	ctx, stop := context.WithCancel(t.Context())
 	var work sync.WaitGroup
@@ -108,8 +107,7 @@ const (
 
 var heldTables = []string{"queue", "claims", "events", "deliveries", "attempts"}
 
-// heldSize returns the bytes of the tables, with what they have out of line,
-// and of their indexes.
+// heldSize returns the bytes of the tables, including TOAST, and of their indexes.
 func heldSize(t *testing.T, db *sql.DB, schema string) (tables, indexes int64) {
 	t.Helper()
 	for _, name := range heldTables {
@@ -122,7 +120,7 @@ func heldSize(t *testing.T, db *sql.DB, schema string) (tables, indexes int64) {
 	return tables, indexes
 }
 
-// heldLoad is the load of TestPG11_OneTransactionOpen.
+// heldLoad is the load of TestPG11_ClaimsBesideAnOpenTransaction.
 type heldLoad struct {
 	t *testing.T
 	s *pgstore.Store
@@ -177,7 +175,8 @@ func (l *heldLoad) publish(ctx context.Context) {
 	})
 }
 
-// deliver records what is claimed as delivered, and in the end what is left.
+// deliver records claimed deliveries as delivered, and at the end the remaining
+// ones.
 func (l *heldLoad) deliver(ctx context.Context) {
 	round := func() (int, error) {
 		begin := time.Now()

@@ -15,8 +15,8 @@ import (
 	"github.com/seed68722ecd/webhook/pgstore"
 )
 
-// publishMany publishes events of one event each, from as many goroutines, and
-// returns the errors of those that failed.
+// publishMany publishes events, each with a call and goroutine of its own, and
+// returns the errors of the calls that failed.
 func publishMany(ctx context.Context, s webhook.Store, reqs []webhook.PublishRequest) (failed []error) {
 	var all sync.WaitGroup
 	var mu sync.Mutex
@@ -33,9 +33,9 @@ func publishMany(ctx context.Context, s webhook.Store, reqs []webhook.PublishReq
 	return failed
 }
 
-// A transaction of the host's has taken keys and stays open: only those who repeat
-// one of these keys wait for it, however many they are, and learn what came of it.
-func TestAKeyThatATransactionHasTakenStopsNobodyElse(t *testing.T) {
+// A transaction of the host's has taken IDs and stays open. Only calls that publish
+// one of these IDs wait for it, however many they are, and learn its outcome.
+func TestAnIDTakenByAnOpenTransactionBlocksOnlyItsPublishers(t *testing.T) {
 	for _, name := range pgDrivers {
 		for _, c := range []struct{ keys, repeats, conns int }{{1, 2, 20}, {40, 3, 20}, {5, 5, 2}} {
 			t.Run(fmt.Sprintf("%s, %d keys, %d connections", name, c.keys, c.conns), func(t *testing.T) {
@@ -97,9 +97,9 @@ func TestAKeyThatATransactionHasTakenStopsNobodyElse(t *testing.T) {
 	}
 }
 
-// Who waits for a key gives up when the Store's bound is reached, or the caller's,
-// and nothing was stored; after a rollback the key is free.
-func TestWaitingForAKeyEnds(t *testing.T) {
+// A call that waits for an ID gives up at the Store's or the caller's time limit,
+// and its event was not stored; after a rollback the ID is free.
+func TestWaitingForATakenIDEnds(t *testing.T) {
 	db := pgOpen(t, "pgx", "")
 	s := pgStore(t, db, pgstore.Config{PublishTimeout: 300 * time.Millisecond})
 	pgHook(t, s, "wh_1", "*")
@@ -121,16 +121,16 @@ func TestWaitingForAKeyEnds(t *testing.T) {
 	mustPublish(t, s, pgEvent("key"))
 }
 
-// One tenant has so many webhooks that its events run into the server's time
-// limit: theirs fail, and none of anybody else.
+// One tenant has so many webhooks that its events run into the server's time limit.
+// Only its events fail.
 func TestAWideTenantFailsAlone(t *testing.T) {
 	for _, name := range pgDrivers {
 		t.Run(name, func(t *testing.T) {
 			owner := pgOpen(t, name, "")
 			schema := pgSchema(t, owner)
 			pgStore(t, owner, pgstore.Config{Schema: schema})
-			// Whatever the machine, more than a thousand deliveries take longer than
-			// the limit, and few do not.
+			// On any machine, more than a thousand deliveries take longer than the
+			// limit, and a few do not.
 			if _, err := owner.Exec(fmt.Sprintf(`
 				INSERT INTO %[1]s.webhook_subscriptions (tenant, pattern, wkey, name) SELECT 'wide', 'a.b', i, 'n' FROM generate_series(1, 2000) i;
 				CREATE FUNCTION %[1]s.slow() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -16,8 +16,8 @@ var (
 	removed = regexp.MustCompile(`Rows Removed by [^:\n]*: (\d+)`)
 )
 
-// scans returns how many rows of the queue and the log the explained statements read,
-// also those that they did not want.
+// scans returns how many rows of the queue and the log the explained statements
+// read, including those they filtered out.
 func scans(t testing.TB, plans string) (rows int) {
 	t.Helper()
 	for _, m := range scanned.FindAllStringSubmatch(plans, -1) {
@@ -38,9 +38,9 @@ func scans(t testing.TB, plans string) (rows int) {
 	return rows
 }
 
-// pgListsAreBounded looks at what lists read beside rows deliveries that are due at
-// wh_1, as many that wait for later at wh_2 and as many that are finished at wh_3.
-// These were made in the first microseconds there are, one in each.
+// pgListsAreBounded checks how much lists read beside rows due deliveries of wh_1,
+// as many waiting ones of wh_2 and as many finished ones of wh_3, which were
+// created one in each of the first microseconds.
 func pgListsAreBounded(t *testing.T, s *pgstore.Store, db *explained, schema string, rows int) {
 	t.Helper()
 	const hooks = 4
@@ -81,7 +81,8 @@ func pgListsAreBounded(t *testing.T, s *pgstore.Store, db *explained, schema str
 			}
 		}
 	}
-	// Three among all that is finished are found, each once, whatever happens meanwhile.
+	// Three among all finished deliveries are found, each once, also with changes
+	// meanwhile.
 	if _, err := db.Exec(fmt.Sprintf(`UPDATE %s.webhook_deliveries SET type = 'needle' WHERE wkey = 3 AND created_at IN (%d, %d, 3)`, schema, rows-3, rows/2)); err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +116,7 @@ func pgListsAreBounded(t *testing.T, s *pgstore.Store, db *explained, schema str
 	if fmt.Sprint(found) != fmt.Sprint([]int{rows - 3, rows / 2, 3}) {
 		t.Errorf("found those of %v", found)
 	}
-	// So does a step of a replay.
+	// A step of a replay is bounded too.
 	for name, req := range map[string]webhook.ReplayRequest{
 		"a type": {EventType: "no.such", States: []webhook.State{webhook.StateSucceeded}}, "a state": {States: []webhook.State{webhook.StateCanceled}},
 		"a time": {Until: early(1), States: []webhook.State{webhook.StateSucceeded}},
@@ -135,7 +136,7 @@ func pgListsAreBounded(t *testing.T, s *pgstore.Store, db *explained, schema str
 			}
 		}
 	}
-	// Statistics are read by webhook and hour, whatever else there is.
+	// Statistics are read by webhook and hour, however many others there are.
 	db.pages(t)
 	if _, err := s.Stats(t.Context(), webhook.StatsQuery{Tenant: tenant, Since: time.Now().Add(-31 * 24 * time.Hour)}); err != nil {
 		t.Fatal(err)

@@ -13,8 +13,8 @@ import (
 	_ "github.com/lib/pq"
 )
 
-// server is the one PostgreSQL of this test process, started by the first test
-// that wants it.
+// server is the PostgreSQL server of this test process, started by the first test
+// that needs it.
 var server struct {
 	once sync.Once
 	pg   *Postgres
@@ -39,7 +39,8 @@ func TestMain(m *testing.M) {
 func postgres(t testing.TB) *Postgres {
 	t.Helper()
 	server.once.Do(func() {
-		// Nothing here cuts the power: killtest does, with servers that wait for the disk.
+		// These tests do not cut the power. killtest does, with servers that wait
+		// for the disk.
 		server.pg, server.err = StartPostgres("shared_buffers=512MB", "max_wal_size=4GB", "fsync=off")
 	})
 	if server.err != nil {
@@ -48,7 +49,7 @@ func postgres(t testing.TB) *Postgres {
 	return server.pg
 }
 
-// pgDrivers are the database/sql drivers that everything is tested with.
+// pgDrivers are the database/sql drivers of all tests.
 var pgDrivers = []string{"pgx", "postgres"}
 
 // pgOpen opens a pool.

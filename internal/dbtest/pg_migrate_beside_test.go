@@ -15,7 +15,7 @@ import (
 	"github.com/seed68722ecd/webhook/pgstore"
 )
 
-// oldTables makes the tables of an earlier version, and returns their schema.
+// oldTables creates the tables of an earlier version, and returns their schema.
 func oldTables(t *testing.T, db *sql.DB, version int) string {
 	t.Helper()
 	schema := pgSchema(t, db)
@@ -43,9 +43,9 @@ func oldTables(t *testing.T, db *sql.DB, version int) string {
 	return schema
 }
 
-// publishers writes what every program writes when it publishes, from several
-// connections, until it is stopped; a write that waits for longer than a second
-// for a lock fails.
+// publishers writes the same rows as any publishing program, from several
+// connections, until it is stopped. A write that waits for a lock for more than a
+// second fails.
 type publishers struct {
 	done    atomic.Int64
 	failed  atomic.Pointer[error]
@@ -78,7 +78,7 @@ func publishInto(t *testing.T, driver, schema string) *publishers {
 	return p
 }
 
-// more waits until as many more publishes have succeeded.
+// more waits until n more publishes have succeeded.
 func (p *publishers) more(t *testing.T, n int64) {
 	t.Helper()
 	until := p.done.Load() + n
@@ -99,9 +99,9 @@ func (p *publishers) stop(t *testing.T) {
 	}
 }
 
-// A reader that keeps a lock on every table, as pg_dump does for hours, holds up
-// Migrate and nobody else: programs that run already publish all the time. When
-// the reader ends, Migrate goes on.
+// A reader that keeps a lock on every table, as pg_dump does for hours, only holds
+// up Migrate: running programs go on publishing. When the reader ends, Migrate goes
+// on.
 func TestD24_MigrateBesideALongReader(t *testing.T) {
 	for _, driver := range pgDrivers {
 		t.Run(driver, func(t *testing.T) {
@@ -166,7 +166,7 @@ func TestD24_MigrateBesideALongReader(t *testing.T) {
 	}
 }
 
-// holdUp has a reader hold the tables that steps change until a step has been
+// holdUp makes a reader lock the tables that steps change until a step has been
 // held up, after begin.
 func holdUp(t *testing.T, db *sql.DB, schema string, begin func()) {
 	t.Helper()
@@ -187,9 +187,8 @@ func holdUp(t *testing.T, db *sql.DB, schema string, begin func()) {
 	})
 }
 
-// What a migration left behind that was ended while it built an index is
-// cleaned up, also where the pool has one connection and the index is built the
-// other way.
+// An index left behind by a migration that was interrupted is removed, also if the
+// pool has one connection and the index is built in the other way.
 func TestD24_MigrateAfterAnIndexThatWasNotFinished(t *testing.T) {
 	for _, conns := range []int{1, 10} {
 		t.Run(fmt.Sprint(conns), func(t *testing.T) {
@@ -237,8 +236,8 @@ func TestD24_MigrateAfterAnIndexThatWasNotFinished(t *testing.T) {
 	}
 }
 
-// On tables that are up to date Migrate needs no right to create anything, no
-// lock that anybody has, and nobody waits for it.
+// On tables that are up to date Migrate needs no right to create objects, waits for
+// no lock, and makes no other transaction wait.
 func TestD24_MigrateOfTablesThatAreUpToDate(t *testing.T) {
 	for _, driver := range pgDrivers {
 		t.Run(driver, func(t *testing.T) {
@@ -278,8 +277,7 @@ func TestD24_MigrateOfTablesThatAreUpToDate(t *testing.T) {
 	}
 }
 
-// Migrate does not make the Store forget to look whether commits wait for the
-// disk.
+// After Migrate, the Store still checks whether commits wait for the disk.
 func TestD24_MigrateKeepsTheCheckOfDurability(t *testing.T) {
 	db := pgOpen(t, "pgx", "synchronous_commit=off")
 	s := pgStore(t, db, pgstore.Config{})

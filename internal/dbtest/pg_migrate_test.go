@@ -13,11 +13,11 @@ import (
 	"github.com/seed68722ecd/webhook/pgstore"
 )
 
-func TestD24_MigrateRace(t *testing.T) {
+func TestD24_ProcessesMigrateAtOnce(t *testing.T) {
 	schema := pgSchema(t, pgOpen(t, "pgx", ""))
 	var racers sync.WaitGroup
 	for i := range 8 {
-		db := pgOpen(t, pgDrivers[i%2], "") // a pool each, as processes have
+		db := pgOpen(t, pgDrivers[i%2], "") // one pool each, as processes have
 		s, err := pgstore.New(db, pgstore.Config{Schema: schema})
 		if err != nil {
 			t.Fatal(err)
@@ -53,7 +53,7 @@ func pgVersion(t *testing.T) int {
 	return len(names)
 }
 
-// firstMigration is the text of the oldest.
+// firstMigration returns the text of the first migration.
 func firstMigration(t *testing.T, cfg pgstore.Config) string {
 	t.Helper()
 	files, err := pgstore.Migrations(cfg)
@@ -67,8 +67,7 @@ func firstMigration(t *testing.T, cfg pgstore.Config) string {
 	return string(text)
 }
 
-// A process that dies in the middle of a migration leaves nothing behind that
-// the next would stumble over.
+// A process that dies in the middle of a migration does not disturb the next one.
 func TestD24_MigrateAfterKill(t *testing.T) {
 	db := pgOpen(t, "pgx", "")
 	schema := pgSchema(t, db)
@@ -135,8 +134,8 @@ func TestD24_OtherVersionsAreRefused(t *testing.T) {
 	refused("older tables", "call Migrate")
 }
 
-// Tables of version 1 keep what is in them, and go on serving programs that
-// were built for them and run already.
+// Tables of version 1 keep their rows, and still serve running programs that were
+// built for them.
 func TestD24_UpgradeFromVersion1(t *testing.T) {
 	db := pgOpen(t, "pgx", "")
 	schema := pgSchema(t, db)
@@ -164,8 +163,8 @@ func TestD24_UpgradeFromVersion1(t *testing.T) {
 	}
 }
 
-// wantUpgraded checks that webhooks of tables made by version 1 are as they
-// were, without a rate limit, and can be given one.
+// wantUpgraded checks that webhooks in tables of version 1 are unchanged, have no
+// rate limit, and can be given one.
 func wantUpgraded(t *testing.T, s webhook.Store, tenant string, ids ...string) {
 	t.Helper()
 	for _, id := range ids {

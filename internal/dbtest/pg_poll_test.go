@@ -18,7 +18,7 @@ import (
 	"github.com/seed68722ecd/webhook/webhooktest"
 )
 
-// statements counts what a pool sends.
+// statements counts the statements that a pool sends.
 type statements struct{ n, begun atomic.Int64 }
 
 func (c *statements) TraceQueryStart(ctx context.Context, _ *pgx.Conn, q pgx.TraceQueryStartData) context.Context {
@@ -31,9 +31,9 @@ func (c *statements) TraceQueryStart(ctx context.Context, _ *pgx.Conn, q pgx.Tra
 
 func (c *statements) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
 
-// poller runs a dispatcher, with its defaults, on a pool whose statements are
-// counted, and returns another one, which does not run, on the same tables and
-// a pool of its own: nothing but the database connects the two.
+// poller runs a dispatcher with its defaults on a pool whose statements are
+// counted. It also returns another dispatcher, which does not run, on the same
+// tables and its own pool: only the database connects the two.
 func poller(t *testing.T) (d, other *webhook.Dispatcher, store *pgstore.Store, db *sql.DB, sent *statements) {
 	t.Helper()
 	db = pgOpen(t, "pgx", "")
@@ -73,8 +73,8 @@ func after(t testing.TB, d time.Duration) {
 	}
 }
 
-// No wake-up reaches the dispatcher: another process publishes, or the host
-// commits a transaction of its own.
+// The dispatcher gets no wake-up: another process publishes, or the host commits a
+// transaction of its own.
 func TestD15_FoundByPollingAlone(t *testing.T) {
 	d, other, store, db, _ := poller(t)
 	arrived := make(chan time.Time, 10)
@@ -90,7 +90,7 @@ func TestD15_FoundByPollingAlone(t *testing.T) {
 	rx.Trust(secret)
 	var took []time.Duration
 	for i := range 30 {
-		after(t, rand.N(200*time.Millisecond)) // at any moment between two looks
+		after(t, rand.N(200*time.Millisecond)) // at any moment between two polls
 		ev := webhook.Event{Tenant: tenant, Type: "a.b", Data: map[string]int{"i": i}}
 		if i%2 == 0 {
 			if _, err := other.Publish(t.Context(), ev); err != nil {
@@ -122,10 +122,10 @@ func TestD15_FoundByPollingAlone(t *testing.T) {
 	}
 }
 
-// What an idle dispatcher asks of the database.
+// The number of statements of an idle dispatcher.
 func TestD15_IdlePollingIsCheap(t *testing.T) {
 	_, _, _, db, sent := poller(t)
-	after(t, time.Second) // what a dispatcher does once, when it starts
+	after(t, time.Second) // the work that a dispatcher does once, when it starts
 	committed := func() (n int64) {
 		if err := db.QueryRow(`SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()`).Scan(&n); err != nil {
 			t.Fatal(err)

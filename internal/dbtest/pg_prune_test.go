@@ -10,11 +10,11 @@ import (
 	"github.com/seed68722ecd/webhook/pgstore"
 )
 
-// pruneEra is the age of what the tests below delete: hours ago, all of it.
+// pruneEra is the age of the rows that the tests below delete.
 const pruneEra = 10 * time.Hour
 
-// pgEra fills a store with events of long ago, one a millisecond, each with a
-// delivery that was finished then, or that still waits.
+// pgEra fills a store with old events, one a millisecond, each with a delivery that
+// was finished then or is still pending.
 func pgEra(t *testing.T, exec func(q string, args ...any), schema string, rows int, finished bool) {
 	t.Helper()
 	from := time.Now().Add(-pruneEra).UnixMilli()
@@ -30,9 +30,9 @@ func pgEra(t *testing.T, exec func(q string, args ...any), schema string, rows i
 	}
 }
 
-// Each step of a pruning goes on where the one before it ended, also when each
-// asks for a time of its own, and although nothing of what was deleted can be
-// cleared away, as a transaction elsewhere may still want it.
+// Each step of a pruning goes on where the previous step ended, also if each asks
+// for a different time, and although deleted rows cannot be removed because a
+// transaction elsewhere may still need them.
 func TestD20_PruningReadsEachRowOnce(t *testing.T) {
 	rows := max(backlogRows()/10, 10_000)
 	const step = 500
@@ -47,7 +47,7 @@ func TestD20_PruningReadsEachRowOnce(t *testing.T) {
 	db := pgOpen(t, "pgx", "application_name="+schema)
 	s := pgStore(t, db, pgstore.Config{Schema: schema})
 	total, steps := 0, 0
-	for at := time.Now().Add(-time.Hour); ; at = at.Add(time.Second) { // as a clock goes on
+	for at := time.Now().Add(-time.Hour); ; at = at.Add(time.Second) { // as a clock advances
 		n, err := s.Prune(t.Context(), at, step)
 		if err != nil {
 			t.Fatal(err)
@@ -68,11 +68,12 @@ func TestD20_PruningReadsEachRowOnce(t *testing.T) {
 }
 
 // pgEntriesRead returns how many index entries the sessions of db have read in a
-// schema. It closes db: sessions say what they did when they end, at the latest.
+// schema. It closes db, since the counters of a session are visible when it ends,
+// at the latest.
 func pgEntriesRead(t *testing.T, db, plain *sql.DB, schema string) (n int) {
 	t.Helper()
 	db.Close()
-	for ended := false; !ended; { // ends with the sessions
+	for ended := false; !ended; { // see above
 		if err := plain.QueryRow(`SELECT NOT EXISTS (SELECT 1 FROM pg_stat_activity WHERE application_name = $1)`, schema).Scan(&ended); err != nil {
 			t.Fatal(err)
 		}
@@ -83,8 +84,8 @@ func pgEntriesRead(t *testing.T, db, plain *sql.DB, schema string) (n int) {
 	return n
 }
 
-// What may not go yet is read in transactions of bounded size too.
-func TestD20_PruningPassesWhatStays(t *testing.T) {
+// Rows that cannot be deleted yet are read in transactions of bounded size too.
+func TestD20_PruningReadsKeptRowsInBoundedSteps(t *testing.T) {
 	rows := max(backlogRows()/4, 50_000)
 	for name, finished := range map[string]bool{"pending": false, "finished later": true} {
 		plain := pgOpen(t, "pgx", "")
@@ -110,11 +111,11 @@ func TestD20_PruningPassesWhatStays(t *testing.T) {
 	}
 }
 
-// Statistics of however many webhooks are gone after one pruning, in
-// transactions of bounded size, and those of the hours that stay are not read.
+// Statistics of any number of webhooks are deleted by one pruning, in transactions
+// of bounded size, and kept hours are not read.
 func TestD20_PruningKeepsUpWithStatistics(t *testing.T) {
 	hooks := max(backlogRows()/20, 2_500)
-	const old, young = 12, 20 // hours of each
+	const old, young = 12, 20 // hours per webhook
 	plain := pgOpen(t, "pgx", "")
 	schema := pgSchema(t, plain)
 	pgStore(t, plain, pgstore.Config{Schema: schema})
@@ -148,16 +149,16 @@ func TestD20_PruningKeepsUpWithStatistics(t *testing.T) {
 	}
 }
 
-// Deleted webhooks are forgotten when nothing refers to them any more, however
+// The rows of deleted webhooks are removed when no delivery refers to them, however
 // many were deleted at once and however many have to stay.
-func TestD20_PruningForgetsDeletedWebhooks(t *testing.T) {
+func TestD20_PruningRemovesDeletedWebhooks(t *testing.T) {
 	hooks := max(backlogRows()/20, 2_500)
 	plain := pgOpen(t, "pgx", "")
 	schema := pgSchema(t, plain)
 	s := pgStore(t, plain, pgstore.Config{Schema: schema})
 	exec := pgExecutor(t, plain)
 	pgHook(t, s, "wh_1", "a.b")
-	// Those with an odd number have a delivery that is younger.
+	// Webhooks with an odd number have a younger delivery.
 	exec(`INSERT INTO %[1]s.webhook_webhooks (wkey, id, tenant, name, url, description, events, headers, secrets, active, verify_tls, timeout,
 			max_retries, disabled_reason, disabled_at, created_at, updated_at, version, deleted_at)
 		SELECT 1000 + i, 'wh_d' || i, '%[3]s', '', '', '', '[]', '{}', '[]', false, true, 1, 3, '', 0, 1, 1, 1, 1 + i / 10 FROM generate_series(1, %[2]d) i;
@@ -173,7 +174,7 @@ func TestD20_PruningForgetsDeletedWebhooks(t *testing.T) {
 			t.Fatal(err)
 		}
 		if n != hooks/2+1 {
-			t.Errorf("%s: %d rows, want %d that deliveries refer to and one that was not deleted", table, n, hooks/2)
+			t.Errorf("%s: %d rows, want %d with deliveries and one not deleted", table, n, hooks/2)
 		}
 	}
 	if _, err := s.GetWebhook(t.Context(), tenant, "wh_1"); err != nil {
@@ -181,8 +182,8 @@ func TestD20_PruningForgetsDeletedWebhooks(t *testing.T) {
 	}
 }
 
-// A later call that asks for a later time deletes also what an earlier one, for
-// an earlier time, had passed.
+// A later call with a later time also deletes rows that an earlier call, with an
+// earlier time, kept.
 func TestD20_PruningForALaterTime(t *testing.T) {
 	const rows, step = 1000, 100
 	plain := pgOpen(t, "pgx", "")
@@ -190,7 +191,7 @@ func TestD20_PruningForALaterTime(t *testing.T) {
 	s := pgStore(t, plain, pgstore.Config{Schema: schema})
 	exec := pgExecutor(t, plain)
 	pgEra(t, exec, schema, rows, true)
-	// Every second one was finished half an hour ago.
+	// Every second delivery was finished half an hour ago.
 	exec(`UPDATE %s.webhook_deliveries SET finished_at = %d WHERE ord %% 2 = 0`, schema, time.Now().Add(-30*time.Minute).UnixMicro())
 	total := 0
 	prune := func(ago time.Duration) int {
@@ -201,7 +202,7 @@ func TestD20_PruningForALaterTime(t *testing.T) {
 		total += n
 		return n
 	}
-	prune(time.Hour) // the odd ones, part of them
+	prune(time.Hour) // some of the odd ones
 	prune(time.Hour)
 	for prune(time.Minute) >= step {
 	}

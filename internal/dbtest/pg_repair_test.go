@@ -10,8 +10,8 @@ import (
 	"github.com/seed68722ecd/webhook/pgstore"
 )
 
-// documentedRepair is the SQL that docs/operating.md gives for a clock that was
-// ahead.
+// documentedRepair returns the SQL that docs/operating.md gives for a clock that
+// was ahead.
 func documentedRepair(t *testing.T) string {
 	t.Helper()
 	page, err := os.ReadFile("../../docs/operating.md")
@@ -26,9 +26,9 @@ func documentedRepair(t *testing.T) string {
 	return "-- " + text
 }
 
-// The clock of the server was a year ahead when deliveries were claimed and put
-// off. The documented statements make all of it due.
-func TestD16_RepairAfterAJump(t *testing.T) {
+// The server's clock was a year ahead when deliveries were claimed and put off. The
+// documented statements make all of them due.
+func TestD16_DocumentedRepairMakesDeliveriesDue(t *testing.T) {
 	db := pgOpen(t, "pgx", "")
 	schema := pgSchema(t, db)
 	s := pgStore(t, db, pgstore.Config{Schema: schema})
@@ -57,14 +57,14 @@ func TestD16_RepairAfterAJump(t *testing.T) {
 	mustPublish(t, s, pgEvent("later"))
 	ds, token = pgClaim(t, s, time.Now(), 10)
 	if len(ds) != 2 || ds[0].Delivery.EventID == "put off" || ds[0].Delivery.EventID == "leased" {
-		t.Fatalf("claimed %d deliveries before the repair, want the two that nobody had claimed", len(ds))
+		t.Fatalf("claimed %d deliveries before the repair, want the two unclaimed ones", len(ds))
 	}
 	retry(ds, token, 5*time.Hour) // stays as it is
 	if _, err := db.Exec(`SET search_path = ` + schema + `; ` + documentedRepair(t) + `; RESET search_path`); err != nil {
 		t.Fatal(err)
 	}
 	got := map[string]bool{}
-	other := pgStore(t, db, pgstore.Config{Schema: schema}) // a process that starts now
+	other := pgStore(t, db, pgstore.Config{Schema: schema}) // of a process that starts now
 	eventually(t, "all of it is claimed", func() bool {
 		for _, store := range []*pgstore.Store{s, other} {
 			for _, id := range claimed(t, store) {
@@ -74,13 +74,13 @@ func TestD16_RepairAfterAJump(t *testing.T) {
 		return len(got) >= 2
 	})
 	if !got["put off"] || !got["leased"] || len(got) > 2 {
-		t.Errorf("claimed %v: what was put off since the clock is right stays so", got)
+		t.Errorf("claimed %v: a delivery put off after the clock was right was changed", got)
 	}
 }
 
-// A logical replica has the rows and not the sequences. Until Migrate has set
-// them errors say what to do, and then everything goes on, attempts in order.
-func TestD16_SequencesThatAreBehind(t *testing.T) {
+// A logical replica has the rows but not the sequences. Until Migrate has set them,
+// errors say what to do; then all calls work, and attempts are in order.
+func TestD16_MigrateAdvancesSequencesThatAreBehind(t *testing.T) {
 	for _, driver := range pgDrivers {
 		t.Run(driver, func(t *testing.T) {
 			db := pgOpen(t, driver, "")

@@ -18,7 +18,7 @@ import (
 	"github.com/seed68722ecd/webhook/pgstore"
 )
 
-// explained is a pool whose server explains, for every statement, what it did.
+// explained is a pool whose server explains every statement.
 type explained struct {
 	*sql.DB
 	mu    sync.Mutex
@@ -61,7 +61,8 @@ func (e *explained) pages(t testing.TB) (total int, plans string) {
 	return total, plans
 }
 
-// most returns the statement since the last call of pages that touched the most.
+// most returns the statement that touched the most pages since the last call of
+// pages.
 func (e *explained) most(t testing.TB) (pages int, plan string) {
 	t.Helper()
 	e.mu.Lock()
@@ -74,7 +75,7 @@ func (e *explained) most(t testing.TB) (pages int, plan string) {
 	return pages, plan
 }
 
-// planPages returns how many pages a statement touched that was explained.
+// planPages returns how many pages an explained statement touched.
 func planPages(plan string) (total int) {
 	_, rest, _ := strings.Cut(plan, " Buffers: ") // of the whole plan, which comes first
 	line, _, _ := strings.Cut(rest, "\n")
@@ -87,8 +88,8 @@ func planPages(plan string) (total int) {
 	return total
 }
 
-// What waits for a dead webhook, due or later, and what is finished, costs a
-// claim nothing. The numbers are pages touched, not time.
+// Deliveries of a dead webhook, due or waiting, and finished deliveries add no cost
+// to a claim. The unit is pages touched, not time.
 func TestD9_ClaimPassesABacklog(t *testing.T) {
 	rows := backlogRows()
 	plain := pgOpen(t, "pgx", "")
@@ -124,7 +125,7 @@ func TestD9_ClaimPassesABacklog(t *testing.T) {
 	measure := func(what string) int {
 		t.Helper()
 		most := 0
-		for i := range 3 { // the first makes a sweep, others look only at what is new
+		for i := range 3 { // the first makes a sweep, the others look at new rows only
 			mustPublish(t, s, pgEvent(fmt.Sprintf("%s-%d-a", what, i)), pgEvent(fmt.Sprintf("%s-%d-b", what, i)))
 			db.pages(t)
 			n, touched, plans := claim(10)
@@ -160,7 +161,7 @@ func TestD9_ClaimPassesABacklog(t *testing.T) {
 	if full := measure("behind"); full > alone+200 {
 		t.Errorf("a claim of 2 touched %d pages alone and %d behind three times %d rows", alone, full, rows)
 	}
-	// A look at the backlog reads about as many rows as it may count.
+	// A look at the backlog reads about as many rows as its limit.
 	b, err := s.Backlog(t.Context(), webhook.BacklogQuery{Now: time.Now(), Limit: 1000})
 	if err != nil {
 		t.Fatal(err)
@@ -173,8 +174,8 @@ func TestD9_ClaimPassesABacklog(t *testing.T) {
 	} else {
 		t.Logf("backlog, counted to 1000: %d pages", n)
 	}
-	// A page of the log is as cheap in the middle of it, and a search for what
-	// hardly ever occurs costs what it may look at, no more.
+	// A page in the middle of the log is as cheap as the first. A search for a rare
+	// type costs as much as q.Scan allows.
 	for what, q := range map[string]webhook.DeliveryQuery{
 		"first page":  {Tenant: tenant},
 		"one webhook": {Tenant: tenant, WebhookID: "wh_3"},
@@ -196,7 +197,7 @@ func TestD9_ClaimPassesABacklog(t *testing.T) {
 }
 
 // One event for 10,000 webhooks is one statement.
-func TestD29_FanOut(t *testing.T) {
+func TestD29_FanOutIsOneStatement(t *testing.T) {
 	hooks := 10_000
 	if testing.Short() {
 		hooks = 1_000
@@ -223,10 +224,10 @@ func TestD29_FanOut(t *testing.T) {
 	claimEachOnce(t, s, hooks)
 }
 
-// The queue of a system that keeps up is empty whenever it is vacuumed, so that
-// the server believes it to be empty for a while when it fills. No call may then
-// read what it has no business with.
-func TestD9_StatisticsOfAnEmptyQueue(t *testing.T) {
+// The queue of a system that keeps up is empty whenever it is vacuumed, so that the
+// server believes it to be empty for a while after it fills. No call may scan the
+// tables then.
+func TestD9_NoScansWithStatisticsOfAnEmptyQueue(t *testing.T) {
 	rows := 100_000
 	if testing.Short() {
 		rows = 30_000
@@ -245,7 +246,8 @@ func TestD9_StatisticsOfAnEmptyQueue(t *testing.T) {
 		exec(`INSERT INTO %[1]s.webhook_queue (ekey, wkey, created_at, type, name, due)
 			SELECT 1000000 + i, 1, i, 'dead.due', 'n', i FROM generate_series(1, %[2]d) i`, schema, rows)
 	}
-	// Pages without a row are counted, and nothing comes to correct that while this looks.
+	// Vacuum counts empty pages, and the statistics are not corrected during the
+	// test.
 	for _, table := range []string{"queue", "claims", "deliveries", "events", "attempts", "health", "stats"} {
 		exec(`ALTER TABLE %s.webhook_%s SET (autovacuum_enabled = false)`, schema, table)
 	}
@@ -269,8 +271,7 @@ func TestD9_StatisticsOfAnEmptyQueue(t *testing.T) {
 			t.Logf("%s: %d pages", what, n)
 		}
 	}
-	// More rounds than the server makes plans for the values at hand before it
-	// settles for one that it keeps.
+	// More rounds than the server makes custom plans before it keeps a generic one.
 	for i := range 8 {
 		now := time.Now()
 		mustPublish(t, s, pgEvent(fmt.Sprintf("%d-a", i)), pgEvent(fmt.Sprintf("%d-b", i)), pgEvent(fmt.Sprintf("%d-c", i)))

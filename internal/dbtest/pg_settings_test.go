@@ -17,8 +17,8 @@ import (
 	"github.com/seed68722ecd/webhook/storetest"
 )
 
-// pgSettings are what a role or a database may have set that changes what a text
-// or a statement means. docs/stores.md has the same table.
+// pgSettings are settings of a role or database that change the meaning of a text
+// or a statement. docs/stores.md has the same table.
 var pgSettings = []struct{ name, value string }{
 	{"array_nulls", "off"}, {"backslash_quote", "off"}, {"bytea_output", "escape"}, {"check_function_bodies", "off"},
 	{"DateStyle", "'SQL, DMY'"}, {"IntervalStyle", "sql_standard"}, {"TimeZone", "'Asia/Kathmandu'"},
@@ -30,7 +30,7 @@ var pgSettings = []struct{ name, value string }{
 	{"statement_timeout", "'1min'"}, {"synchronize_seqscans", "off"}, {"transform_null_equals", "on"}, {"work_mem", "'64kB'"}, {"xmloption", "document"},
 }
 
-// standardStrings is the one that pgx in its simple protocol refuses itself.
+// standardStrings is refused by pgx itself in its simple protocol.
 var standardStrings = struct{ name, value string }{"standard_conforming_strings", "off"}
 
 // pgRole makes a role with settings and returns the options of a DSN for it.
@@ -59,9 +59,9 @@ var pgWays = map[string]struct{ driver, options string }{
 	"lib-pq": {"postgres", ""}, "lib-pq binary": {"postgres", "binary_parameters=yes"},
 }
 
-// What a role has set changes nothing that the Store keeps: one setting at a
-// time, and the whole contract with all of them at once.
-func TestSettingsOfARole(t *testing.T) {
+// The settings of a role do not change the data that the Store keeps: one setting
+// at a time, and the whole contract with all of them at once.
+func TestSettingsOfARoleChangeNoData(t *testing.T) {
 	for _, set := range append(pgSettings, standardStrings) {
 		t.Run(set.name, func(t *testing.T) {
 			t.Parallel()
@@ -90,7 +90,7 @@ func TestSettingsOfARole(t *testing.T) {
 			}
 		})
 	}
-	for _, name := range []string{"pgx simple protocol", "lib-pq"} { // everything comes and goes as text
+	for _, name := range []string{"pgx simple protocol", "lib-pq"} { // parameters and results travel as text
 		way := pgWays[name]
 		t.Run("all with "+name, func(t *testing.T) {
 			t.Parallel()
@@ -110,8 +110,8 @@ func TestSettingsOfARole(t *testing.T) {
 	}
 }
 
-// rounds does what a dispatcher does with a Store, with texts and numbers that
-// only come back as they were if nothing is lost on the way.
+// rounds makes the calls of a dispatcher, with texts and numbers that show any loss
+// on the way.
 func rounds(t *testing.T, s webhook.Store) {
 	t.Helper()
 	ctx, now := t.Context(), time.Now().UTC().Truncate(time.Microsecond)
@@ -192,11 +192,11 @@ func rounds(t *testing.T, s webhook.Store) {
 	}
 	d, err := s.GetDelivery(ctx, tenant, ds[1].Delivery.ID)
 	if err != nil || d.State != webhook.StateCanceled || d.Reason != webhook.ReasonWebhookDisabled {
-		t.Errorf("what was canceled is %s %s, %v", d.State, d.Reason, err)
+		t.Errorf("the canceled delivery is %s %s, %v", d.State, d.Reason, err)
 	}
 	again, token := pgClaim(t, s, now.Add(time.Second), 10)
 	if len(again) != 1 || again[0].Delivery.ID != ds[0].Delivery.ID || !bytes.Equal(again[0].Event.Data, ds[0].Event.Data) {
-		t.Errorf("claimed %d deliveries again, want the one that is tried again", len(again))
+		t.Errorf("claimed %d deliveries again, want the retry", len(again))
 	}
 	if err := s.Release(ctx, now, []webhook.Lease{{Token: token}}, time.Hour); err != nil {
 		t.Error(err)
@@ -207,7 +207,7 @@ func rounds(t *testing.T, s webhook.Store) {
 	}
 }
 
-// The page about stores says of each setting that it does no harm.
+// The page about stores lists each setting as harmless.
 func TestSettingsAreDocumented(t *testing.T) {
 	page, err := os.ReadFile("../../docs/stores.md")
 	if err != nil {
@@ -220,8 +220,8 @@ func TestSettingsAreDocumented(t *testing.T) {
 	}
 }
 
-// A database, or a connection, of another encoding than UTF8 is refused by
-// Migrate and by the first call, before anything is written.
+// A database, or a connection, with an encoding other than UTF8 is refused by
+// Migrate and by the first call, before any write.
 func TestOtherEncodingsAreRefused(t *testing.T) {
 	admin := pgOpen(t, "pgx", "")
 	for _, encoding := range []string{"LATIN1", "EUC_JP", "SQL_ASCII"} {
@@ -262,7 +262,7 @@ func refusedEncoding(t *testing.T, db *sql.DB, advice string) {
 	if err := db.QueryRow(`SELECT count(*) FROM pg_class WHERE relname LIKE 'webhook%' AND relnamespace = 'public'::regnamespace`).Scan(&n); err != nil || n != 0 {
 		t.Errorf("%d tables and indexes were made, %v", n, err)
 	}
-	// The same where another tool made the tables.
+	// The same if another tool created the tables.
 	s, err = pgstore.New(db, pgstore.Config{Schema: oldTables(t, db, pgVersion(t))})
 	if err != nil {
 		t.Fatal(err)

@@ -19,10 +19,10 @@ import (
 	"github.com/seed68722ecd/webhook/pgstore"
 )
 
-// swallower stands before the server. Told so, it swallows what the connections
-// that there are send from then on, and those that come: nothing is answered, and
-// nothing is closed. Later it leads new ones to the server again, and the old ones
-// stay silent, as after a failover that drops packets.
+// swallower is a proxy before the server. When told to, it swallows all that its
+// present connections send, and all later ones: there is no answer, and no
+// connection is closed. Later it leads new connections to the server again; the old
+// ones stay silent, as after a failover that drops packets.
 type swallower struct {
 	net.Listener
 	mu     sync.Mutex
@@ -74,8 +74,8 @@ func newSwallower(t testing.TB) *swallower {
 	return p
 }
 
-// pass hands on what comes, and keeps it to itself where it is to be swallowed. It
-// closes the other side unless that is to hear nothing.
+// pass forwards data, or drops it while swallow is set. It closes the other side
+// unless that must stay silent.
 func pass(from, to net.Conn, swallow *atomic.Bool) {
 	buf := make([]byte, 32<<10)
 	for {
@@ -96,8 +96,8 @@ func pass(from, to net.Conn, swallow *atomic.Bool) {
 	}
 }
 
-// silence swallows from now on, what is connected and what will be, or, with
-// false, only what is connected.
+// silence swallows present and future connections from now on, or, with false, only
+// the present ones.
 func (p *swallower) silence(on bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -133,7 +133,7 @@ func (c *counted) RoundTrip(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: 204, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{}, Body: http.NoBody, Request: r}, nil
 }
 
-// of returns how many of the events whose ID begins so have arrived.
+// of returns how many events with this prefix of their ID have arrived.
 func (c *counted) of(prefix string) (n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -145,7 +145,7 @@ func (c *counted) of(prefix string) (n int) {
 	return n
 }
 
-// lines is a log that counts the lines that say something.
+// lines is a log that counts lines.
 type lines struct {
 	says string
 	n    atomic.Int64
@@ -161,10 +161,10 @@ func (l *lines) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-// All connections of a dispatcher go silent, without a word, and new ones lead
-// nowhere for a while. Each call is given up, the log and the Observer say so,
-// publishers without a deadline hear of it, and when new connections lead to a
-// server again, everything is delivered, and published.
+// All connections of a dispatcher go silent, and new ones lead nowhere for a while.
+// Each call is given up, the log and the Observer report that, and publishers
+// without a deadline get an error. When new connections reach a server again, all
+// events are delivered and published.
 func TestDispatcherRecoversFromConnectionsThatGoSilent(t *testing.T) {
 	for _, name := range pgDrivers {
 		t.Run(name, func(t *testing.T) {
@@ -203,7 +203,7 @@ func TestDispatcherRecoversFromConnectionsThatGoSilent(t *testing.T) {
 				}
 			}
 			publish(s, "before")
-			eventually(t, "what was published before arrived", func() bool { return rx.of("before") == 20 })
+			eventually(t, "the events published before arrived", func() bool { return rx.of("before") == 20 })
 
 			proxy.silence(true)
 			var waiting sync.WaitGroup
@@ -219,12 +219,12 @@ func TestDispatcherRecoversFromConnectionsThatGoSilent(t *testing.T) {
 			waiting.Wait()
 			eventually(t, "three calls are given up", func() bool { return timeouts.Load() >= 3 })
 			if logged.n.Load() == 0 {
-				t.Error("the log says nothing")
+				t.Error("the log has no line")
 			}
 			proxy.silence(false)
-			eventually(t, "what was published meanwhile arrived", func() bool { return rx.of("meanwhile") == 20 })
+			eventually(t, "the events published meanwhile arrived", func() bool { return rx.of("meanwhile") == 20 })
 			publish(s, "after")
-			eventually(t, "what was published after it arrived", func() bool { return rx.of("after") == 20 })
+			eventually(t, "the events published afterwards arrived", func() bool { return rx.of("after") == 20 })
 			eventually(t, "all results are recorded", func() bool {
 				page, err := direct.ListDeliveries(t.Context(), webhook.DeliveryQuery{Tenant: tenant, State: webhook.StatePending})
 				if err != nil {

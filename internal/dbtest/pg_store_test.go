@@ -10,10 +10,10 @@ import (
 	"github.com/seed68722ecd/webhook/storetest"
 )
 
-// pgTables are all tables with rows of a Store's users.
+// pgTables are all tables with rows of the Store's users.
 var pgTables = []string{"webhooks", "subscriptions", "health", "stats", "events", "queue", "claims", "deliveries", "attempts"}
 
-// pgEmpty deletes all rows, which is much quicker than new tables.
+// pgEmpty deletes all rows, which is much faster than new tables.
 func pgEmpty(t testing.TB, db *sql.DB, schema string) {
 	t.Helper()
 	var b strings.Builder
@@ -36,7 +36,7 @@ func TestD33_PostgresConformance(t *testing.T) {
 	}
 }
 
-// The same where the database's default is the strictest isolation.
+// The same with the strictest isolation as the database's default.
 func TestD19_PostgresSerializableByDefault(t *testing.T) {
 	t.Parallel()
 	pgConformance(t, pgOpen(t, "pgx", "default_transaction_isolation=serializable"))

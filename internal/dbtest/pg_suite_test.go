@@ -10,7 +10,7 @@ import (
 	"github.com/seed68722ecd/webhook/pgstore"
 )
 
-// newest is the newest PostgreSQL, started by the first test that wants it.
+// newest is the newest PostgreSQL, started by the first test that needs it.
 var newest struct {
 	once sync.Once
 	pg   *Postgres
@@ -59,9 +59,9 @@ func TestSuite_Postgres(t *testing.T) {
 	}
 }
 
-// On the newest PostgreSQL, too, the Store keeps the contract, and a host gets
-// from it what it gets from the one that the system has.
-func TestNewestPostgres(t *testing.T) {
+// The newest PostgreSQL: the Store keeps the contract, and a host gets the same
+// results as with the system's.
+func TestNewestPostgresKeepsTheContract(t *testing.T) {
 	db := openDSN(t, "pgx", newestPostgres(t).DSN(), 12)
 	var version, system string
 	if err := db.QueryRow(`SHOW server_version`).Scan(&version); err != nil {
@@ -80,9 +80,9 @@ func TestNewestPostgres(t *testing.T) {
 	}
 }
 
-// Behind PgBouncer in transaction mode each transaction may get another session
-// of the server's, which knows nothing of what was said in the one before. Its
-// pool is smaller than that of the clients.
+// Behind PgBouncer in transaction mode, each transaction may get another session of
+// the server, without the settings of the previous one. The pool is smaller than
+// that of the clients.
 func TestD23_PG12_PgBouncerInTransactionMode(t *testing.T) {
 	b, err := StartBouncer(postgres(t), 5)
 	if err != nil {
@@ -102,8 +102,8 @@ func TestD23_PG12_PgBouncerInTransactionMode(t *testing.T) {
 		t.Parallel()
 		pgConformance(t, openDSN(t, "pgx", b.DSN("default_query_exec_mode=exec"), 12))
 	})
-	// It is PgBouncer that answers, and it does change sessions: what one
-	// transaction prepares the next one misses now and then.
+	// PgBouncer does answer, and it does change sessions: a statement prepared in
+	// one transaction is sometimes unknown in the next.
 	t.Run("HasTeeth", func(t *testing.T) {
 		db := openDSN(t, "pgx", b.DSN("default_query_exec_mode=cache_statement"), 12)
 		var failed sync.Map

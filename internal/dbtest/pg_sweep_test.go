@@ -21,8 +21,8 @@ import (
 )
 
 // slowPast is a server whose index entries of the last day, up to a minute ago,
-// are of deliveries that are done and cannot be cleared away: a statement that
-// looks at more than an hour of those runs into the time-out.
+// belong to finished deliveries and cannot be removed: a statement that looks at
+// more than an hour of them runs into the timeout.
 type slowPast struct {
 	driver.Connector
 	ended atomic.Int64 // statements that ran into it
@@ -52,7 +52,7 @@ func (c *slowPastConn) QueryContext(ctx context.Context, q string, args []driver
 // slowHook is the key of the one webhook that has had deliveries.
 const slowHook = 2
 
-// slowStatement reports whether a statement looks at too much.
+// slowStatement reports whether a statement looks at too many entries.
 func slowStatement(q string, args []driver.NamedValue) bool {
 	arg := func(i int) int64 { n, _ := strconv.ParseInt(fmt.Sprint(args[i-1].Value), 10, 64); return n }
 	now := time.Now()
@@ -81,8 +81,8 @@ func slowStatement(q string, args []driver.NamedValue) bool {
 	return false
 }
 
-// A sweep that takes too long fails alone: claims go on without it, and what
-// only a sweep can find is found by sweeps in parts.
+// A sweep that takes too long fails alone: claims go on without it, and deliveries
+// that only a sweep can find are found by sweeps in parts.
 func TestD20_ClaimsGoOnWithoutTheSweep(t *testing.T) {
 	plain := pgOpen(t, "pgx", "")
 	schema := pgSchema(t, plain)
@@ -93,8 +93,8 @@ func TestD20_ClaimsGoOnWithoutTheSweep(t *testing.T) {
 	pgHook(t, p, "wh_new", "a.b")
 	exec := pgExecutor(t, plain)
 	ago := func(d time.Duration) int64 { return time.Now().Add(-d).UnixMicro() }
-	// Late: ready since hours at a webhook that has had many, waiting since hours,
-	// held by a claim that ended hours ago.
+	// Old deliveries: one ready for hours at a webhook that has had many, one
+	// waiting for hours, one held by a claim that ended hours ago.
 	exec(`INSERT INTO %[1]s.webhook_events (ekey, time, created_at, tenant, id, type, data)
 		SELECT i, 1, 1, '%[2]s', 'late-' || i, 'a.b', '{}' FROM generate_series(1, 5) i;
 		INSERT INTO %[1]s.webhook_queue (ekey, wkey, created_at, due, waiting, token, lease_until, type, name)
@@ -142,7 +142,7 @@ func TestD20_ClaimsGoOnWithoutTheSweep(t *testing.T) {
 			}
 		}
 		if claims%50 == 0 && seen[fresh] != 1 {
-			t.Errorf("claim %d did not return what had just been published: %v", claims, seen)
+			t.Errorf("claim %d did not return the event just published: %v", claims, seen)
 		}
 	}
 	t.Logf("%d claims", claims)

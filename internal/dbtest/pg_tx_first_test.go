@@ -13,7 +13,8 @@ import (
 	"github.com/seed68722ecd/webhook/pgstore"
 )
 
-// freshStore is the store of a process that has just started: Migrate was another's.
+// freshStore returns the store of a process that has just started; another process
+// migrated.
 func freshStore(t testing.TB, db *sql.DB, schema string) *pgstore.Store {
 	t.Helper()
 	s, err := pgstore.New(db, pgstore.Config{Schema: schema})
@@ -23,8 +24,8 @@ func freshStore(t testing.TB, db *sql.DB, schema string) *pgstore.Store {
 	return s
 }
 
-// A process whose first call is PublishTx needs no connection beside those of its
-// transactions, of which the pool may have no more.
+// A process whose first call is PublishTx needs no connection besides those of its
+// transactions; the pool may have no more.
 func TestPublishTxFirstNeedsNoConnection(t *testing.T) {
 	for _, name := range pgDrivers {
 		for _, conns := range []int{1, 10} {
@@ -72,7 +73,7 @@ func TestPublishTxFirstNeedsNoConnection(t *testing.T) {
 	}
 }
 
-// Tables that do not fit are refused without a harm to the caller's transaction.
+// Tables that do not fit are refused without harm to the caller's transaction.
 func TestPublishTxFirstRefusesTablesThatDoNotFit(t *testing.T) {
 	for _, name := range pgDrivers {
 		for _, c := range []struct{ what, change, says string }{
@@ -102,7 +103,7 @@ func TestPublishTxFirstRefusesTablesThatDoNotFit(t *testing.T) {
 }
 
 // A process whose sessions do not wait for the disk is refused in the transaction
-// too; a transaction that chose so by itself is the caller's business.
+// too. A transaction that sets this itself is the caller's choice.
 func TestPublishTxFirstRefusesSessionsThatAreNotDurable(t *testing.T) {
 	for _, name := range pgDrivers {
 		t.Run(name, func(t *testing.T) {
@@ -129,7 +130,7 @@ func TestPublishTxFirstRefusesSessionsThatAreNotDurable(t *testing.T) {
 	}
 }
 
-// roleGrants are those of docs/stores.md for a role that may only publish.
+// roleGrants are the grants in docs/stores.md for a role that may only publish.
 const roleGrants = `
 GRANT USAGE ON SCHEMA %[1]s TO %[2]s;
 GRANT SELECT, INSERT ON %[1]s.webhook_events TO %[2]s;
@@ -138,8 +139,8 @@ GRANT SELECT ON %[1]s.webhook_subscriptions, %[1]s.webhook_schema_version TO %[2
 GRANT SELECT (wkey, id, tenant, name, active, deleted_at) ON %[1]s.webhook_webhooks TO %[2]s;
 GRANT USAGE ON SEQUENCE %[1]s.webhook_event_seq TO %[2]s;`
 
-// A role that may only publish does so in transactions and outside, without a
-// right to read secrets, and, in transactions, even without one to read the
+// A role that may only publish can do so in transactions and outside, without a
+// right to read secrets, and in transactions even without a right to read the
 // version of the tables.
 func TestPublishByARoleThatMayOnlyPublish(t *testing.T) {
 	for _, name := range pgDrivers {
@@ -173,7 +174,7 @@ func TestPublishByARoleThatMayOnlyPublish(t *testing.T) {
 				only := pgEvent("for-one")
 				only.WebhookID = "wh_1"
 				inTx(t, publisher, true, func(tx *sql.Tx) error {
-					for range 2 { // and again
+					for range 2 { // twice
 						if _, err := s.PublishTx(t.Context(), tx, pgEvent("in-tx"), only); err != nil {
 							return err
 						}

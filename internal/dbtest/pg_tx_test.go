@@ -50,7 +50,7 @@ func TestD2_PublishTxCommitAndRollback(t *testing.T) {
 	}
 }
 
-// pgxTx is the adapter of the documentation of pgstore.Tx.
+// pgxTx is the adapter in the documentation of pgstore.Tx.
 type pgxTx struct{ pgx.Tx }
 
 func (t pgxTx) ExecContext(ctx context.Context, q string, args ...any) (sql.Result, error) {
@@ -88,7 +88,7 @@ func TestD2_PublishTxOfPgx(t *testing.T) {
 	}
 }
 
-func TestD30_PublishTxAgain(t *testing.T) {
+func TestD30_PublishTxRepeatedStoresOneEvent(t *testing.T) {
 	for _, name := range pgDrivers {
 		t.Run(name, func(t *testing.T) {
 			db := pgOpen(t, name, "")
@@ -120,8 +120,8 @@ func TestD30_PublishTxAgain(t *testing.T) {
 	}
 }
 
-// 64 transactions of one tenant publish and stay open: each goes on at once,
-// and what is published besides is delivered meanwhile.
+// 64 transactions of one tenant publish and stay open: none waits for another, and
+// other events are delivered meanwhile.
 func TestPublishTxTransactionsDoNotWait(t *testing.T) {
 	db := pgOpen(t, "pgx", "")
 	db.SetMaxOpenConns(80)

@@ -13,10 +13,10 @@ import (
 	"github.com/seed68722ecd/webhook/pgstore"
 )
 
-// wide is a store with very many deliveries that are pending, and as many that
-// are finished, whose keys have one half in common: those of one event to very
-// many webhooks, or of very many events to one webhook. A look-up that is
-// positioned by that half alone steps over all of them.
+// wide is a store with very many pending deliveries, and as many finished ones,
+// whose keys share one half: those of one event to very many webhooks, or of very
+// many events to one webhook. A look-up positioned by that half alone steps over
+// all of them.
 type wide struct {
 	t      *testing.T
 	db     *explained
@@ -24,15 +24,15 @@ type wide struct {
 	schema string
 	s      *pgstore.Store
 	rows   int
-	event  bool // the event is what they have in common
+	event  bool // the event is the shared half
 	next   int  // the first of the next probes
 }
 
 // wideProbes is how many deliveries each call is about.
 const wideProbes = 500
 
-// newWide fills a schema. With emptied the server has the statistics of tables
-// that were found empty.
+// newWide fills a schema. With emptied the server has the statistics of tables that
+// were found empty.
 func newWide(t *testing.T, rows int, event, emptied bool) *wide {
 	t.Helper()
 	w := &wide{t: t, plain: pgOpen(t, "pgx", ""), rows: rows, event: event}
@@ -40,7 +40,7 @@ func newWide(t *testing.T, rows int, event, emptied bool) *wide {
 	s := pgStore(t, w.plain, pgstore.Config{Schema: w.schema})
 	pgHook(t, s, "wh_1", "a.b")
 	tables := []string{"queue", "deliveries", "attempts", "claims", "webhooks", "events"}
-	for _, table := range tables { // nothing comes to correct the statistics meanwhile
+	for _, table := range tables { // the statistics are not corrected meanwhile
 		w.exec(`ALTER TABLE %s.webhook_%s SET (autovacuum_enabled = false)`, w.schema, table)
 	}
 	pending, finished, hooks, events := "1, i", "2, i", rows, 2
@@ -85,8 +85,8 @@ func newWide(t *testing.T, rows int, event, emptied bool) *wide {
 
 func (w *wide) exec(q string, args ...any) { w.t.Helper(); pgExecutor(w.t, w.plain)(q, args...) }
 
-// keys returns those of the next deliveries to be asked for, spread over all
-// there are.
+// keys returns the keys of the next deliveries to be asked for, spread over all of
+// them.
 func (w *wide) keys(finished bool) (events, hooks []int) {
 	other := make([]int, wideProbes)
 	for i := range other {
@@ -150,7 +150,7 @@ func (w *wide) must(err error) {
 	}
 }
 
-// hold gives the next deliveries to a claim of its own, until a time.
+// hold lets a new claim hold the next deliveries until a time.
 func (w *wide) hold(until int64) (token int64) {
 	w.t.Helper()
 	events, hooks := w.keys(false)
@@ -163,15 +163,15 @@ func (w *wide) hold(until int64) (token int64) {
 	return token
 }
 
-// wideCall is a call about so many deliveries, and how many pages it may touch
-// for each.
+// wideCall is a call about so many deliveries, with the most pages that it may
+// touch for each.
 type wideCall struct {
 	what  string
 	pages int
 	call  func() (deliveries int)
 }
 
-// calls is every call that looks for deliveries by their keys.
+// calls returns every call that looks up deliveries by their keys.
 func (w *wide) calls() []wideCall {
 	t, s := w.t, w.s
 	each := func(n int, finished bool, f func(id string) error) func() int {
@@ -207,9 +207,9 @@ func (w *wide) calls() []wideCall {
 		{"release all", 20, probes(func() {
 			w.must(s.Release(t.Context(), time.Now(), []webhook.Lease{{Token: w.hold(4000000000000000)}}, time.Hour))
 		})},
-		{"expired leases", 50, func() int { // they are found, taken and loaded
+		{"expired leases", 50, func() int { // found, claimed and loaded
 			w.hold(1000)
-			s := pgStore(t, w.db.DB, pgstore.Config{Schema: w.schema}) // another process, which looks for all there is
+			s := pgStore(t, w.db.DB, pgstore.Config{Schema: w.schema}) // another process, whose sweep looks at all rows
 			w.db.pages(t)
 			res, err := s.Claim(t.Context(), webhook.ClaimRequest{Token: rand.Int64N(1<<62) + 1, Now: time.Now(), Lease: time.Hour, Limit: 1000, PerWebhook: 1000})
 			w.must(err)
@@ -227,7 +227,7 @@ func (w *wide) calls() []wideCall {
 			return err
 		})},
 		{"replay", 80, probes(func() {
-			if !w.event { // of one event to a webhook there is nothing to replay
+			if !w.event { // with one event to a webhook there is no delivery to replay
 				res, err := s.Replay(t.Context(), webhook.ReplayRequest{Tenant: tenant, WebhookID: "wh_1", Now: time.Now(), Limit: wideProbes,
 					States: []webhook.State{webhook.StateSucceeded}})
 				if err != nil || res.Resent != wideProbes {
@@ -238,10 +238,10 @@ func (w *wide) calls() []wideCall {
 	}
 }
 
-// One event for very many webhooks, or very many events for one: a call costs
-// the deliveries that it is about, each found by one look at the primary key,
-// whatever else shares a part of that, and whatever the server believes about
-// the tables.
+// One event for very many webhooks, or very many events for one: the cost of a call
+// depends on the deliveries it is about. Each is found by one probe of the primary
+// key, whatever other rows share a part of the key, and whatever the server's
+// statistics say.
 func TestD29_CallsAboutAWideEvent(t *testing.T) {
 	most := max(backlogRows(), 50_000)
 	for _, event := range []bool{true, false} {
@@ -273,7 +273,7 @@ func TestD29_CallsAboutAWideEvent(t *testing.T) {
 	}
 }
 
-// pgInts is the array literal of numbers.
+// pgInts returns the array literal of numbers.
 func pgInts(n []int) string {
 	b := []byte{'{'}
 	for i, v := range n {
@@ -285,8 +285,8 @@ func pgInts(n []int) string {
 	return string(append(b, '}'))
 }
 
-// One event for very many webhooks costs what as many events for one webhook
-// each cost, delivery by delivery: to claim, to extend, to record.
+// One event for very many webhooks costs as much per delivery as as many events for
+// one webhook each: to claim, to extend, to record.
 func TestD29_AWideEventCostsItsDeliveries(t *testing.T) {
 	hooks := max(backlogRows()/10, 5_000)
 	cost := func(wide bool) map[string]int {

@@ -11,14 +11,14 @@ import (
 	"strconv"
 )
 
-// Bouncer is a throw-away PgBouncer in transaction mode before a server.
+// Bouncer is a temporary PgBouncer in transaction mode in front of a server.
 type Bouncer struct {
 	server *Postgres
 	port   int
 }
 
-// StartBouncer starts PgBouncer before p, with a pool of size connections. It
-// stops with the server, whose Stop also removes what it wrote.
+// StartBouncer starts PgBouncer in front of p, with a pool of size connections. It
+// stops with the server, whose Stop also removes its files.
 func StartBouncer(p *Postgres, size int) (*Bouncer, error) {
 	program, err := exec.LookPath("pgbouncer")
 	if err != nil {
@@ -61,10 +61,10 @@ logfile = %s
 	return b, nil
 }
 
-// beside starts a program as the server's user. It stops with the server, by a
-// signal; what it writes meanwhile is in the buffer.
+// beside starts a program as the server's user. It is stopped with the server, by a
+// signal; the buffer gets its output.
 func (p *Postgres) beside(signal, program string, args ...string) (*bytes.Buffer, error) {
-	// The shell ends it when its input ends, as the server's does.
+	// The shell ends it when its input ends, as it does for the server.
 	const script = `exec 3<&0; sig=$1; shift; "$@" <&- 3<&- & pid=$!; (read -r _ <&3; kill -$sig $pid) 2>/dev/null & exec 3<&-; wait $pid`
 	cmd := exec.CommandContext(context.Background(), "sh", append([]string{"-c", script, "sh", signal, program}, args...)...) //nolint:gosec // a program of the system's
 	p.demote(cmd)
@@ -85,7 +85,7 @@ func (p *Postgres) beside(signal, program string, args ...string) (*bytes.Buffer
 	return out, nil
 }
 
-// DSN returns the connection string, with options of the driver's.
+// DSN returns the connection string, with options of the driver.
 func (b *Bouncer) DSN(options string) string {
 	return "host=127.0.0.1 port=" + strconv.Itoa(b.port) + " user=postgres dbname=postgres sslmode=disable " + options
 }

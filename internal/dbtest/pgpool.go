@@ -9,12 +9,12 @@ import (
 	"strconv"
 )
 
-// Pool is a throw-away pgpool-II before a primary and its standby, which gets every
-// query that pgpool takes for a mere read.
+// Pool is a temporary pgpool-II in front of a primary and its standby. The standby
+// gets every query that pgpool considers a mere read.
 type Pool struct{ port int }
 
 // StartPool starts pgpool-II with further settings. It stops with the primary,
-// whose Stop also removes what it wrote.
+// whose Stop also removes its files.
 func StartPool(primary, standby *Postgres, settings string) (*Pool, error) {
 	program, err := exec.LookPath("pgpool")
 	if err != nil {

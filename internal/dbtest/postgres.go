@@ -1,5 +1,5 @@
-// Package dbtest starts the real databases that the durable stores are tested
-// on. It is a module of its own, so that the published one requires no driver.
+// Package dbtest starts the real databases on which the durable stores are tested.
+// It is a module of its own, so that the published one requires no driver.
 package dbtest
 
 import (
@@ -19,12 +19,12 @@ import (
 	"syscall"
 	"time"
 
-	_ "github.com/jackc/pgx/v5/stdlib" // to see when the server answers
+	_ "github.com/jackc/pgx/v5/stdlib" // to find out when the server answers
 )
 
-// Postgres is a throw-away PostgreSQL server with a data directory of its own.
-// It listens on a unix socket and on a random port of the loopback interface,
-// trusts everyone, and writes to the disk as a production server does.
+// Postgres is a temporary PostgreSQL server with its own data directory. It listens
+// on a unix socket and on a random port of the loopback interface, trusts all
+// connections, and writes to the disk like a production server.
 type Postgres struct {
 	Port int
 	Dir  string // holds data, socket and log
@@ -35,7 +35,7 @@ type Postgres struct {
 	cmd  *exec.Cmd
 	end  io.Closer // closing it stops the server
 
-	besides []func() error // stop what runs before the server
+	besides []func() error // stop the programs in front of the server
 }
 
 // StartPostgres creates and starts a server. Settings, such as
@@ -78,8 +78,8 @@ func (p *Postgres) own(path string) error {
 	return os.Chown(path, int(p.cred.Uid), int(p.cred.Gid))
 }
 
-// create makes the data directory and starts the server; after an error nothing
-// is left.
+// create makes the data directory and starts the server; after an error it removes
+// both.
 func (p *Postgres) create(settings []string) (err error) {
 	defer func() {
 		if err != nil {
@@ -100,8 +100,8 @@ func (p *Postgres) create(settings []string) (err error) {
 	return p.Start()
 }
 
-// postgresBin finds the server's programs: of the newest version installed, or
-// in PATH.
+// postgresBin finds the server's programs: the newest version installed, or in
+// PATH.
 func postgresBin() (string, error) {
 	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
 	if err != nil {
@@ -124,7 +124,7 @@ func postgresBin() (string, error) {
 		"install them: apt-get install -y postgresql")
 }
 
-// postgresUser returns whom the server runs as: it refuses to run as root.
+// postgresUser returns the user that the server runs as: it refuses to run as root.
 func postgresUser() (*syscall.Credential, error) {
 	if os.Getuid() != 0 {
 		return nil, nil
@@ -163,16 +163,15 @@ func (p *Postgres) demote(c *exec.Cmd) {
 	c.SysProcAttr = &syscall.SysProcAttr{Credential: p.cred, Setpgid: true}
 }
 
-// Start starts a server that was stopped or has died, and returns when it
-// answers.
+// Start starts a server that was stopped or has died, and returns when it answers.
 func (p *Postgres) Start() error {
 	log, err := os.OpenFile(p.log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
 	defer log.Close()
-	// The shell ends the server when its input ends, which it does also when
-	// this process is killed.
+	// The shell ends the server when the shell's input ends, also when this process
+	// is killed.
 	const script = `exec 3<&0; "$@" <&- 3<&- & pid=$!; (read -r _ <&3; kill -INT $pid) 2>/dev/null & exec 3<&-; wait $pid`
 	p.cmd = exec.CommandContext(context.Background(), "sh", append([]string{"-c", script, "sh", filepath.Join(p.bin, "postgres")}, p.args...)...) //nolint:gosec // as above
 	p.demote(p.cmd)
@@ -189,7 +188,7 @@ func (p *Postgres) Start() error {
 // startLimit is how long a program may take until it answers.
 const startLimit = 60 * time.Second
 
-// ready waits until a server answers that writes to a log.
+// ready waits until a server that writes to a log answers.
 func ready(dsn, log string, limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
@@ -219,7 +218,7 @@ func (p *Postgres) DSN() string {
 	return fmt.Sprintf("host=%s port=%d user=postgres dbname=postgres sslmode=disable", p.Dir, p.Port)
 }
 
-// Stop ends the server and removes all it had. It may be called twice.
+// Stop ends the server and removes its files. It may be called twice.
 func (p *Postgres) Stop() error {
 	var err error
 	for _, stop := range p.besides {

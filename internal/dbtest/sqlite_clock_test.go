@@ -13,19 +13,18 @@ import (
 	"github.com/seed68722ecd/webhook/sqlitestore"
 )
 
-// The clock of the machine is set forward and back by an hour while two
-// processes use a file: no lease ends early and none lasts longer, and what was
-// put off is due when it was to be, by the time that passes. Callers' clocks do
-// not count at all.
+// The machine's clock is set forward and back by an hour while two processes use a
+// file. No lease ends early or lasts longer, and delayed deliveries become due
+// after the intended time has passed. Callers' clocks do not matter at all.
 func TestD16_SQLiteClockThatJumps(t *testing.T) {
-	var set time.Duration // by how much the clock is wrong
+	var set time.Duration // error of the clock
 	machineclock.Set(func() time.Time { return time.Now().Add(set) })
 	defer machineclock.Set(nil)
 
 	path := filepath.Join(t.TempDir(), "webhook.db")
 	first := sqliteStoreOn(t, sqliteOpen(t, "sqlite", path), sqlitestore.Config{})
 	second := sqliteStoreOn(t, sqliteOpen(t, "sqlite", path), sqlitestore.Config{})
-	third := func() *sqlitestore.Store { // a process that starts now
+	third := func() *sqlitestore.Store { // of a process that starts now
 		return sqliteStoreOn(t, sqliteOpen(t, "sqlite", path), sqlitestore.Config{})
 	}
 	if err := first.CreateWebhook(t.Context(), sqliteHook("t", "wh"), 0); err != nil {
@@ -35,7 +34,7 @@ func TestD16_SQLiteClockThatJumps(t *testing.T) {
 	claim := func(s *sqlitestore.Store) ([]webhook.ClaimedDelivery, int64, time.Duration) {
 		t.Helper()
 		token := rand.Int64N(1<<62) + 1
-		now := time.Now().Add(rand.N(20*time.Hour) - 10*time.Hour) // what the caller believes
+		now := time.Now().Add(rand.N(20*time.Hour) - 10*time.Hour) // the caller's wrong time
 		res, err := s.Claim(t.Context(), webhook.ClaimRequest{Token: token, Now: now, Lease: lease, Limit: 10, PerWebhook: 10})
 		if err != nil {
 			t.Fatal(err)
@@ -81,7 +80,7 @@ func TestD16_SQLiteClockThatJumps(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			near("by the clock, what was put off is due in", d.NextAttemptAt.Sub(machineclock.Now()), 10*time.Minute)
+			near("by the clock, the delayed delivery is due in", d.NextAttemptAt.Sub(machineclock.Now()), 10*time.Minute)
 			b, err := third().Backlog(t.Context(), webhook.BacklogQuery{})
 			if err != nil || b != (webhook.Backlog{Waiting: 1, Leased: 1}) {
 				t.Errorf("backlog %+v, %v", b, err)
@@ -91,13 +90,13 @@ func TestD16_SQLiteClockThatJumps(t *testing.T) {
 				t.Fatalf("Extend: lost %v, %v", lost, err)
 			}
 
-			// Given back, or sent again by hand, both can be had at once.
+			// After a release, or a resend, both can be claimed at once.
 			if err := first.Release(t.Context(), time.Now(), []webhook.Lease{{Token: token}}, 0); err != nil {
 				t.Fatal(err)
 			}
 			again, token, next := claim(second)
 			if len(again) != 1 || again[0].Delivery.ID != held[0].Delivery.ID {
-				t.Fatalf("claimed %d, want the one that was given back", len(again))
+				t.Fatalf("claimed %d, want the released one", len(again))
 			}
 			near("the next lease ends in", next, lease)
 			done := webhook.Result{DeliveryID: again[0].Delivery.ID, Token: token, State: webhook.StateSucceeded}
@@ -109,7 +108,7 @@ func TestD16_SQLiteClockThatJumps(t *testing.T) {
 			}
 			ds, token, _ := claim(first)
 			if len(ds) != 1 || ds[0].Delivery.ID != put[0].Delivery.ID {
-				t.Fatalf("claimed %d, want the one that was sent again", len(ds))
+				t.Fatalf("claimed %d, want the resent one", len(ds))
 			}
 			done = webhook.Result{DeliveryID: ds[0].Delivery.ID, Token: token, State: webhook.StateSucceeded}
 			if _, err := first.Complete(t.Context(), time.Now(), []webhook.Result{done}); err != nil {
@@ -122,9 +121,8 @@ func TestD16_SQLiteClockThatJumps(t *testing.T) {
 	}
 }
 
-// One publish while the machine's clock is ten years ahead leaves what is
-// published afterwards in its own time, and all of it can be listed by time and
-// is pruned.
+// One publish while the machine's clock is ten years ahead does not change the time
+// of later events. All events can be listed by time and are pruned.
 func TestD16_SQLiteClockThatWasYearsAhead(t *testing.T) {
 	sqliteEach(t, func(t *testing.T, driver string) {
 		var set time.Duration
@@ -177,7 +175,8 @@ func TestD16_SQLiteClockThatWasYearsAhead(t *testing.T) {
 		if hours, err := s.Stats(t.Context(), webhook.StatsQuery{Tenant: "t", Since: soon.Add(time.Hour)}); err != nil || len(hours) != 0 {
 			t.Errorf("statistics of %d hours to come are left, %v", len(hours), err)
 		}
-		// A machine that does not know the time yet does not make the log's go back.
+		// A machine that does not know the time yet does not set the log's time
+		// back.
 		if err := sqlitePublish(s, "t", "before", 10); err != nil {
 			t.Fatal(err)
 		}
@@ -200,8 +199,8 @@ func sqlitePublishAt(s *sqlitestore.Store, tenant, id string, now time.Time) err
 	return err
 }
 
-// A machine sleeps for eight hours: what was to be tried again in ten minutes is
-// due when it wakes, and leases from before have ended.
+// A machine sleeps for eight hours: a retry after ten minutes is due when it wakes,
+// and earlier leases have ended.
 func TestD16_SQLiteMachineThatSleeps(t *testing.T) {
 	var slept time.Duration
 	machineclock.Set(func() time.Time { return time.Now().Add(slept) })

@@ -19,7 +19,7 @@ import (
 	"github.com/seed68722ecd/webhook/sqlitestore"
 )
 
-// sqliteSynchronous is the option of a driver's DSN for PRAGMA synchronous, and
+// sqliteSynchronous has the option for PRAGMA synchronous in each driver's DSN, and
 // sqliteDSN the options that the documentation shows.
 var (
 	sqliteSynchronous = map[string]string{"sqlite": "_pragma=synchronous(%s)", "sqlite3": "_synchronous=%s"}
@@ -29,7 +29,7 @@ var (
 	}
 )
 
-// What is shown for a driver is what these tests use.
+// The documentation shows the DSNs that these tests use.
 func TestDocumentedDSNs(t *testing.T) {
 	raw, err := os.ReadFile("../../docs/stores.md")
 	if err != nil {
@@ -43,11 +43,11 @@ func TestDocumentedDSNs(t *testing.T) {
 }
 
 // A transaction of the host's that commits without waiting for the disk cannot
-// publish: what it was told is stored would go with the power.
+// publish: its acknowledged events could be lost with the power.
 func TestPublishTxIsRefusedWhereCommitsDoNotWaitForTheDisk(t *testing.T) {
 	sqliteEach(t, func(t *testing.T, driver string) {
 		for _, tt := range []struct {
-			level   string // empty: the driver's own
+			level   string // empty: the driver's default
 			relaxed bool
 			refused string
 		}{
@@ -93,8 +93,8 @@ func TestPublishTxIsRefusedWhereCommitsDoNotWaitForTheDisk(t *testing.T) {
 	})
 }
 
-// With the documented DSN each transaction that published was on the disk before
-// its commit returned.
+// With the documented DSN each transaction that published is on the disk before its
+// commit returns.
 func TestPublishTxSyncsWithTheDocumentedDSN(t *testing.T) {
 	strace, err := exec.LookPath("strace")
 	if err != nil {
@@ -119,8 +119,8 @@ func TestPublishTxSyncsWithTheDocumentedDSN(t *testing.T) {
 	})
 }
 
-// fickle is a driver over that of modernc.org/sqlite whose statements can be made
-// to fail as drivers do.
+// fickle wraps the driver of modernc.org/sqlite. Its statements can be made to fail
+// like those of failing drivers.
 type fickle struct {
 	driver.Driver
 	fault atomic.Pointer[func(query string) error] // may panic
@@ -176,9 +176,9 @@ var fickleDriver = sync.OnceValue(func() *fickle {
 	return f
 })
 
-// A driver that panics, or gives a connection up, in the middle of a transaction
-// costs the calls of that transaction: the file is not left locked, and the next
-// call has another connection.
+// If a driver panics, or gives a connection up, in the middle of a transaction, the
+// calls of that transaction fail. The file is not left locked, and the next call
+// gets another connection.
 func TestWriterIsReplacedAfterItsDriverFailed(t *testing.T) {
 	f := fickleDriver()
 	for name, fail := range map[string]func() error{
@@ -199,7 +199,7 @@ func TestWriterIsReplacedAfterItsDriverFailed(t *testing.T) {
 				if _, _, err := d.CreateWebhook(t.Context(), "t", hook); err != nil {
 					t.Fatal(err)
 				}
-				if at == "PRAGMA synchronous" { // which is asked for when the writer is opened
+				if at == "PRAGMA synchronous" { // runs when the writer is opened
 					s.Close()
 					if s, err = sqlitestore.New(db, sqlitestore.Config{}); err != nil {
 						t.Fatal(err)
@@ -233,7 +233,7 @@ func TestWriterIsReplacedAfterItsDriverFailed(t *testing.T) {
 						t.Errorf("publish %d afterwards: %v", i, err)
 					}
 				}
-				// Another connection can write: nothing holds the lock.
+				// Another connection can write: the lock is free.
 				other := sqliteOpen(t, "sqlite", path)
 				if _, err := other.Exec("PRAGMA busy_timeout = 5000"); err != nil {
 					t.Fatal(err)

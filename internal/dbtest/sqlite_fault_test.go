@@ -63,8 +63,9 @@ func sqliteCount(t testing.TB, db *sql.DB, query string) int {
 	return n
 }
 
-// A lock held for less than BusyTimeout is never seen; held for longer it is an
-// error that says so, nothing is stored, and the next call succeeds. Readers go on.
+// A lock held for less than BusyTimeout only delays a call. A lock held for longer
+// is an error that says so, the event is not stored, and the next call succeeds.
+// Readers go on.
 func TestL1_SQLiteLockHeldElsewhere(t *testing.T) {
 	sqliteEach(t, func(t *testing.T, driver string) {
 		const patience = 400 * time.Millisecond
@@ -122,7 +123,7 @@ func TestL1_SQLiteLockHeldElsewhere(t *testing.T) {
 	})
 }
 
-// Reads wait for no writer, also where the DSN makes the host's transactions
+// Reads never wait for a writer, also if the DSN makes the host's transactions
 // begin with the write lock, as the documentation says it should.
 func TestL1_D25_SQLiteReadsTakeNoWriteLock(t *testing.T) {
 	sqliteEach(t, func(t *testing.T, driver string) {
@@ -142,8 +143,8 @@ func TestL1_D25_SQLiteReadsTakeNoWriteLock(t *testing.T) {
 	})
 }
 
-// The settings hold on the connection that writes, whatever the host set, and
-// the host's connections have theirs back afterwards.
+// The writing connection has the Store's settings, whatever the host set.
+// Afterwards the host's connections have their own again.
 func TestD25_SQLiteSettingsOfConnections(t *testing.T) {
 	sqliteEach(t, func(t *testing.T, driver string) {
 		db := sqliteOpen(t, driver, filepath.Join(t.TempDir(), "webhook.db"))
@@ -168,8 +169,8 @@ func TestD25_SQLiteSettingsOfConnections(t *testing.T) {
 	})
 }
 
-// Full: Publish fails, nothing of it is there, and once there is room the same
-// call succeeds on the same Store.
+// Disk full: Publish fails, its event is not there, and once there is space the
+// same call succeeds on the same Store.
 func TestD27_L3_SQLiteDiskFull(t *testing.T) {
 	sqliteEach(t, func(t *testing.T, driver string) {
 		db := sqliteOpen(t, driver, filepath.Join(t.TempDir(), "webhook.db"))
@@ -207,9 +208,10 @@ func TestD27_L3_SQLiteDiskFull(t *testing.T) {
 	})
 }
 
-// Power loss: the database and its WAL are copied at any moment under load, and
-// the WAL is cut, or its end overwritten. What opens is sound, and is a prefix
-// of what was committed: nothing that a later event survives is missing.
+// Power loss: the database and its WAL are copied at any moment under load, and the
+// WAL is cut, or its end overwritten. The copy opens, is sound, and has a prefix of
+// the committed transactions: no event is missing that was committed before one
+// that survived.
 func TestD26_L4_SQLiteWALCutAnywhere(t *testing.T) {
 	cuts := 50
 	sqliteEach(t, func(t *testing.T, driver string) {
@@ -219,10 +221,10 @@ func TestD26_L4_SQLiteWALCutAnywhere(t *testing.T) {
 		if err := s.CreateWebhook(t.Context(), sqliteHook("t", "wh"), 0); err != nil {
 			t.Fatal(err)
 		}
-		// One event after another, each acknowledged before the next; no
-		// checkpoint, which the WAL is too short for.
+		// One event after another, each acknowledged before the next, without a
+		// checkpoint, for which the WAL is too short.
 		const events = 300
-		acked := make([]int64, events) // size of the WAL when it was acknowledged
+		acked := make([]int64, events) // size of the WAL when the event was acknowledged
 		for i := range events {
 			if err := sqlitePublish(s, "t", fmt.Sprintf("e%06d", i), 200); err != nil {
 				t.Fatal(err)
@@ -244,11 +246,11 @@ func TestD26_L4_SQLiteWALCutAnywhere(t *testing.T) {
 		for i := range cuts {
 			at := rand.IntN(len(wal))
 			image := append([]byte(nil), wal[:at]...)
-			if i%3 == 1 { // the last of it was never written
+			if i%3 == 1 { // the end was never written
 				from := max(0, at-4096)
 				clear(image[from:])
 				at = from
-			} else if i%3 == 2 && at > 0 { // or not as it should be
+			} else if i%3 == 2 && at > 0 { // or was written wrongly
 				at = max(0, at-1-rand.IntN(min(at, 4096)))
 				image[at] ^= 1 << rand.IntN(8)
 			}
@@ -257,7 +259,7 @@ func TestD26_L4_SQLiteWALCutAnywhere(t *testing.T) {
 	})
 }
 
-// sqliteRecovered opens a copy whose WAL is good for so many bytes.
+// sqliteRecovered opens a copy with a WAL of which good bytes are valid.
 func sqliteRecovered(t *testing.T, driver string, main, wal []byte, acked []int64, good int64) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "copy.db")
@@ -286,8 +288,8 @@ func sqliteRecovered(t *testing.T, driver string, main, wal []byte, acked []int6
 	for want < len(acked) && acked[want] <= good {
 		want++
 	}
-	// A flipped bit may sit in padding that the checksum does not cover: more
-	// than expected is no loss.
+	// A flipped bit may be in padding outside the checksum: more events than
+	// expected are not a loss.
 	if n < want {
 		t.Fatalf("WAL good for %d bytes: %d events, %d were acknowledged by then", good, n, want)
 	}
@@ -299,9 +301,9 @@ func sqliteRecovered(t *testing.T, driver string, main, wal []byte, acked []int6
 	}
 }
 
-// A file that is no database, one that cannot be written and one in memory are
-// refused with an error that says what is wrong.
-func TestL5_SQLiteBadFiles(t *testing.T) {
+// A file that is not a database, one that cannot be written and one in memory are
+// refused with an error that names the fault.
+func TestL5_SQLiteBadFilesAreRefused(t *testing.T) {
 	sqliteEach(t, func(t *testing.T, driver string) {
 		noise := filepath.Join(t.TempDir(), "noise.db")
 		if err := os.WriteFile(noise, []byte(strings.Repeat("not a database ", 1000)), 0o600); err != nil {
@@ -346,7 +348,7 @@ func TestL5_SQLiteBadFiles(t *testing.T) {
 }
 
 // A schema that is missing or newer is refused with the call to make.
-func TestD24_SQLiteSchemaVersions(t *testing.T) {
+func TestD24_SQLiteOtherVersionsAreRefused(t *testing.T) {
 	sqliteEach(t, func(t *testing.T, driver string) {
 		path := filepath.Join(t.TempDir(), "webhook.db")
 		db := sqliteOpen(t, driver, path)
@@ -411,7 +413,7 @@ func TestD24_SQLiteSchemaVersions(t *testing.T) {
 	})
 }
 
-// Tables of version 1 keep what is in them.
+// Tables of version 1 keep their rows.
 func TestD24_SQLiteUpgradeFromVersion1(t *testing.T) {
 	sqliteEach(t, func(t *testing.T, driver string) {
 		db := sqliteOpen(t, driver, filepath.Join(t.TempDir(), "webhook.db"))
@@ -441,9 +443,9 @@ func TestD24_SQLiteUpgradeFromVersion1(t *testing.T) {
 	})
 }
 
-// A transaction of the host's: what it publishes is seen with the commit, and
-// never after a rollback.
-func TestD2_SQLitePublishTx(t *testing.T) {
+// A transaction of the host's: its events are visible with the commit, and never
+// after a rollback.
+func TestD2_SQLitePublishTxCommitAndRollback(t *testing.T) {
 	sqliteEach(t, func(t *testing.T, driver string) {
 		db := sqliteOpen(t, driver, "file:"+filepath.Join(t.TempDir(), "webhook.db")+sqliteDSN[driver])
 		s := sqliteStoreOn(t, db, sqlitestore.Config{})

@@ -13,9 +13,9 @@ import (
 	"github.com/seed68722ecd/webhook/sqlitestore"
 )
 
-// A folder that cannot be written, as after a file system had an error and was
-// remounted: Publish says so and nothing is stored. Once it can be written
-// again the same store goes on, with all that was there.
+// A folder cannot be written, as after a file system was remounted because of an
+// error: Publish says so and stores no event. Once the folder can be written again
+// the same store goes on, with all of its data.
 func TestL5_SQLiteFolderReadOnly(t *testing.T) {
 	sqliteEach(t, func(t *testing.T, driver string) {
 		dir := t.TempDir()
@@ -58,16 +58,16 @@ func TestL5_SQLiteFolderReadOnly(t *testing.T) {
 	})
 }
 
-// The file is deleted under a process that has it open. SQLite does not notice:
-// the connection that writes goes on with what has no name any more, and all of
-// it is gone when the process ends. Connections that are opened later, in this
-// process or another, find no tables and say so, or that the WAL is missing:
-// none goes on silently with an empty queue.
+// The file is deleted under a process that has it open. SQLite does not notice: the
+// writing connection goes on with the unlinked file, whose content is gone when the
+// process ends. Connections opened later, in this process or another, find no
+// tables and say so, or that the WAL is missing. No process goes on silently with
+// an empty queue.
 func TestL5_SQLiteFileDeletedWhileOpen(t *testing.T) {
 	sqliteEach(t, func(t *testing.T, driver string) {
 		for _, c := range []struct {
 			removed []string
-			want    string // what a process that comes later says
+			want    string // error of a process that starts later
 		}{
 			{[]string{""}, "call Migrate first"},
 			{[]string{"", "-wal", "-shm"}, "call Migrate first"},
@@ -84,25 +84,25 @@ func TestL5_SQLiteFileDeletedWhileOpen(t *testing.T) {
 				}
 			}
 			if err := sqlitePublish(s, "t", "after", 10); err != nil {
-				t.Logf("%q taken away: Publish says: %v", c.removed, err)
+				t.Logf("%q removed: Publish returned: %v", c.removed, err)
 			} else if _, err := s.GetEvent(t.Context(), "t", "after"); errors.Is(err, webhook.ErrNotFound) {
-				t.Errorf("%q taken away: what was acknowledged is not there, and nothing says why: %v", c.removed, err)
+				t.Errorf("%q removed: acknowledged events are missing, and no error says why: %v", c.removed, err)
 			}
 			later, err := sqlitestore.New(sqliteOpen(t, driver, path), sqlitestore.Config{})
 			if err != nil {
 				t.Fatal(err)
 			}
 			if err := sqlitePublish(later, "t", "later", 10); err == nil || !strings.Contains(err.Error(), c.want) {
-				t.Errorf("%q taken away: a process that comes later gets %v, want an error with %q", c.removed, err, c.want)
+				t.Errorf("%q removed: a process that starts later gets %v, want an error with %q", c.removed, err, c.want)
 			}
 			later.Close()
 		}
 	})
 }
 
-// The WAL is deleted between two runs, the first of which had no time to end in
-// order. What had not been moved into the file is gone; the rest is whole, and
-// the store goes on.
+// The WAL is deleted between two runs, the first of which was killed. Transactions
+// that had not been checkpointed are gone; the rest is complete, and the store goes
+// on.
 func TestL5_SQLiteWALDeletedBetweenRuns(t *testing.T) {
 	sqliteEach(t, func(t *testing.T, driver string) {
 		path := filepath.Join(t.TempDir(), "queue.db")
@@ -117,7 +117,7 @@ func TestL5_SQLiteWALDeletedBetweenRuns(t *testing.T) {
 				sqliteExec(t, sqliteConn(t, db), "PRAGMA wal_checkpoint(TRUNCATE)")
 			}
 		}
-		main, err := os.ReadFile(path) // as a process leaves it that is killed
+		main, err := os.ReadFile(path) // the file of a killed process
 		if err != nil {
 			t.Fatal(err)
 		}

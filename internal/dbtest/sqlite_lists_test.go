@@ -10,10 +10,10 @@ import (
 	"github.com/seed68722ecd/webhook/sqlitestore"
 )
 
-// sqliteListsAreBounded looks for what hardly ever occurs among the finished
-// deliveries, rows of them. How far a call has looked is counted in the table: the
-// plans, which TestD9_SQLiteClaimPlans holds, walk from there to where the last call
-// ended and touch nothing else.
+// sqliteListsAreBounded looks for rare deliveries among rows finished ones. The
+// table shows how far a call has looked: according to the plans, which
+// TestD9_SQLiteClaimsWalkIndexes checks, a call reads only the rows from there to
+// the end of the previous call.
 func sqliteListsAreBounded(t *testing.T, s *sqlitestore.Store, conn *sql.Conn, rows int) {
 	t.Helper()
 	const done = `wkey = (SELECT wkey FROM webhook_webhooks WHERE id = 'done')`
@@ -25,9 +25,9 @@ func sqliteListsAreBounded(t *testing.T, s *sqlitestore.Store, conn *sql.Conn, r
 		calls int // at least, and at most one in twenty more
 		found string
 	}{
-		"of one webhook by type":     {webhook.DeliveryQuery{WebhookID: "done", EventType: "needle"}, rows / webhook.MaxScan, fmt.Sprint([]int{newest - 2, newest - rows/2, newest - rows + 3})},
-		"of all of them by type":     {webhook.DeliveryQuery{EventType: "needle"}, rows / webhook.MaxScan, fmt.Sprint([]int{newest - 2, newest - rows/2, newest - rows + 3})},
-		"in a state that none is in": {webhook.DeliveryQuery{WebhookID: "done", State: webhook.StatePending, Until: at(newest + 1)}, rows / webhook.MaxScan, "[]"},
+		"of one webhook by type":        {webhook.DeliveryQuery{WebhookID: "done", EventType: "needle"}, rows / webhook.MaxScan, fmt.Sprint([]int{newest - 2, newest - rows/2, newest - rows + 3})},
+		"of all of them by type":        {webhook.DeliveryQuery{EventType: "needle"}, rows / webhook.MaxScan, fmt.Sprint([]int{newest - 2, newest - rows/2, newest - rows + 3})},
+		"in a state without deliveries": {webhook.DeliveryQuery{WebhookID: "done", State: webhook.StatePending, Until: at(newest + 1)}, rows / webhook.MaxScan, "[]"},
 		"in a window, by type": {
 			webhook.DeliveryQuery{WebhookID: "done", EventType: "needle", Since: at(newest - rows*3/4), Until: at(newest - rows/4)}, rows / 2 / webhook.MaxScan, fmt.Sprint([]int{newest - rows/2}),
 		},
@@ -58,7 +58,7 @@ func sqliteListsAreBounded(t *testing.T, s *sqlitestore.Store, conn *sql.Conn, r
 			if most, from = max(most, looked), to; looked > webhook.MaxScan {
 				t.Errorf("list %s: call %d looked at %d rows, at most %d are allowed", name, calls, looked, webhook.MaxScan)
 			}
-			// What is new in the meantime is on no later page.
+			// Deliveries created meanwhile are on no later page.
 			if calls%10 == 1 && c.q.State == "" {
 				if _, err := s.Publish(t.Context(), time.Now(), []webhook.PublishRequest{sqliteRequest("done", fmt.Sprint(name, calls), 10)}); err != nil {
 					t.Fatal(err)

@@ -17,8 +17,8 @@ import (
 	"github.com/seed68722ecd/webhook/storetest"
 )
 
-// sqlitePragmas are what a host may have set on its connections, or its file,
-// that changes what statements mean or do. docs/stores.md has the same list.
+// sqlitePragmas are pragmas of a host's connections, or of its file, that change
+// the meaning of statements. docs/stores.md has the same list.
 var sqlitePragmas = []struct{ name, value string }{
 	{"auto_vacuum", "full"}, {"automatic_index", "off"}, {"case_sensitive_like", "on"}, {"cell_size_check", "on"}, {"checkpoint_fullfsync", "on"},
 	{"count_changes", "on"}, {"defer_foreign_keys", "on"}, {"empty_result_callbacks", "on"}, {"encoding", "'UTF-16'"}, {"foreign_keys", "off"},
@@ -50,19 +50,19 @@ func sqlitePragmaDB(t *testing.T, name string, pragmas ...struct{ name, value st
 	return db
 }
 
-// What a host has set on its connections changes nothing that the Store keeps:
+// The pragmas of a host's connections do not change the data that the Store keeps:
 // one pragma at a time, and the contract with all of them at once.
-func TestPragmasOfAHost(t *testing.T) {
+func TestPragmasOfAHostChangeNoData(t *testing.T) {
 	for _, p := range sqlitePragmas {
 		t.Run(p.name+" "+strings.Trim(p.value, "'"), func(t *testing.T) {
 			sqliteEach(t, func(t *testing.T, driver string) {
 				t.Parallel()
-				durable := struct{ name, value string }{"synchronous", "full"} // which transactions of the host's must be
+				durable := struct{ name, value string }{"synchronous", "full"} // required for the host's transactions
 				db := sqlitePragmaDB(t, driver, durable, p)
 				s := sqliteStoreOn(t, db, sqlitestore.Config{})
 				rounds(t, s)
 				if p.name == "synchronous" || p.name == "count_changes" {
-					return // a transaction that is not durable is refused, and mattn's driver counts wrong
+					return // a transaction that is not durable is refused, and mattn's driver counts wrongly
 				}
 				inTx(t, db, true, func(tx *sql.Tx) error {
 					_, err := s.PublishTx(t.Context(), tx, pgEvent("tx"), pgEvent("tx2"))
@@ -85,7 +85,7 @@ func TestPragmasOfAHost(t *testing.T) {
 	})
 }
 
-// The page about stores says of each pragma that it does no harm.
+// The page about stores lists each pragma as harmless.
 func TestPragmasAreDocumented(t *testing.T) {
 	page, err := os.ReadFile("../../docs/stores.md")
 	if err != nil {
@@ -98,7 +98,7 @@ func TestPragmasAreDocumented(t *testing.T) {
 	}
 }
 
-// mattnConnector makes connections of a driver that has a hook of its own.
+// mattnConnector opens connections of a driver with its own hook.
 type mattnConnector struct {
 	d    *sqlite3.SQLiteDriver
 	path string

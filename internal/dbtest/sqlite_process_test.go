@@ -22,7 +22,7 @@ import (
 	"github.com/seed68722ecd/webhook/sqlitestore"
 )
 
-// Environment of a child process: what it does, to which file, with which driver.
+// Environment of a child process: its role, its file and its driver.
 const (
 	sqliteRole   = "DBTEST_SQLITE_ROLE"
 	sqliteFile   = "DBTEST_SQLITE_FILE"
@@ -44,8 +44,8 @@ func sqliteChild(t *testing.T, role, driver, path string, n int, under ...string
 	return cmd
 }
 
-// TestSQLiteChildProcess is what the child processes of other tests do; without
-// a role there is nothing to do.
+// TestSQLiteChildProcess runs in the child processes of other tests; without a role
+// it returns at once.
 func TestSQLiteChildProcess(t *testing.T) {
 	role := os.Getenv(sqliteRole)
 	if role == "" {
@@ -64,14 +64,14 @@ func TestSQLiteChildProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	switch role {
-	case "publish": // says what was acknowledged, and goes on until it is killed or done
+	case "publish": // prints acknowledged events until it is killed or done
 		for i := range n {
 			if err := sqlitePublish(s, "t", fmt.Sprintf("e%06d", i), 300); err != nil {
 				t.Fatal(err)
 			}
 			fmt.Println("ack", fmt.Sprintf("e%06d", i))
 		}
-	case "publishtx": // the same, in transactions of its own
+	case "publishtx": // the same in transactions of its own
 		for i := range n {
 			tx, err := db.Begin()
 			if err != nil {
@@ -85,7 +85,7 @@ func TestSQLiteChildProcess(t *testing.T) {
 			}
 			fmt.Println("ack", fmt.Sprintf("e%06d", i))
 		}
-	case "claim": // claims until there is nothing, and says what it got
+	case "claim": // claims until no delivery is due, and prints the claimed ones
 		for empty := 0; empty < 5; {
 			res, err := s.Claim(t.Context(), webhook.ClaimRequest{Token: rand.Int64N(1<<62) + 1, Now: time.Now(), Lease: time.Hour, Limit: 7, PerWebhook: 7})
 			if err != nil {
@@ -114,8 +114,8 @@ func sqliteSaid(out, word string) []string {
 	return words
 }
 
-// Every acknowledged publish was on the disk: there is at least one fsync for
-// each of those that are made one after another.
+// Every acknowledged publish was on the disk: for sequential publishes there is at
+// least one fsync for each.
 func TestD1_SQLiteFsyncBeforeAcknowledge(t *testing.T) {
 	strace, err := exec.LookPath("strace")
 	if err != nil {
@@ -138,7 +138,7 @@ func TestD1_SQLiteFsyncBeforeAcknowledge(t *testing.T) {
 	})
 }
 
-// syncsIn counts the calls of fsync and fdatasync that strace has written down.
+// syncsIn counts the calls of fsync and fdatasync in a log of strace.
 func syncsIn(t *testing.T, log string) (syncs int) {
 	t.Helper()
 	raw, err := os.ReadFile(log)
@@ -201,8 +201,8 @@ func TestD26_SQLiteTwoProcessesClaim(t *testing.T) {
 	})
 }
 
-// A publisher is killed in mid-write. A dispatcher that starts afterwards on
-// the same file delivers every event that had been acknowledged.
+// A publisher is killed in the middle of a write. A dispatcher that starts
+// afterwards on the same file delivers every acknowledged event.
 func TestD1_SQLiteKilledPublisher(t *testing.T) {
 	sqliteEach(t, func(t *testing.T, driver string) {
 		path := filepath.Join(t.TempDir(), "webhook.db")
@@ -243,7 +243,7 @@ func TestD1_SQLiteKilledPublisher(t *testing.T) {
 				}
 			}
 		}
-		cmd.Wait() // it was killed, which is what the error says
+		cmd.Wait() // the error says that it was killed
 		if len(acked) < stop {
 			t.Fatalf("the publisher ended after %d events", len(acked))
 		}

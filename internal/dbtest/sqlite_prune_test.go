@@ -15,13 +15,13 @@ import (
 	"github.com/seed68722ecd/webhook/sqlitestore"
 )
 
-// writeLock notes how the write lock is held.
+// writeLock records how the write lock is held.
 type writeLock struct {
 	driver driver.Driver
 	path   string
 
 	since time.Time
-	rows  int64 // changed in the transaction under way
+	rows  int64 // changed in the current transaction
 	times []time.Duration
 	most  int64 // rows changed in one transaction
 }
@@ -39,13 +39,13 @@ func (l *writeLock) Driver() driver.Driver { return l.driver }
 
 func (l *writeLock) reset() { l.times, l.most = nil, 0 }
 
-// held is how long a transaction holds it, the median of those since the reset.
+// held returns how long transactions held the lock: the median since the reset.
 func (l *writeLock) held() time.Duration {
 	slices.Sort(l.times)
 	return l.times[len(l.times)/2]
 }
 
-// lockedConn is a connection whose transactions are noted.
+// lockedConn is a connection whose transactions are recorded.
 type lockedConn struct {
 	driver.Conn
 	l *writeLock
@@ -88,7 +88,7 @@ func (s *lockedStmt) ExecContext(ctx context.Context, args []driver.NamedValue) 
 	case "COMMIT":
 		s.l.times = append(s.l.times, time.Since(s.l.since))
 		s.l.most = max(s.l.most, s.l.rows)
-	default: // after other statements SQLite says what it said before
+	default: // after other statements SQLite returns the previous value
 		if n, _ := res.RowsAffected(); strings.HasPrefix(s.q, "DELETE") || strings.HasPrefix(s.q, "UPDATE") || strings.HasPrefix(s.q, "INSERT") {
 			s.l.rows += n
 		}
@@ -96,8 +96,8 @@ func (s *lockedStmt) ExecContext(ctx context.Context, args []driver.NamedValue) 
 	return res, nil
 }
 
-// sqliteCrowd is a store whose tenant has so many webhooks, which select nothing
-// that is published here.
+// sqliteCrowd returns a store whose tenant has so many webhooks. None of them
+// selects the events published here.
 func sqliteCrowd(t *testing.T, hooks int) (*sqlitestore.Store, *sql.DB, *writeLock) {
 	t.Helper()
 	bare, err := sql.Open("sqlite3", "")
@@ -125,7 +125,7 @@ func sqliteCrowd(t *testing.T, hooks int) (*sqlitestore.Store, *sql.DB, *writeLo
 	return s, db, lock
 }
 
-// sqlitePrune prunes in steps and returns what was deleted, and in how many steps.
+// sqlitePrune prunes in steps. It returns the number of deleted rows and of steps.
 func sqlitePrune(t *testing.T, s *sqlitestore.Store, before time.Time, limit int) (total, steps int) {
 	t.Helper()
 	for {
@@ -140,9 +140,9 @@ func sqlitePrune(t *testing.T, s *sqlitestore.Store, before time.Time, limit int
 	}
 }
 
-// Events that nobody selected are deleted in transactions of bounded size, which
-// hold the write lock as long beside 10,000 webhooks as beside 100: whether an
-// event has a delivery is found out while others write.
+// Events without deliveries are deleted in transactions of bounded size, which hold
+// the write lock as long beside 10,000 webhooks as beside 100: the search for
+// deliveries runs in read transactions.
 func TestD20_SQLitePruningHoldsTheLockShortly(t *testing.T) {
 	const events = 2000
 	cost := func(hooks int) time.Duration {
@@ -173,8 +173,8 @@ func TestD20_SQLitePruningHoldsTheLockShortly(t *testing.T) {
 	}
 }
 
-// So are statistics, and webhooks that were deleted.
-func TestD20_SQLitePruningOfWhatIsLeft(t *testing.T) {
+// So are statistics, and deleted webhooks.
+func TestD20_SQLitePruningOfStatisticsAndDeletedWebhooks(t *testing.T) {
 	const hooks = 3000
 	s, db, lock := sqliteCrowd(t, hooks)
 	before := time.Now().Truncate(time.Hour)
@@ -206,8 +206,8 @@ func TestD20_SQLitePruningOfWhatIsLeft(t *testing.T) {
 	}
 }
 
-// Which events have a delivery is found out right, whatever webhooks have some:
-// each event here is selected by other webhooks, or by none.
+// The search finds exactly the events with deliveries, whichever webhooks have
+// them: each event here is selected by different webhooks, or by no webhook.
 func TestD20_SQLitePruningFindsDeliveries(t *testing.T) {
 	const hooks, events = 150, 300
 	s, db, _ := sqliteCrowd(t, hooks)
@@ -218,8 +218,8 @@ func TestD20_SQLitePruningFindsDeliveries(t *testing.T) {
 	if _, err := s.Publish(t.Context(), time.Now(), reqs); err != nil {
 		t.Fatal(err)
 	}
-	// Every third event has none; the others one at the webhooks that its number
-	// leads to, in part as a replay makes them.
+	// Every third event has no delivery. The others have one at the webhooks that
+	// follow from their number, some of them created as by a replay.
 	if _, err := db.Exec(`
 		INSERT INTO webhook_deliveries (wkey, seq, created, type, name)
 		SELECT w.wkey, e.seq, 1, 'a.b', 'n' FROM webhook_events e CROSS JOIN webhook_webhooks w

@@ -13,8 +13,8 @@ import (
 	"github.com/seed68722ecd/webhook/sqlitestore"
 )
 
-// sqliteClaimTime is the median time of claims of ten deliveries, one webhook
-// having nothing but its backlog to offer and being passed over.
+// sqliteClaimTime returns the median time of claims of ten deliveries beside one
+// webhook with a backlog, which is passed over.
 func sqliteClaimTime(t *testing.T, s *sqlitestore.Store, prefix string) time.Duration {
 	t.Helper()
 	var took []time.Duration
@@ -47,8 +47,8 @@ func sqliteClaimTime(t *testing.T, s *sqlitestore.Store, prefix string) time.Dur
 	return took[len(took)/2]
 }
 
-// A claim costs what it returns: not the deliveries that are due at a
-// dead webhook, nor those that wait for later, nor finished ones.
+// The cost of a claim depends on the deliveries it returns, not on those of a dead
+// webhook, waiting ones, or finished ones.
 func TestD9_SQLiteClaimPassesABacklog(t *testing.T) {
 	rows := backlogRows()
 	s, db := sqliteStore(t, "sqlite3", sqlitestore.Config{Relaxed: true})
@@ -103,7 +103,7 @@ func TestD9_SQLiteClaimPassesABacklog(t *testing.T) {
 	if err != nil || b.Due != 10_000 || b.Waiting != 10_000 || !b.AtLeast || b.OldestDue <= 0 {
 		t.Errorf("backlog, counted to 10,000: %+v, %v", b, err)
 	}
-	// Lists begin where the page begins.
+	// Lists start reading at the start of the page.
 	for name, q := range map[string]webhook.DeliveryQuery{
 		"of a webhook": {Tenant: "done", WebhookID: "done"},
 		"by event":     {Tenant: "done", EventID: "x77"},
@@ -116,7 +116,7 @@ func TestD9_SQLiteClaimPassesABacklog(t *testing.T) {
 		}
 		took := time.Since(begun)
 		t.Logf("list %s: %v", name, took)
-		if took > 2*time.Second { // on a busy machine; what is read is counted below
+		if took > 2*time.Second { // on a busy machine; the rows read are counted below
 			t.Errorf("list %s took %v", name, took)
 		}
 	}
@@ -132,11 +132,11 @@ func sqliteOne(t *testing.T, conn *sql.Conn, q string) (n int) {
 }
 
 // The statements of a claim walk indexes, and scan no table.
-func TestD9_SQLiteClaimPlans(t *testing.T) {
+func TestD9_SQLiteClaimsWalkIndexes(t *testing.T) {
 	sqliteEach(t, func(t *testing.T, driver string) {
 		s, db := sqliteStore(t, driver, sqlitestore.Config{})
 		sqliteClaimPlans(t, db)
-		// A host may analyse its database, and mostly when hardly anything waits.
+		// A host may run ANALYZE, usually while hardly any delivery is pending.
 		pgHook(t, s, "wh_1", "a.b")
 		for _, id := range []string{"a", "b"} {
 			if _, err := s.Publish(t.Context(), time.Now(), []webhook.PublishRequest{pgEvent(id)}); err != nil {
@@ -163,7 +163,7 @@ func sqliteClaimPlans(t *testing.T, db *sql.DB) {
 		"SELECT due, seq FROM webhook_waiting WHERE wkey = 1 AND due <= 5 ORDER BY due, seq LIMIT 10",
 		"SELECT token, items FROM webhook_claims WHERE expiry <= 5 ORDER BY expiry LIMIT 256",
 		"UPDATE webhook_deliveries SET state = 2 WHERE wkey = 1 AND seq = 5",
-		// And those of a list: how far it looks, and what there is up to there.
+		// The statements of a list: the end of the range, and its rows.
 		"SELECT d.seq, d.created FROM webhook_deliveries d WHERE d.wkey = 1 AND d.seq >= 2 AND d.seq <= 9 ORDER BY d.seq DESC LIMIT 1 OFFSET 99",
 		"SELECT d.seq, d.created FROM webhook_deliveries d INDEXED BY webhook_deliveries_failed WHERE d.wkey = 1 AND d.seq >= 2 AND d.seq <= 9 AND d.state > 2 ORDER BY d.seq DESC LIMIT 1 OFFSET 99",
 		"SELECT d.created, (SELECT e.id FROM webhook_events e WHERE e.seq = coalesce(d.ekey, d.seq)) FROM webhook_deliveries d WHERE d.wkey = 1 AND d.seq >= 2 AND d.seq <= 9 AND d.state = 2 AND d.type = 'a'",
@@ -191,8 +191,8 @@ func sqliteClaimPlans(t *testing.T, db *sql.DB) {
 	}
 }
 
-// One event for 10,000 webhooks, as TestD29_FanOut on PostgreSQL.
-func TestD29_SQLiteFanOut(t *testing.T) {
+// One event for 10,000 webhooks, as TestD29_FanOutIsOneStatement on PostgreSQL.
+func TestD29_SQLiteFanOutTo10000Webhooks(t *testing.T) {
 	t.Parallel()
 	hooks := 10_000
 	if testing.Short() {

@@ -12,7 +12,7 @@ import (
 	"github.com/seed68722ecd/webhook/sqlitestore"
 )
 
-// sqliteHook is an active webhook that selects everything.
+// sqliteHook returns an active webhook that selects all events.
 func sqliteHook(tenant, id string) webhook.WebhookRecord {
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	return webhook.WebhookRecord{
@@ -24,7 +24,7 @@ func sqliteHook(tenant, id string) webhook.WebhookRecord {
 	}
 }
 
-// sqliteRequest is an event of n bytes for every webhook of a tenant.
+// sqliteRequest returns an event of n bytes for every webhook of a tenant.
 func sqliteRequest(tenant, id string, n int) webhook.PublishRequest {
 	data := make([]byte, n)
 	for i := range data {
@@ -36,9 +36,9 @@ func sqliteRequest(tenant, id string, n int) webhook.PublishRequest {
 	}
 }
 
-// BenchmarkSQLite measures the whole way of a delivery through the Store,
-// without HTTP: publish, claim, complete, with everything at once as a process
-// under load does it. The unit is one delivery.
+// BenchmarkSQLite measures the whole way of a delivery through the Store, without
+// HTTP: publish, claim and complete at the same time, as in a process under load.
+// The unit is one delivery.
 func BenchmarkSQLite(b *testing.B) {
 	for _, driver := range sqliteDrivers {
 		for _, batch := range []int{1, 100} {

@@ -13,11 +13,10 @@ import (
 	_ "modernc.org/sqlite"
 )
 
-// sqliteDrivers are the names under which drivers register.
+// sqliteDrivers are the names under which the drivers register.
 var sqliteDrivers = []string{"sqlite", "sqlite3"} // modernc, mattn
 
-// sqliteOpen opens a file as a host would that knows nothing of what the Store
-// needs.
+// sqliteOpen opens a file like a host that does not know the Store's needs.
 func sqliteOpen(t testing.TB, driver, path string) *sql.DB {
 	t.Helper()
 	db, err := sql.Open(driver, path)
@@ -72,10 +71,10 @@ func TestD33_SQLiteConformance(t *testing.T) {
 }
 
 // The same with a pool of one connection, which writer and readers share.
-func TestD22_SQLitePoolOfOne(t *testing.T) {
+func TestD22_SQLiteOneConnectionIsEnough(t *testing.T) {
 	t.Parallel()
 	storetest.Run(t, func(t *testing.T) webhook.Store {
-		// With the quicker driver: it is the pool that makes the difference.
+		// With the faster driver: the pool makes the difference.
 		db := sqliteOpen(t, "sqlite3", filepath.Join(t.TempDir(), "webhook.db"))
 		db.SetMaxOpenConns(1)
 		return sqliteStoreOn(t, db, sqlitestore.Config{TablePrefix: "w_", Relaxed: true, PassedClock: true})

@@ -10,10 +10,10 @@ import (
 	"github.com/seed68722ecd/webhook/sqlitestore"
 )
 
-// A process whose first call is PublishTx needs no connection beside that of its
+// A process whose first call is PublishTx needs no connection besides that of its
 // transaction, which may be the pool's only one; tables that do not fit are
 // refused.
-func TestSQLitePublishTxFirst(t *testing.T) {
+func TestSQLitePublishTxFirstNeedsNoConnection(t *testing.T) {
 	sqliteEach(t, func(t *testing.T, driver string) {
 		path := "file:" + filepath.Join(t.TempDir(), "webhook.db") + sqliteDSN[driver]
 		migrated := sqliteStoreOn(t, sqliteOpen(t, driver, path), sqlitestore.Config{})
@@ -54,7 +54,7 @@ func TestSQLitePublishTxFirst(t *testing.T) {
 		newer(`DELETE FROM webhook_schema_version WHERE version = 1000`)
 		var events int
 		if err := db.QueryRow(`SELECT count(*) FROM webhook_events`).Scan(&events); err != nil || events != 1 {
-			t.Errorf("%d events, %v; want the one that was published", events, err)
+			t.Errorf("%d events, %v; want the published one", events, err)
 		}
 	})
 }

@@ -9,8 +9,8 @@ import (
 )
 
 // Standby makes a streaming replica of a running server with pg_basebackup and
-// starts it. It follows the server at the address of conninfo, which must be
-// this one or lead to it. The caller must call Stop on it, too.
+// starts it. It follows the server at the address of conninfo, which must be this
+// server or lead to it. The caller must call Stop on the standby too.
 func (p *Postgres) Standby(conninfo string) (*Postgres, error) {
 	s, err := newPostgres(p.bin)
 	if err != nil {
@@ -31,7 +31,7 @@ func (p *Postgres) follow(primary *Postgres, conninfo string) error {
 	if p.Port, err = freePort(); err != nil {
 		return err
 	}
-	// The settings are the primary's, the places its own.
+	// It has the primary's settings and its own paths.
 	p.args = slices.Clone(primary.args)
 	for i, arg := range p.args {
 		p.args[i] = strings.Replace(arg, primary.Dir, p.Dir, 1)

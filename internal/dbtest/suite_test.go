@@ -17,24 +17,24 @@ import (
 	"github.com/seed68722ecd/webhook/webhooktest"
 )
 
-// durable is a durable Store with its publishing in transactions.
+// durable is a durable Store, with publishing in transactions.
 type durable interface {
 	webhook.Store
 	webhook.BacklogStore
 }
 
-// suite is what a host does with a Store, from end to end, while two
-// dispatchers run that share nothing but its tables.
+// suite has a host's use of a Store, from end to end, while two dispatchers run
+// that share only its tables.
 type suite struct {
 	t    *testing.T
 	s    durable
-	d    *webhook.Dispatcher // one of the two
+	d    *webhook.Dispatcher // one of the two dispatchers
 	net  *webhooktest.Transport
 	inTx func(commit bool, req webhook.PublishRequest)
 }
 
-// suiteOf runs the suite on two Stores of the same tables. publish stores an
-// event in a transaction of db's.
+// suiteOf runs the suite on two Stores of the same tables. publish stores an event
+// in a transaction of db.
 func suiteOf[S durable](t *testing.T, db *sql.DB, stores [2]S, publish func(S, *sql.Tx, webhook.PublishRequest) error) {
 	s := &suite{t: t, s: stores[0], net: new(webhooktest.Transport)}
 	s.inTx = func(commit bool, req webhook.PublishRequest) {
@@ -73,7 +73,7 @@ func suiteOf[S durable](t *testing.T, db *sql.DB, stores [2]S, publish func(S, *
 	stop()
 	running.Wait()
 	storetest.CheckInvariants(t, s.s, tenants...)
-	// All of it is pruned, and then nothing is left.
+	// After pruning, no rows are left.
 	for n := 1; n > 0; {
 		var err error
 		if n, err = s.s.Prune(t.Context(), time.Now().Add(time.Hour), 1000); err != nil {
@@ -87,7 +87,7 @@ func suiteOf[S durable](t *testing.T, db *sql.DB, stores [2]S, publish func(S, *
 	}
 }
 
-// eventually waits for something that others bring about.
+// eventually waits until ok returns true.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	ctx := within(t, time.Minute)
@@ -147,8 +147,8 @@ func (s *suite) ends(tenant, id string, state webhook.State, reason webhook.Reas
 	return last
 }
 
-// Events published alone, at once by many, in batches and in transactions
-// arrive, each once; what was rolled back does not; pages and statistics agree.
+// Events published alone, concurrently, in batches and in transactions arrive once
+// each; events of a rolled back transaction do not; pages and statistics agree.
 func (s *suite) arrivesOnce() string {
 	const tenant, singles, batch, txs = "once", 24, 100, 6
 	ctx := s.t.Context()
@@ -222,7 +222,7 @@ func (s *suite) arrivesOnce() string {
 	return tenant
 }
 
-// quiet waits until a tenant has nothing pending.
+// quiet waits until a tenant has no pending delivery.
 func (s *suite) quiet(tenant string) {
 	s.t.Helper()
 	eventually(s.t, "nothing of "+tenant+" is pending", func() bool {
@@ -255,7 +255,7 @@ func (s *suite) retried() string {
 	return tenant
 }
 
-// What used its retries up is kept, and arrives when it is sent again by hand.
+// A delivery that has used up its retries is kept, and arrives when it is resent.
 func (s *suite) givenUpAndResent() string {
 	const tenant = "resent"
 	_, rx := s.hook(tenant, "resent", webhook.WebhookSpec{MaxRetries: new(1)})
@@ -269,8 +269,8 @@ func (s *suite) givenUpAndResent() string {
 	return tenant
 }
 
-// A receiver that says 410 is disabled; what it missed is replayed once it is
-// enabled.
+// A receiver that answers 410 is disabled; the events it missed are replayed once
+// it is enabled.
 func (s *suite) goneAndReplayed() string {
 	const tenant = "gone"
 	ctx := s.t.Context()
@@ -295,7 +295,7 @@ func (s *suite) goneAndReplayed() string {
 	return tenant
 }
 
-// What waits for a webhook that is disabled or deleted is not sent.
+// Pending deliveries of a disabled or deleted webhook are not sent.
 func (s *suite) canceled() string {
 	const tenant = "canceled"
 	ctx := s.t.Context()
@@ -328,7 +328,7 @@ func (s *suite) canceled() string {
 	return tenant
 }
 
-// A new secret signs at once, and the old one beside it.
+// A new secret signs at once, besides the old one.
 func (s *suite) rotated() string {
 	const tenant = "rotated"
 	w, old := s.hook(tenant, "rotated", webhook.WebhookSpec{})
@@ -348,13 +348,13 @@ func (s *suite) rotated() string {
 	return tenant
 }
 
-// What a process had claimed that is gone is delivered when its lease ends, and
-// the number of the attempt that may have been lost is not used again.
+// Deliveries claimed by a process that is gone are delivered when its lease ends.
+// The number of the attempt that may have been lost is not used again.
 func (s *suite) takenOver() string {
 	const tenant = "taken"
 	ctx := s.t.Context()
 	_, rx := s.hook(tenant, "taken", webhook.WebhookSpec{})
-	for i := 0; ; i++ { // the dispatchers are after it, too
+	for i := 0; ; i++ { // the dispatchers claim too
 		ev := s.event(tenant, fmt.Sprint("e", i))
 		req, err := s.d.Prepare(ev)
 		if err != nil {

@@ -15,8 +15,8 @@ import (
 
 var versionConst = regexp.MustCompile(`const schemaVersion = (\d+)`)
 
-// nextVersion is an overlay for the compiler in which both stores are one
-// version of their tables ahead, which works with the programs of today.
+// nextVersion returns an overlay for the compiler in which both stores have tables
+// one version ahead, which work with today's programs.
 func nextVersion(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -61,9 +61,9 @@ func nextVersion(t *testing.T) string {
 	return file
 }
 
-// Two builds work side by side: that of today goes on, and can be started again,
-// beside tables that the next version has made, where these say so; and is
-// refused, with the reason, where they do not.
+// Two builds work side by side. Today's build goes on, and can be restarted, beside
+// tables of the next version if these say so; otherwise it is refused, with the
+// reason.
 func TestD24_TwoBuildsSideBySide(t *testing.T) {
 	dir := t.TempDir()
 	build := func(name string, more ...string) string {
@@ -96,7 +96,7 @@ func TestD24_TwoBuildsSideBySide(t *testing.T) {
 					t.Fatalf("%s: %v\n%s", name, err, out)
 				}
 			}
-			// One of today's runs all the time.
+			// One of today's programs runs all the time.
 			stays := program(today, "stays", "-migrate", "-stay")
 			input, err := stays.StdinPipe()
 			if err != nil {

@@ -13,8 +13,8 @@ import (
 	"github.com/seed68722ecd/webhook/sqlitestore"
 )
 
-// racingCreators creates webhooks of two tenants through several Stores of the
-// same tables at once, and wants as many as the limit says.
+// racingCreators creates webhooks of two tenants through several Stores of the same
+// tables at once, and expects exactly as many as the limit allows.
 func racingCreators(t *testing.T, stores ...webhook.Store) {
 	t.Helper()
 	const limit, racers = 7, 10
@@ -50,7 +50,7 @@ func racingCreators(t *testing.T, stores ...webhook.Store) {
 	}
 }
 
-func TestMaxWebhooksHoldsAmongProcesses(t *testing.T) {
+func TestMaxWebhooksHoldsAcrossProcesses(t *testing.T) {
 	t.Run("postgres", func(t *testing.T) {
 		for _, options := range []string{"", "default_transaction_isolation=serializable"} {
 			t.Run(options, func(t *testing.T) {
@@ -72,14 +72,15 @@ func TestMaxWebhooksHoldsAmongProcesses(t *testing.T) {
 	})
 }
 
-// Whoever publishes waits for no one who creates webhooks, of the same tenant or
+// Publishing never waits for calls that create webhooks, of the same tenant or
 // another.
 func TestPublishingWaitsForNoCreator(t *testing.T) {
 	db := pgOpen(t, "pgx", "")
 	schema := pgSchema(t, db)
 	s := pgStore(t, db, pgstore.Config{Schema: schema})
 	pgHook(t, s, "wh_1", "a.b")
-	// A creator that holds its locks, and does not get on: it waits for this.
+	// A creator that holds its locks and is stuck, as it waits for this
+	// transaction.
 	tx, err := db.Begin()
 	if err != nil {
 		t.Fatal(err)

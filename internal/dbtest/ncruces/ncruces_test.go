@@ -1,5 +1,5 @@
 // Package ncruces has the tests of sqlitestore with the driver
-// github.com/ncruces/go-sqlite3/driver: in a package of its own, as that driver
+// github.com/ncruces/go-sqlite3/driver. It is a separate package, since that driver
 // registers under the same name as mattn's.
 package ncruces
 
@@ -22,7 +22,7 @@ import (
 	"github.com/seed68722ecd/webhook/webhooktest"
 )
 
-// documented is what docs/stores.md shows behind the file's name.
+// documented has the options that docs/stores.md shows after the file's name.
 const documented = "?_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=synchronous(FULL)"
 
 func open(t *testing.T, options string, cfg sqlitestore.Config) (*sqlitestore.Store, *sql.DB) {
@@ -61,8 +61,8 @@ func request(id string) webhook.PublishRequest {
 	}
 }
 
-// A lock that another connection holds is waited for, and is an error that says so
-// when it is held for longer.
+// A call waits for a lock that another connection holds; if that takes longer, it
+// returns an error that says so.
 func TestLockHeldElsewhere(t *testing.T) {
 	t.Parallel()
 	const patience = 300 * time.Millisecond
@@ -102,7 +102,7 @@ func TestLockHeldElsewhere(t *testing.T) {
 	}
 }
 
-// What is published with the store's own call and in transactions of the host's is
+// Events published with the store's own call and in transactions of the host's are
 // delivered; transactions that would not be durable are refused.
 func TestPublishedInTransactionsAndDelivered(t *testing.T) {
 	t.Parallel()

@@ -1,6 +1,6 @@
-// Command upgrade is a program with a durable store, as a backend is one: it
-// publishes events, claims them and records that they have arrived. The test of
-// versions that work side by side builds it twice, once with newer tables.
+// Command upgrade is a program with a durable store, like a backend: it publishes
+// events, claims them and records that they have arrived. The test of versions that
+// work side by side builds it twice, once with newer tables.
 package main
 
 import (
@@ -89,7 +89,7 @@ func run(driver, dsn, name string, migrate, stay bool) error {
 	}
 }
 
-// once publishes an event and records one that is due as arrived.
+// once publishes an event and records a due delivery as successful.
 func once(ctx context.Context, s store, id string) error {
 	now := time.Now()
 	res, err := s.Publish(ctx, now, []webhook.PublishRequest{{
