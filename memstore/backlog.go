@@ -9,9 +9,9 @@ import (
 
 var _ webhook.BacklogStore = (*Store)(nil)
 
-// Backlog implements [webhook.BacklogStore]. It holds the store while it counts: up to
-// q.Limit deliveries of each kind, every webhook, and what has finished since
-// q.Since.
+// Backlog implements [webhook.BacklogStore]. It locks the store while it counts
+// up to q.Limit deliveries of each kind, all webhooks, and the deliveries that
+// have finished since q.Since.
 func (s *Store) Backlog(ctx context.Context, q webhook.BacklogQuery) (webhook.Backlog, error) {
 	if err := s.lock(ctx); err != nil {
 		return webhook.Backlog{}, err
@@ -22,7 +22,7 @@ func (s *Store) Backlog(ctx context.Context, q webhook.BacklogQuery) (webhook.Ba
 		c.limit = webhook.DefaultBacklogLimit
 	}
 	for _, t := range s.tenants {
-		for _, h := range t.webhooks { // deleted ones that have deliveries are among them
+		for _, h := range t.webhooks { // also deleted webhooks that have deliveries
 			c.queues(h)
 		}
 	}
@@ -47,7 +47,7 @@ func (c *backlogCount) queues(h *hook) {
 	expired := h.leases.until(c.now, c.limit-c.out.Expired)
 	c.add(&c.out.Due, due)
 	c.add(&c.out.Expired, expired)
-	// Of a queue of which no more was looked at, the rest is nothing certain.
+	// Counting stopped at the limit, so the rest of such a queue is unknown.
 	if c.out.Due < c.limit {
 		c.add(&c.out.Waiting, h.queue.n-due)
 	}
@@ -56,7 +56,7 @@ func (c *backlogCount) queues(h *hook) {
 	}
 }
 
-// log counts what has ended, the latest first.
+// log counts finished deliveries, the latest first.
 func (c *backlogCount) log(t *timeline[delivery], since int64) {
 	count := func(d *delivery) {
 		switch {

@@ -40,8 +40,8 @@ func (s *Store) unhold(d *delivery) {
 	}
 }
 
-// nextDelivery returns the delivery that becomes claimable first: one that waits, or
-// one whose lease expires.
+// nextDelivery returns the delivery that becomes claimable first: a waiting delivery,
+// or a leased delivery when its lease expires.
 func (h *hook) nextDelivery() *node[delivery] {
 	q, l := h.queue.first(), h.leases.first()
 	if q == nil || l != nil && l.before(q) {
@@ -155,8 +155,9 @@ func (s *Store) Claim(ctx context.Context, req webhook.ClaimRequest) (webhook.Cl
 }
 
 // takeTurns claims one webhook of each tenant in turn, each webhook once, and
-// appends what it took to dst. It also returns when the webhooks that it served, and
-// left something due of, have more that is not due yet, as far as that is cheap.
+// appends the claimed deliveries to dst. It also returns the earliest time at which
+// a served webhook that still has due deliveries gets another one due, as far as
+// that is cheap to know.
 func (s *Store) takeTurns(dst []*delivery, req *webhook.ClaimRequest, c *claim, now, expiry int64) ([]*delivery, int64) {
 	served, passed := s.hooksScratch[:0], s.tenantsScratch[:0]
 	for s.ready.n+s.fresh.n > 0 && len(dst) < req.Limit {

@@ -11,8 +11,8 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// attempt is a recorded attempt, or what is remembered of a result without
-// one. Headers are kept flat, name and value in turn: a map is dear.
+// attempt is a recorded attempt, or the token of a result without an attempt.
+// Headers are kept flat, name and value in turn: a map is dear.
 type attempt struct {
 	next      *attempt
 	token     int64
@@ -227,7 +227,7 @@ func hourOf(micros int64) int32 {
 }
 
 // count brings health and statistics up to date with an attempt. Attempts that
-// overlap are recorded in any order, so their starts decide what is latest.
+// overlap are recorded in any order, so their starts decide which is the latest.
 func (h *hook) count(m *attempt) {
 	ok := m.class == "" && m.status >= 200 && m.status <= 299
 	h.lastTriggered = max(h.lastTriggered, m.startedAt)

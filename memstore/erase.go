@@ -73,8 +73,9 @@ func (s *Store) eraseEvent(e *event, limit int, done *webhook.Erased) {
 	done.Events++
 }
 
-// EraseOld implements [webhook.EraseStore]. It needs no place to go on from: what it has
-// looked at and not deleted is not finished, or too young.
+// EraseOld implements [webhook.EraseStore]. It ignores req.After
+// and starts at the oldest event each time, since it leaves only events that have
+// pending deliveries, are too young or are not selected.
 func (s *Store) EraseOld(ctx context.Context, req webhook.EraseOldRequest) (res webhook.EraseOldResult, err error) {
 	if err := s.lock(ctx); err != nil {
 		return res, err

@@ -125,8 +125,8 @@ func (d *delivery) matches(q *webhook.DeliveryQuery) bool {
 		(q.State == "" || d.state == q.State)
 }
 
-// deliveriesBefore yields, latest first, the deliveries before a position
-// among which those that q selects are.
+// deliveriesBefore yields, latest first, deliveries before a position. All
+// deliveries there that q selects are among them.
 func (s *Store) deliveriesBefore(q webhook.DeliveryQuery, pos position) iter.Seq[*delivery] {
 	t := s.tenants[q.Tenant]
 	if t == nil {

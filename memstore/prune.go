@@ -8,8 +8,8 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// trim forgets what is beyond the bounds: the oldest finished deliveries and
-// the oldest events without deliveries.
+// trim brings the store back within its bounds: it forgets the oldest finished
+// deliveries and the oldest events without deliveries.
 func (s *Store) trim() {
 	for s.finished.n > s.cfg.Retain {
 		s.dropOldest(true)

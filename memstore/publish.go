@@ -9,8 +9,7 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// event is an event with what the store knows about it. All its deliveries
-// share it.
+// event is a stored event. All its deliveries share it.
 type event struct {
 	node[event]
 	rec       webhook.EventRecord // immutable: claims share it
@@ -21,7 +20,7 @@ type event struct {
 	first     uint64 // number of the first delivery made then; the others follow
 	made      int    // deliveries made then
 
-	late    []*delivery // those that a replay made
+	late    []*delivery // deliveries that a replay made
 	alive   int         // deliveries not forgotten
 	pending int         // deliveries that are pending
 }
@@ -38,7 +37,7 @@ type delivery struct {
 	event     *event
 	hook      *hook
 	hookName  string
-	claim     *claim // that holds it; nil when none does
+	claim     *claim // that holds it, or nil
 	createdAt int64  // microseconds, as all its times
 	due       int64  // zeroMicros unless pending
 	finished  int64  // zeroMicros while pending

@@ -25,8 +25,8 @@ func (s *Store) Resend(ctx context.Context, now time.Time, tenant, deliveryID st
 	return d.view(), nil
 }
 
-// resend makes a delivery pending and due now unless a lease holds it. One that
-// has been due for longer keeps its place in the queue.
+// resend makes a delivery pending and due now unless a lease holds it. A delivery
+// that has been due for longer keeps its place in the queue.
 func (s *Store) resend(d *delivery, now int64) {
 	switch {
 	case d.claim != nil && d.at > now:
@@ -50,7 +50,8 @@ func (s *Store) resend(d *delivery, now int64) {
 // the order of their creation, then through the events that it lacks in the
 // order of theirs. Events published to one webhook only are not missing at
 // others. A step that creates more than the store can hold ends there, and is
-// an error wrapping [webhook.ErrBacklogFull] when it has done nothing.
+// an error wrapping [webhook.ErrBacklogFull] if no delivery was resent or
+// created.
 func (s *Store) Replay(ctx context.Context, req webhook.ReplayRequest) (webhook.ReplayResult, error) {
 	list, pos := byte(cursorResends), firstPosition
 	if req.Cursor != "" {

@@ -26,8 +26,8 @@ const blockSize = 256
 
 // sequence is a set ordered by position: a sorted list of sorted blocks.
 // Appending at the end costs a constant; inserting and removing elsewhere cost
-// a binary search and the move of one block. Nothing is left behind by what is
-// removed, so a walk visits only what is there.
+// a binary search and the move of one block. Removed elements leave no gaps, so a
+// walk visits only elements of the set.
 type sequence[T interface{ position() position }] struct {
 	blocks [][]T
 	n      int
@@ -62,7 +62,7 @@ func (q *sequence[T]) insert(x T) {
 }
 
 // search returns block and index of the first element at p or after it; the
-// block is len(q.blocks) when there is none.
+// block is len(q.blocks) if there is no such element.
 func (q *sequence[T]) search(p position) (block, index int) {
 	block = sort.Search(len(q.blocks), func(b int) bool {
 		return !q.blocks[b][len(q.blocks[b])-1].position().less(p)

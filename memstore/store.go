@@ -1,6 +1,6 @@
 // Package memstore keeps webhooks, events and deliveries in memory: a
-// [webhook.Store] for tests and for processes that can afford to lose what they
-// have not sent. It is the reference implementation of the contract, beside the
+// [webhook.Store] for tests and for processes that can afford to lose unsent
+// events. It is the reference implementation of the contract, beside the
 // durable packages sqlitestore and pgstore.
 //
 //	d, err := webhook.New(memstore.New(memstore.Config{}), webhook.Config{})
@@ -29,29 +29,30 @@ const (
 	keptOrphans = 1000    // deleted webhooks whose statistics are kept, at least
 )
 
-// Config bounds what a [Store] keeps. The zero value works.
+// Config bounds the memory of a [Store]. The zero value works.
 type Config struct {
-	// MaxPending is how many deliveries may wait or be under way at a time. A
-	// Publish that would pass it stores nothing and returns an error wrapping
-	// [webhook.ErrBacklogFull]. A delivery costs about a third of a KiB beside the data
-	// of its event, so the default of 1,000,000 (also for 0 or less) is 350 MiB
-	// at worst, and several hours of a receiver's outage at 50 events a second.
+	// MaxPending is the number of deliveries that may wait or be under way at a
+	// time. A Publish that would exceed it does not store any event and returns an
+	// error wrapping [webhook.ErrBacklogFull]. A delivery costs about a third of a
+	// KiB beside the data of its event, so the default of 1,000,000 (also for 0 or
+	// less) is 350 MiB at worst, and several hours of a receiver's outage at 50
+	// events a second.
 	MaxPending int
 
 	// MaxBytes bounds the bytes of event data and of receivers' answers. To
 	// make room the store forgets the oldest finished deliveries, and events
-	// that have none, before their time; when the pending ones alone would pass
-	// it, Publish returns an error wrapping [webhook.ErrBacklogFull]. Answers to
+	// without deliveries, before their time. If the pending deliveries alone would
+	// exceed it, Publish returns an error wrapping [webhook.ErrBacklogFull]. Answers to
 	// attempts of pending deliveries are kept even past it, so that every
 	// attempt is recorded. 0 or less means 1 GiB.
 	MaxBytes int64
 
-	// Retain is how many finished deliveries stay in the log, with their
-	// attempts and their event; beyond it the one that finished first is
-	// forgotten. As many events that matched no webhook are kept for replay.
-	// What is forgotten cannot be resent, and an event whose deliveries are all
+	// Retain is the number of finished deliveries that stay in the log, with their
+	// attempts and their events. Beyond it the delivery that finished first is
+	// forgotten. As many events that matched no webhook are kept for replay. A
+	// forgotten delivery cannot be resent, and an event whose deliveries are all
 	// forgotten is no longer recognised when it is published again. 0 means
-	// 10,000; below 0 nothing is kept once it is finished.
+	// 10,000; below 0 deliveries are forgotten as soon as they have finished.
 	Retain int
 }
 
@@ -61,14 +62,13 @@ type Config struct {
 // process that ends, however it ends, loses every webhook, event and delivery.
 // Use sqlitestore or pgstore where events must survive.
 //
-// It is bounded by [Config]: a full store refuses events, it never drops
-// a pending delivery. Hourly statistics go back 31 days. Deliveries of one
+// It is bounded by [Config]: a full store refuses events and never drops a
+// pending delivery. Hourly statistics go back 31 days. Deliveries of one
 // event are made, and so become due, in the order in which their webhooks were
-// created. The NextDue of a claim that stayed below its Limit is exact for every
-// webhook of which it left nothing due, unless it passed over its tenant.
+// created. If a claim stayed below its Limit, its NextDue is exact for every
+// webhook without further due deliveries, unless the claim passed over its tenant.
 //
-// All methods are safe for concurrent use, and none blocks for longer than
-// other calls take. A Store starts no goroutine and needs no closing.
+// All methods are safe for concurrent use, and wait only for other calls. A Store starts no goroutine and needs no closing.
 type Store struct {
 	cfg    Config
 	prefix string // of delivery IDs: random, so that no two stores make the same
@@ -76,23 +76,23 @@ type Store struct {
 
 	mu       sync.Mutex
 	tenants  map[string]*tenant
-	webhooks map[string]*hook // those that exist, by ID
+	webhooks map[string]*hook // existing webhooks, by ID
 	byNum    map[uint64]*delivery
 	claims   map[int64]*claim // claims that hold a lease, by token
 
-	// ready holds the tenants with webhooks that had something due when last looked
-	// at, in the order in which claims serve them, and each of these has its
-	// webhooks in order. Those that had nothing before are in fresh, and have every
-	// other turn, so that they do not wait for all those that have had for a while.
-	// timers holds the webhooks that will have something due. A webhook's time
-	// in timers is never later than its first delivery's, but may be earlier: it is
-	// put right when it comes to the front.
+	// ready holds the tenants whose webhooks had due deliveries when last looked
+	// at, in the order in which claims serve them, and each tenant has its webhooks
+	// in order. A tenant that had no due delivery before is in fresh instead. Every
+	// other turn goes to fresh, so that a new tenant does not wait for all tenants
+	// with a backlog. timers holds the webhooks that will have due deliveries. A
+	// webhook's time in timers is never later than its first delivery's, but may be
+	// earlier: it is corrected when it comes to the front.
 	ready, fresh timeline[tenant]
 	timers       timeline[hook]
 
 	finished timeline[delivery] // by the time they finished
 	idle     timeline[event]    // events without deliveries
-	orphans  timeline[hook]     // deleted webhooks of which only statistics are left
+	orphans  timeline[hook]     // deleted webhooks that have only statistics left
 
 	lastNum      uint64 // numbers deliveries
 	lastEvent    uint64 // numbers events
@@ -117,15 +117,15 @@ var (
 	_ webhook.EraseStore    = (*Store)(nil)
 )
 
-// tenant is what one tenant has.
+// tenant holds the webhooks and events of one tenant.
 type tenant struct {
 	node[tenant]                   // in the store's ready, or fresh, while it has any
 	line         *timeline[tenant] // which of the two
-	served       bool              // by a claim, since it had none
+	served       bool              // by a claim, since it last had no due delivery
 	name         string
-	ready        timeline[hook]   // webhooks with something due, the next to be served first
-	webhooks     map[string]*hook // also deleted ones that have deliveries or statistics
-	order        []*hook          // those that exist, by creation time and ID
+	ready        timeline[hook]   // webhooks with due deliveries, the next to be served first
+	webhooks     map[string]*hook // also deleted webhooks that have deliveries or statistics
+	order        []*hook          // existing webhooks, by creation time and ID
 	selects      map[string][]*hook
 	events       map[string]*event
 
@@ -185,7 +185,7 @@ func (s *Store) tenant(name string) *tenant {
 	return t
 }
 
-// dropTenant forgets a tenant that has nothing.
+// dropTenant forgets a tenant without webhooks and events.
 func (s *Store) dropTenant(t *tenant) {
 	if len(t.webhooks) == 0 && len(t.events) == 0 && s.tenants[t.name] == t {
 		delete(s.tenants, t.name)
@@ -212,7 +212,7 @@ var zeroMicros = time.Time{}.UnixMicro()
 
 func timeOf(micros int64) time.Time { return time.UnixMicro(micros).UTC() }
 
-// cutTime cuts a time to what the contract keeps.
+// cutTime cuts a time to microseconds, which the contract keeps.
 func cutTime(t time.Time) time.Time { return timeOf(t.UnixMicro()) }
 
 // cloneWebhook copies all that w refers to.

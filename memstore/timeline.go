@@ -8,13 +8,13 @@ import (
 // never is later than every time a timeline holds.
 const never = math.MaxInt64
 
-// node is what an element carries to be in a timeline: it is in at most
-// one at a time, so one node per element is enough for all its queues.
+// node links an element into a timeline. An element is in at most one timeline
+// at a time, so one node per element is enough for all its queues.
 type node[T any] struct {
 	at         int64  // microseconds since 1970
 	turn       uint64 // order of arrival, for equal times
 	prev, next *node[T]
-	place      int // 0: in none; -1: in the list; otherwise index in the heap + 1
+	place      int // 0: not in a timeline; -1: in the list; otherwise index in the heap + 1
 	owner      *T
 }
 
@@ -22,10 +22,10 @@ func (n *node[T]) before(o *node[T]) bool {
 	return n.at < o.at || n.at == o.at && n.turn < o.turn
 }
 
-// timeline is a queue ordered by time and arrival. What arrives in order,
-// as nearly all does, goes to the end of a linked list, at constant cost; the
-// rest goes to a heap. Elements are removed from anywhere without leaving
-// anything behind, so it is never larger than what it holds.
+// timeline is a queue ordered by time and arrival. Elements that
+// arrive in order, as nearly all do, go to the end of a linked list, at constant
+// cost; the others go to a heap. Elements can be removed from any place and
+// leave no gaps, so its memory is that of its elements.
 type timeline[T any] struct {
 	head, tail *node[T]
 	heap       []*node[T]

@@ -27,7 +27,7 @@ type hook struct {
 	rec   *webhook.WebhookRecord
 	stale bool
 
-	lastTriggered, lastSuccess, failingSince int64 // microseconds; zeroMicros when there is none
+	lastTriggered, lastSuccess, failingSince int64 // microseconds; zeroMicros if never
 
 	queue  timeline[delivery] // pending and not leased, by due time
 	leases timeline[delivery] // leased, by expiry
@@ -36,7 +36,7 @@ type hook struct {
 }
 
 // snapshot returns the record with the health of now, to be shared and not
-// modified. It copies the record, but not what it refers to, when the health
+// modified. It copies the record, but not its slices and maps, when the health
 // has changed since the last call.
 func (h *hook) snapshot() *webhook.WebhookRecord {
 	if h.stale && h.rec != nil {
@@ -234,8 +234,8 @@ func (s *Store) deleteHook(h *hook) {
 }
 
 // orphaned looks at a deleted webhook that may have no delivery left: it is
-// forgotten with its last one, or joins the bounded queue of those that have
-// statistics still.
+// forgotten with its last delivery, or joins the bounded queue of deleted
+// webhooks that still have statistics.
 func (s *Store) orphaned(h *hook) {
 	if h.rec != nil || h.log.n > 0 {
 		return
