@@ -359,7 +359,7 @@ func theStartExplainsItself(t *testing.T, bin string) {
 		{[]string{"-store", "sqlite:/nowhere/at/all/x.db"}, 1, "backend: "},
 		{[]string{"-store", "postgres://u:hunter2@127.0.0.1:1/x?connect_timeout=1"}, 1, "backend: postgres://u:xxxxx@127.0.0.1:1/x: "},
 		{[]string{"-workers"}, 1, "belongs to one process"},
-		{[]string{"-workers", "-no-dispatch", "-store", "sqlite:x"}, 1, "nothing to do"},
+		{[]string{"-workers", "-no-dispatch", "-store", "sqlite:x"}, 1, "exclude each other"},
 		{[]string{"-addr", strings.TrimPrefix(p.base, "http://")}, 1, "address already in use"},
 		{[]string{"-addr", "127.0.0.1:0", "-metrics-addr", strings.TrimPrefix(p.base, "http://")}, 1, "address already in use"},
 		{[]string{"memory"}, 2, "is not a flag"},
