@@ -38,7 +38,7 @@ func startOracle(t testing.TB) *oracle {
 	t.Helper()
 	node, err := exec.LookPath("node")
 	if err != nil && os.Getenv("CI") == "" {
-		t.Skip("left out: the comparison with Node.js; install Node.js 20 or later and run go test ./internal/ecmajson") //nolint:forbidigo // go test needs Go alone; make test and CI have Node.js
+		t.Skip("left out: the comparison with Node.js; install Node.js 20 or later and run go test ./internal/ecmajson")
 	}
 	if err != nil {
 		t.Fatalf("install Node.js 20 or later, this test compares with it: %v", err)
