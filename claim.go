@@ -195,7 +195,7 @@ func (e *engine) accept(ctx context.Context, res ClaimResult, req ClaimRequest, 
 			e.d.log.Warn("webhook: deliveries that crashed before could not be given back", "count", len(back), "error", err)
 		}
 	}
-	e.results.add(over...)
+	e.results.Add(over...)
 	e.mu.Lock()
 	for i := range jobs {
 		if jobs[i].suspect {

@@ -10,10 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seed68722ecd/webhook/guard"
-
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/seed68722ecd/webhook/guard"
 )
 
 func TestConfigDefaults(t *testing.T) {

@@ -8,11 +8,10 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/singleflight"
-
 	"github.com/seed68722ecd/webhook/guard"
 	"github.com/seed68722ecd/webhook/internal/contain"
 	"github.com/seed68722ecd/webhook/internal/post"
+	"golang.org/x/sync/singleflight"
 )
 
 // Dispatcher publishes events, delivers them and manages webhooks. Make one per

@@ -10,12 +10,13 @@ import (
 
 	"github.com/seed68722ecd/webhook/internal/contain"
 	"github.com/seed68722ecd/webhook/internal/lanes"
+	"github.com/seed68722ecd/webhook/internal/queue"
 )
 
 // engine is one run of a dispatcher: the deliveries it holds and the goroutines
 // that work on them. The way of a delivery through it:
 //
-//	claimLoop → lane → worker → results → recordLoop → aftermath
+//	claimLoop → lane → worker → results → recordLoop → followUp
 //
 // A delivery is held, and its lease renewed, from the claim until its result is
 // recorded or its lease given back.
@@ -47,11 +48,11 @@ type engine struct {
 
 	confirming sync.Mutex // one worker asks for leases that may be gone
 
-	second    atomic.Pointer[seconds]
-	results   resultQueue
-	aftermath chan []*job
-	unread    contain.Mute // of warnings that settings could not be read
-	unsent    unsentNews
+	second   atomic.Pointer[seconds]
+	results  *queue.Queue[*job]
+	followUp chan []*job
+	unread   contain.Mute // of warnings that settings could not be read
+	unsent   unsentNews
 }
 
 // job is a claimed delivery on its way through the engine.
@@ -86,7 +87,8 @@ func newEngine(d *Dispatcher, once bool) *engine {
 		endpoints: make(map[string]*endpoint),
 		jobs:      make(map[string]*job),
 		looked:    thisMoment(),
-		aftermath: make(chan []*job, 16),
+		results:   queue.New[*job](),
+		followUp:  make(chan []*job, 16),
 	}
 	e.sched = lanes.New(lanes.Config{
 		MaxInFlight: d.cfg.MaxInFlight,
@@ -104,7 +106,6 @@ func newEngine(d *Dispatcher, once bool) *engine {
 			})
 		},
 	}, time.Now())
-	e.results.arrived = make(chan struct{}, 1)
 	e.unsent.calls = make(chan Unsent, 16)
 	return e
 }
@@ -128,7 +129,7 @@ func (e *engine) run(ctx context.Context) error {
 	if e.cfg.Retention > 0 && !e.once {
 		upkeep.Go(func() { e.pruneLoop(pruning) })
 	}
-	after.Go(e.aftermathLoop)
+	after.Go(e.followUpLoop)
 	recordCtx, giveUp := context.WithCancel(base)
 	defer giveUp()
 	recording.Go(func() { e.recordLoop(recordCtx) })
@@ -136,9 +137,9 @@ func (e *engine) run(ctx context.Context) error {
 	e.claimLoop(ctx)
 	endPruning()
 	err := cmp.Or(e.drain(base, giveUp), e.fault)
-	e.results.close()
+	e.results.Close()
 	recording.Wait()
-	close(e.aftermath)
+	close(e.followUp)
 	after.Wait()
 	endUpkeep()
 	upkeep.Wait()
@@ -176,7 +177,7 @@ func (e *engine) drain(base context.Context, giveUp context.CancelFunc) error {
 	// their leases expire and the deliveries are attempted again.
 	stop := time.AfterFunc(recordGrace, giveUp)
 	defer stop.Stop()
-	e.results.waitEmpty(recordGrace)
+	e.results.WaitEmpty(recordGrace)
 
 	e.mu.Lock()
 	back = back[:0]

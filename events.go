@@ -6,11 +6,10 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/seed68722ecd/webhook/internal/id"
-
 	"github.com/seed68722ecd/webhook/internal/contain"
 	"github.com/seed68722ecd/webhook/internal/ecmajson"
 	"github.com/seed68722ecd/webhook/internal/eventtype"
+	"github.com/seed68722ecd/webhook/internal/id"
 )
 
 // Limits of an event.

@@ -6,9 +6,8 @@ import (
 	"net/http/httptest"
 	"net/netip"
 
-	"github.com/seed68722ecd/webhook/guard"
-
 	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/guard"
 )
 
 // exampleReceiver is the customer's side of the examples: a server on this

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/seed68722ecd/webhook/internal/machineclock"
 )
 
 // renewLoop extends the leases of everything that is held until ctx ends. A
@@ -115,4 +117,96 @@ func (e *engine) leasesOf(jobs []*job) []Lease {
 		leases[i] = Lease{DeliveryID: j.Delivery.ID, Token: j.token}
 	}
 	return leases
+}
+
+// moment is a point in time by both clocks of this process. The monotonic clock is
+// right when somebody sets the other one, but on most systems it stands still
+// while the machine sleeps, as a laptop or a suspended virtual machine does.
+// Leases go on meanwhile.
+type moment struct{ mono, wall time.Time }
+
+func thisMoment() moment { return moment{time.Now(), machineclock.Now().Round(0)} }
+
+func (i moment) add(d time.Duration) moment { return moment{i.mono.Add(d), i.wall.Add(d)} }
+
+// until returns how long after now i is by the clock that says less.
+func (i moment) until(now moment) time.Duration {
+	return min(i.mono.Sub(now.mono), i.wall.Sub(now.wall))
+}
+
+// sleptAtLeast is how far the wall clock has to get ahead of the monotonic one
+// between two claims for the machine to have slept, or to have been set.
+const sleptAtLeast = time.Second
+
+// overslept reports whether the machine seems to have slept since the last call.
+// It is the claim loop's own.
+func (e *engine) overslept() bool {
+	last, now := e.looked, thisMoment()
+	e.looked = now
+	return now.wall.Sub(last.wall)-now.mono.Sub(last.mono) >= sleptAtLeast
+}
+
+// confirm asks the store about a lease that is over by the wall clock alone, with
+// all others that are: the machine slept, and somebody may have claimed what was
+// held here, or that clock was set and nothing has happened. It reports whether
+// the attempt may begin.
+func (e *engine) confirm(j *job) bool {
+	e.confirming.Lock()
+	defer e.confirming.Unlock()
+	if e.holds(j) {
+		return true // another worker asked
+	}
+	e.renew(e.attemptCtx)
+	if e.holds(j) {
+		return true
+	}
+	// The store did not answer. No worker asks again for what has not begun.
+	now := thisMoment()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, j := range e.jobs {
+		if j.began.IsZero() && j.expires.until(now) <= 0 {
+			j.lost = true
+		}
+	}
+	return false
+}
+
+// holds reports whether a lease has neither been lost nor run out.
+func (e *engine) holds(j *job) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return !j.lost && j.expires.until(thisMoment()) > 0
+}
+
+// claimedAgain reports whether d is what j holds, claimed once more as its lease
+// ran out: nothing has come of it in the store meanwhile. Every lease that ran
+// out has counted a crash and an attempt; a result that was stored, and only
+// whose answer was lost, an attempt and no crash, however often the delivery was
+// resent since. A result without an attempt counts nothing, so that nothing can
+// be told of a delivery that ended so. Caller holds mu.
+func (j *job) claimedAgain(d *Delivery) bool {
+	h := &j.Delivery
+	return !j.untold && d.Tries == h.Tries && d.Crashes > h.Crashes && d.Attempts-d.Crashes == h.Attempts-h.Crashes
+}
+
+// strays returns the leases of deliveries whose result came too late under one
+// token while this process had claimed them again under another. Caller holds mu.
+func (e *engine) strays(batch []*job, results []Result) (leases []Lease) {
+	for i, j := range batch {
+		if j.outcome == OutcomeLate && j.token != results[i].Token && e.jobs[j.Delivery.ID] == j {
+			leases = append(leases, Lease{DeliveryID: j.Delivery.ID, Token: j.token})
+		}
+	}
+	return leases
+}
+
+// giveBackStrays makes them due again, so that they are attempted under a lease.
+func (e *engine) giveBackStrays(ctx context.Context, leases []Lease) {
+	if len(leases) == 0 {
+		return
+	}
+	if err := e.storeRelease(ctx, leases, 0); err != nil {
+		e.d.log.Warn("webhook: deliveries whose results came too late wait for their lease to expire", "count", len(leases), "error", err)
+	}
 }

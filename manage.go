@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/seed68722ecd/webhook/internal/id"
-
 	"github.com/seed68722ecd/webhook/internal/whsec"
 )
 

@@ -13,7 +13,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-
 	"github.com/seed68722ecd/webhook"
 	"github.com/seed68722ecd/webhook/internal/whsec"
 	"github.com/seed68722ecd/webhook/memstore"

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-
 	"github.com/seed68722ecd/webhook"
 	"github.com/seed68722ecd/webhook/memstore"
 )

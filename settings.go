@@ -8,10 +8,9 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/seed68722ecd/webhook/internal/header"
-
 	"github.com/seed68722ecd/webhook/guard"
 	"github.com/seed68722ecd/webhook/internal/eventtype"
+	"github.com/seed68722ecd/webhook/internal/header"
 	"github.com/seed68722ecd/webhook/internal/whsec"
 )
 

@@ -17,9 +17,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seed68722ecd/webhook/guard"
-
 	"github.com/seed68722ecd/webhook"
+	"github.com/seed68722ecd/webhook/guard"
 	"github.com/seed68722ecd/webhook/memstore"
 	"github.com/seed68722ecd/webhook/verify"
 )

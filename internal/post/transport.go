@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/seed68722ecd/webhook/guard"
-
 	"github.com/seed68722ecd/webhook/internal/post/h1"
 )
 

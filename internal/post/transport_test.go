@@ -17,9 +17,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seed68722ecd/webhook/internal/nettest"
-
 	"github.com/seed68722ecd/webhook/guard"
+	"github.com/seed68722ecd/webhook/internal/nettest"
 )
 
 // A recorder is an HTTP receiver that remembers what it got.

@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/url"
@@ -169,4 +170,42 @@ func classOf(rec *WebhookRecord) lanes.Class {
 		return lanes.ClassWell
 	}
 	return lanes.ClassNew
+}
+
+// freshTarget returns the webhook as it is now, or was a moment ago.
+func (e *engine) freshTarget(p *endpoint) *target {
+	e.mu.Lock()
+	t, read := p.target, p.read
+	e.mu.Unlock()
+	if time.Since(read) > staleAfter && t.rec != nil {
+		tenant := t.rec.Tenant
+		_, err, _ := e.d.refresh.Do(p.id, func() (any, error) {
+			now := time.Now()
+			rec, err := timed(e.attemptCtx, e.d, "GetWebhook", e.d.soon(), func(ctx context.Context) (WebhookRecord, error) {
+				return e.d.store.GetWebhook(ctx, tenant, p.id)
+			})
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			switch {
+			case errors.Is(err, ErrNotFound):
+				e.adopt(p, nil, now)
+			case err == nil:
+				e.adopt(p, &rec, now)
+			default:
+				return nil, err
+			}
+			return nil, nil
+		})
+		if err != nil {
+			if muted, ok := e.unread.Pass(); ok {
+				e.d.log.Warn("webhook: settings could not be read again, using those of a moment ago",
+					"webhook", p.id, "error", err, "alike_not_logged", muted)
+			}
+		}
+		e.mu.Lock()
+		t = p.target
+		e.mu.Unlock()
+	}
+	t.once.Do(func() { t.prepare(&e.d.rules) })
+	return t
 }

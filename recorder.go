@@ -3,126 +3,19 @@ package webhook
 import (
 	"context"
 	"errors"
-	"runtime"
 	"slices"
-	"sync"
 	"time"
 )
 
 // maxRecord is the most results recorded in one step.
 const maxRecord = 500
 
-// resultQueue holds results on their way to the store. It is bounded by
-// Config.MaxClaimed: what is in it is still held.
-type resultQueue struct {
-	mu      sync.Mutex
-	waiting []*job
-	pending int // waiting, and taken but not yet recorded
-	closed  bool
-	arrived chan struct{} // something is waiting, or it was closed
-	emptied chan struct{} // closed when pending falls to 0; nil when nobody asks
-}
-
-// add hands results on. It never blocks.
-func (q *resultQueue) add(jobs ...*job) {
-	if len(jobs) == 0 {
-		return
-	}
-	q.mu.Lock()
-	q.waiting = append(q.waiting, jobs...)
-	q.pending += len(jobs)
-	q.mu.Unlock()
-	q.signal()
-}
-
-func (q *resultQueue) close() {
-	q.mu.Lock()
-	q.closed = true
-	q.mu.Unlock()
-	q.signal()
-}
-
-func (q *resultQueue) signal() {
-	select {
-	case q.arrived <- struct{}{}:
-	default:
-	}
-}
-
-// take waits for results and returns up to maxRecord of them, or nil when there
-// are none and none will come.
-func (q *resultQueue) take() []*job {
-	for {
-		q.mu.Lock()
-		if n := min(len(q.waiting), maxRecord); n > 0 {
-			batch := q.waiting[:n:n]
-			q.waiting = q.waiting[n:]
-			if len(q.waiting) == 0 {
-				q.waiting = nil
-			}
-			q.mu.Unlock()
-			return batch
-		}
-		closed := q.closed
-		q.mu.Unlock()
-		if closed {
-			return nil
-		}
-		<-q.arrived
-		runtime.Gosched() // what has ended just now comes along
-	}
-}
-
-// more takes up to n results without waiting.
-func (q *resultQueue) more(n int) []*job {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	n = min(n, len(q.waiting))
-	out := slices.Clone(q.waiting[:n])
-	q.waiting = q.waiting[n:]
-	return out
-}
-
-// again puts a result back that was taken before.
-func (q *resultQueue) again(j *job) {
-	q.mu.Lock()
-	q.waiting = append(q.waiting, j)
-	q.mu.Unlock()
-	q.signal()
-}
-
-// done notes that n results are dealt with.
-func (q *resultQueue) done(n int) {
-	q.mu.Lock()
-	q.pending -= n
-	if q.pending == 0 && q.emptied != nil {
-		close(q.emptied)
-		q.emptied = nil
-	}
-	q.mu.Unlock()
-}
-
-// waitEmpty waits until every result is dealt with, at most for d.
-func (q *resultQueue) waitEmpty(d time.Duration) {
-	q.mu.Lock()
-	if q.pending == 0 {
-		q.mu.Unlock()
-		return
-	}
-	if q.emptied == nil {
-		q.emptied = make(chan struct{})
-	}
-	c := q.emptied
-	q.mu.Unlock()
-	waitFor(c, d)
-}
-
 // recordLoop writes results to the store until the queue is closed and empty.
 // While one batch is being written the next one gathers, so batches grow with
 // the load and nothing waits when there is little.
 func (e *engine) recordLoop(ctx context.Context) {
 	for {
-		batch := e.results.take()
+		batch := e.results.Take(maxRecord)
 		if batch == nil {
 			return
 		}
@@ -140,7 +33,7 @@ func (e *engine) record(ctx context.Context, batch []*job) {
 			return
 		}
 		if ctx.Err() != nil {
-			e.results.done(len(batch)) // their leases expire, and they are attempted again
+			e.results.Done(len(batch)) // their leases expire, and they are attempted again
 			return
 		}
 		e.d.log.Warn("webhook: results could not be recorded, will retry", "count", len(batch), "error", err, "failures", failures)
@@ -152,7 +45,7 @@ func (e *engine) record(ctx context.Context, batch []*job) {
 		}
 		e.pause(ctx, failures)
 		// What has come meanwhile shows whether it is the store or the result.
-		batch = append(batch, e.results.more(maxRecord-len(batch))...)
+		batch = append(batch, e.results.More(maxRecord-len(batch))...)
 	}
 }
 
@@ -220,7 +113,7 @@ func (e *engine) completeBare(ctx context.Context, j *job, refused error) error 
 func (e *engine) setAside(j *job) {
 	j.refusals++
 	e.d.log.Error("webhook: the store refuses a result, will try again", "delivery", j.Delivery.ID, "times", j.refusals)
-	time.AfterFunc(storeRetry(j.refusals), func() { e.results.again(j) })
+	time.AfterFunc(storeRetry(j.refusals), func() { e.results.Again(j) })
 }
 
 // single is how long one result by itself may take.
@@ -270,6 +163,6 @@ func (e *engine) recorded(batch []*job) {
 	}
 	e.release(batch...)
 	e.mu.Unlock()
-	e.results.done(len(batch))
-	e.aftermath <- batch
+	e.results.Done(len(batch))
+	e.followUp <- batch
 }

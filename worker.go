@@ -1,10 +1,8 @@
 package webhook
 
 import (
-	"context"
 	"errors"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/seed68722ecd/webhook/internal/contain"
@@ -104,7 +102,7 @@ func (e *engine) deliver(j *job) lanes.Landing {
 		j.untold = true
 		e.mu.Unlock()
 	}
-	e.results.add(j)
+	e.results.Add(j)
 	switch {
 	case j.result.Attempt == nil || j.attempt.Class == ClassInternal:
 		return lanes.LandedUnused // nothing was sent
@@ -121,96 +119,6 @@ func internalText(err error) string {
 		return "it panicked; see its log"
 	}
 	return err.Error()
-}
-
-// errSign marks a signer's failure, whose text may be shown.
-var errSign = errors.New("signing failed")
-
-// outgoing is a request with the values of the library's own headers, in one
-// piece of memory.
-type outgoing struct {
-	post.Request
-	values [8]string
-}
-
-// seconds is a point in time in the text of webhook-timestamp.
-type seconds struct {
-	unix int64
-	text string
-}
-
-// stamp returns unix seconds as text, which many attempts share.
-func (e *engine) stamp(unix int64) string {
-	s := e.second.Load()
-	if s == nil || s.unix != unix {
-		s = &seconds{unix, strconv.FormatInt(unix, 10)}
-		e.second.Store(s)
-	}
-	return s.text
-}
-
-// attempt makes the request.
-func (e *engine) attempt(j *job, t *target) (post.Answer, error) {
-	if t.err != nil {
-		return post.Answer{}, t.err
-	}
-	started := e.d.now()
-	j.attempt.StartedAt, j.url = started, t.rec.URL
-	number := j.Delivery.Attempts + 1
-	body := Body(*j.Event, j.Delivery)
-
-	o := &outgoing{values: [8]string{
-		"application/json", e.cfg.UserAgent, j.Event.ID, e.stamp(started.Unix()), j.Event.Type, strconv.Itoa(number),
-	}}
-	h := make(http.Header, len(t.header)+len(o.values))
-	for name, v := range t.header {
-		h[name] = v
-	}
-	v := o.values[:]
-	h["Content-Type"] = v[0:1:1]
-	h["User-Agent"] = v[1:2:2]
-	h[headerWebhookID] = v[2:3:3]
-	h[headerWebhookTimestamp] = v[3:4:4]
-	h[headerEvent] = v[4:5:5]
-	h[headerAttempt] = v[5:6:6]
-	if j.seen != nil {
-		j.seen.traceHeaders(h)
-	}
-	if err := e.sign(o, h, Message{ID: j.Event.ID, Time: started, Body: body}, t.secretsAt(started)); err != nil {
-		e.d.log.Error("webhook: a delivery could not be signed, and nothing is sent unsigned", "delivery", j.Delivery.ID, "error", err)
-		return post.Answer{}, errSign
-	}
-
-	o.Request = post.Request{URL: t.url, Header: h, Body: body, Timeout: t.rec.Timeout, VerifyTLS: t.rec.VerifyTLS}
-	a := e.d.send.Do(e.attemptCtx, &o.Request)
-	j.attempt = Attempt{
-		DeliveryID: j.Delivery.ID, Number: number, StartedAt: started, Duration: a.Duration,
-		Status: a.Status, Class: ErrorClass(a.Class), Error: a.Error,
-		ResponseHeaders: a.ResponseHeaders, ResponseBody: a.ResponseBody, ResponseTruncated: a.ResponseTruncated,
-	}
-	return a, nil
-}
-
-// errUnsigned is a signer of the host's that does nothing.
-var errUnsigned = errors.New("the signer added no header")
-
-// sign adds the signatures to the headers of a request. Those of the wire
-// format have their place beside the other values.
-func (e *engine) sign(o *outgoing, h http.Header, m Message, secrets []Secret) (err error) {
-	if _, ok := e.cfg.Signer.(wireSigner); ok {
-		v := o.values[:]
-		if v[6], v[7], err = m.wireSignatures(secrets); err != nil {
-			return err
-		}
-		h[headerSignature] = v[6:7:7]
-		h[headerWebhookSignature] = v[7:8:8]
-		return nil
-	}
-	unsigned := len(h)
-	if err = e.cfg.Signer.Sign(h, m, secrets); err == nil && len(h) == unsigned {
-		err = errUnsigned
-	}
-	return err
 }
 
 // decide turns an attempt into the delivery's next state.
@@ -249,42 +157,4 @@ func (e *engine) retryDelay(try int, answer *post.Answer) time.Duration {
 // end decides a delivery without an attempt.
 func (j *job) end(s State, r Reason) {
 	j.result = Result{State: s, Reason: r}
-}
-
-// freshTarget returns the webhook as it is now, or was a moment ago.
-func (e *engine) freshTarget(p *endpoint) *target {
-	e.mu.Lock()
-	t, read := p.target, p.read
-	e.mu.Unlock()
-	if time.Since(read) > staleAfter && t.rec != nil {
-		tenant := t.rec.Tenant
-		_, err, _ := e.d.refresh.Do(p.id, func() (any, error) {
-			now := time.Now()
-			rec, err := timed(e.attemptCtx, e.d, "GetWebhook", e.d.soon(), func(ctx context.Context) (WebhookRecord, error) {
-				return e.d.store.GetWebhook(ctx, tenant, p.id)
-			})
-			e.mu.Lock()
-			defer e.mu.Unlock()
-			switch {
-			case errors.Is(err, ErrNotFound):
-				e.adopt(p, nil, now)
-			case err == nil:
-				e.adopt(p, &rec, now)
-			default:
-				return nil, err
-			}
-			return nil, nil
-		})
-		if err != nil {
-			if muted, ok := e.unread.Pass(); ok {
-				e.d.log.Warn("webhook: settings could not be read again, using those of a moment ago",
-					"webhook", p.id, "error", err, "alike_not_logged", muted)
-			}
-		}
-		e.mu.Lock()
-		t = p.target
-		e.mu.Unlock()
-	}
-	t.once.Do(func() { t.prepare(&e.d.rules) })
-	return t
 }

@@ -4,21 +4,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"time"
 
 	"github.com/seed68722ecd/webhook/internal/contain"
+	"github.com/seed68722ecd/webhook/internal/failspell"
 )
 
-// aftermathLoop does what follows from recorded results: hooks, logs, warnings
+// followUpLoop does what follows from recorded results: hooks, logs, warnings
 // and the disabling of webhooks. It has its own goroutine so that a slow hook
 // holds up no result.
-func (e *engine) aftermathLoop() {
+func (e *engine) followUpLoop() {
 	for {
 		select {
 		case u := <-e.unsent.calls:
 			e.hookUnsent(u)
-		case batch, more := <-e.aftermath:
+		case batch, more := <-e.followUp:
 			if !more {
 				e.lastUnsent()
 				return
@@ -151,7 +153,7 @@ func (e *engine) watchFailing(j *job, at time.Time) {
 	if step == 0 {
 		return
 	}
-	if step > len(failingSteps) {
+	if step > failspell.Steps {
 		reason := fmt.Sprintf("every attempt failed for %v", e.cfg.DisableAfter)
 		e.disable(j.Delivery.Tenant, j.Delivery.WebhookID, reason, func(w *WebhookRecord) bool {
 			return !w.FailingSince.IsZero() && !w.FailingSince.After(h.failingSince)
@@ -197,4 +199,68 @@ func (e *engine) disable(tenant, id, reason string, should func(*WebhookRecord) 
 			e.d.observed("Disabled", func() { seen(e.d.shown(&rec), reason == reasonGone) })
 		}
 	}
+}
+
+// A spell is how long a webhook has only failed, as far as this process has
+// asked. Its fields are guarded by engine.mu.
+type spell struct {
+	since  time.Time // Webhook.FailingSince
+	warned int       // the last step that was warned of
+	next   time.Time // when the next step can be passed at the soonest
+}
+
+// failures yields the hours in which attempts failed, and how many did.
+func failures(hours []StatsBucket) iter.Seq2[time.Time, int64] {
+	return func(yield func(time.Time, int64) bool) {
+		for _, h := range hours {
+			if h.Failed > 0 && !yield(h.Hour, h.Failed) {
+				return
+			}
+		}
+	}
+}
+
+// failingNow looks up how long a webhook has failed after an attempt at it has,
+// and returns the step that this attempt has passed, 0 when it has passed none,
+// and how long it is until it is disabled if all goes on like this.
+func (e *engine) failingNow(j *job, at time.Time) (h health, step int, left time.Duration, err error) {
+	window := e.cfg.DisableAfter
+	e.mu.Lock()
+	h = j.endpoint.health
+	s := &j.endpoint.spell
+	if !s.since.Equal(h.failingSince) {
+		*s = spell{since: h.failingSince}
+	}
+	next := s.next
+	e.mu.Unlock()
+	// Silence can only make it later than this.
+	if h.failingSince.IsZero() || at.Before(next) || failspell.Step(at.Sub(h.failingSince), window) == 0 {
+		return h, 0, 0, nil
+	}
+	hours, err := timed(e.attemptCtx, e.d, "Stats", e.d.soon(), func(ctx context.Context) ([]StatsBucket, error) {
+		return allStats(ctx, e.d.store, StatsQuery{
+			Tenant: j.Delivery.Tenant, WebhookIDs: []string{j.Delivery.WebhookID}, Since: h.failingSince, Until: at,
+		})
+	})
+	if err != nil {
+		return h, 0, 0, err
+	}
+	kept := h.failingSince
+	if e.cfg.Retention > 0 && at.Sub(kept) > e.cfg.Retention {
+		kept = at.Add(-e.cfg.Retention)
+	}
+	before := failspell.Time(h.failingSince, kept, failures(hours), h.lastTriggered, window)
+	failing := before + failspell.Gap(at.Sub(h.lastTriggered), window)
+	step = failspell.Step(failing, window)
+
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if step <= failspell.Steps {
+		s.next = at.Add(failspell.Until(step+1, window) - failing)
+		if step == failspell.Step(before, window) || step <= s.warned {
+			step = 0 // an earlier attempt passed it
+		}
+		s.warned = max(s.warned, step)
+	}
+	return h, step, window - failing, nil
 }
