@@ -35,7 +35,7 @@ const (
 	pollTime     = 100 * time.Millisecond
 	hookTimeout  = 2 * time.Second
 	reapInterval = time.Second
-	drainLimit   = 90 * time.Second
+	drainLimit   = 4 * time.Minute
 )
 
 // run is one load with faults, and what is known of it.

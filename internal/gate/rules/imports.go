@@ -74,7 +74,7 @@ var (
 // CheckImports checks which packages the packages of a module reach, directly or through others.
 func CheckImports(g Graph, module string) []string {
 	var found []string
-	for _, must := range []string{module, module + "/guard", module + "/internal/post", module + "/verify"} {
+	for _, must := range []string{module, module + "/guard", module + "/internal/lanes", module + "/internal/post", module + "/verify"} {
 		if _, ok := g[must]; !ok {
 			found = append(found, must+" is missing: its rules would hold for no reason")
 		}
