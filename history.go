@@ -1,7 +1,6 @@
 package webhook
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -154,9 +153,4 @@ func allStats(ctx context.Context, s LogStore, q StatsQuery) (all []StatsBucket,
 		}
 		q.After = some[len(some)-1]
 	}
-}
-
-// before reports whether b comes before o in statistics.
-func (b StatsBucket) before(o StatsBucket) bool {
-	return cmp.Or(cmp.Compare(b.WebhookID, o.WebhookID), b.Hour.Compare(o.Hour)) < 0
 }

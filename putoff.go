@@ -39,7 +39,7 @@ func (n *unsentNews) pass(kind string) (alike int, ok bool) {
 //
 // From the second round on the webhook's other deliveries wait too. One at a time
 // goes on being tried, which costs the others nothing.
-func (e *engine) putOffUnsent(j *job, fault *post.Fault) {
+func (e *engine) putOffUnsent(j *job, fault *post.SenderError) {
 	now := time.Now()
 	e.mu.Lock()
 	wait, queued := e.sched.Unsent(j, j.began, now)
@@ -69,7 +69,7 @@ func (e *engine) putOffUnsent(j *job, fault *post.Fault) {
 }
 
 // tellUnsent writes to the host's log, and calls its hook.
-func (e *engine) tellUnsent(j *job, fault *post.Fault, wait time.Duration) {
+func (e *engine) tellUnsent(j *job, fault *post.SenderError, wait time.Duration) {
 	alike, ok := e.unsent.pass(fault.Kind)
 	if !ok {
 		return

@@ -23,8 +23,7 @@ func (e *engine) startWorkers(n int) {
 func (e *engine) work() {
 	e.mu.Lock()
 	for {
-		now := thisMoment()
-		j, ok := e.sched.Next(now.mono).(*job)
+		j, ok := e.sched.Next(time.Now()).(*job)
 		if !ok {
 			e.running--
 			e.mu.Unlock()
@@ -33,6 +32,7 @@ func (e *engine) work() {
 		// Whoever takes one sees to it that the next is taken, so that no worker
 		// is started for nothing.
 		e.startWorkers(1)
+		now := thisMoment()
 		began := now.mono
 		unsure := !j.lost && began.Before(j.expires.mono) && j.expires.until(now) <= 0
 		if unsure {

@@ -112,7 +112,7 @@ func (s *Store) Publish(ctx context.Context, now time.Time, reqs []webhook.Publi
 		}
 		t.events[e.rec.ID] = e
 		matched := len(hooks)
-		hooks = t.match(hooks, &reqs[i])
+		hooks = t.match(hooks, &reqs[i]) //nolint:gosec // i is an index of reqs
 		if e.made = len(hooks) - matched; e.made > 0 {
 			data += int64(len(e.rec.Data))
 		}

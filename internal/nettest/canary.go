@@ -14,7 +14,7 @@ type Canary struct {
 // NewCanary listens on a TCP address until the test ends.
 func NewCanary(tb testing.TB, address string) *Canary {
 	tb.Helper()
-	ln, err := net.Listen("tcp", address)
+	ln, err := new(net.ListenConfig).Listen(tb.Context(), "tcp", address)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -43,7 +43,7 @@ func (c *Canary) Port() string {
 // connections are accepted in the order in which they were made.
 func (c *Canary) Silent(tb testing.TB) {
 	tb.Helper()
-	conn, err := net.Dial("tcp", c.Addr().String())
+	conn, err := new(net.Dialer).DialContext(tb.Context(), "tcp", c.Addr().String())
 	if err != nil {
 		tb.Fatal(err)
 	}

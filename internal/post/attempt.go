@@ -51,7 +51,7 @@ type Answer struct {
 	Aborted bool
 	// Fault is the failure of the sender's side because of which nothing was sent; nil
 	// otherwise. With it Class is ClassUnsent.
-	Fault *Fault
+	Fault *SenderError
 
 	retryAfter []string // the Retry-After of a 429 or 503
 }

@@ -12,18 +12,18 @@ import (
 	"github.com/seed68722ecd/webhook/guard"
 )
 
-// A Fault is why an attempt could not be made that its receiver has no part
+// A SenderError is why an attempt could not be made that its receiver has no part
 // in. Its text is for the host's log: it names the host's own machines.
-type Fault struct {
+type SenderError struct {
 	Kind  string // proxy, network, resolver, machine
 	Text  string // one line for the host's operator
 	cause error
 }
 
-func (e *Fault) Error() string { return e.Text }
+func (e *SenderError) Error() string { return e.Text }
 
 // Unwrap returns the cause, if it is known.
-func (e *Fault) Unwrap() error { return e.cause }
+func (e *SenderError) Unwrap() error { return e.cause }
 
 // unsentText is all that customers are told of it.
 const unsentText = "the sender could not send: its own network or proxy failed. Nothing reached the receiver, and no retry is used up; it is tried again by itself"
@@ -95,19 +95,19 @@ func reasonOf(err error) error {
 }
 
 // localFault returns the fault of this machine that err is about, or nil.
-func localFault(err error) *Fault {
-	if fault, ok := errors.AsType[*Fault](err); ok {
+func localFault(err error) *SenderError {
+	if fault, ok := errors.AsType[*SenderError](err); ok {
 		return fault
 	}
 	if local := guard.LocalFault(err); local != nil {
-		return &Fault{Kind: local.Kind, Text: local.Text, cause: local.Err}
+		return &SenderError{Kind: local.Kind, Text: local.Text, cause: local.Err}
 	}
 	return nil
 }
 
 // senderFault returns why the attempt that ended with err is none that its
 // receiver has a part in, or nil.
-func (f *flight) senderFault(err error) *Fault {
+func (f *flight) senderFault(err error) *SenderError {
 	if f.connected.Load() {
 		return nil // something may have been sent
 	}
@@ -121,14 +121,14 @@ func (f *flight) senderFault(err error) *Fault {
 		return nil
 	}
 	if _, unknown := errors.AsType[x509.UnknownAuthorityError](err); f.systemRoots.Load() && (unknown || isSystemRoots(err)) && rootless() {
-		return &Fault{Kind: "machine", Text: "this machine has no root certificates, so that it trusts no receiver: install them (ca-certificates)", cause: err}
+		return &SenderError{Kind: "machine", Text: "this machine has no root certificates, so that it trusts no receiver: install them (ca-certificates)", cause: err}
 	}
 	// A transport of the host's that uses a proxy.
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "proxyconnect" {
-		return &Fault{Kind: "proxy", Text: "the http.Client's proxy cannot be reached: " + reasonOf(op.Err).Error(), cause: err}
+		return &SenderError{Kind: "proxy", Text: "the http.Client's proxy cannot be reached: " + reasonOf(op.Err).Error(), cause: err}
 	}
 	if f.proxied && f.request.URL.Scheme == "https" && !f.shaking.Load() && isPlain(err) {
-		return &Fault{Kind: "proxy", Text: "the http.Client's proxy refused to connect: " + printable(err.Error(), keptError), cause: err}
+		return &SenderError{Kind: "proxy", Text: "the http.Client's proxy refused to connect: " + printable(err.Error(), keptError), cause: err}
 	}
 	return nil
 }

@@ -85,19 +85,19 @@ type proxyWait struct {
 // fault says why a proxy is to blame for an attempt that timed out, or is nil
 // when the receiver is: the proxy opened a tunnel to another while it was asked
 // for this one, so it is this receiver that it waited for.
-func (w *proxyWait) fault() *Fault {
+func (w *proxyWait) fault() *SenderError {
 	if w == nil || w.asked && w.tunnel.opened.Load() > w.opened {
 		return nil
 	}
 	return w.tunnel.fault(context.DeadlineExceeded, "did not %s in time", w.stage)
 }
 
-func (t *tunnel) fault(cause error, format string, args ...any) *Fault {
-	return &Fault{Kind: "proxy", Text: "the proxy " + t.address + " " + fmt.Sprintf(format, args...), cause: cause}
+func (t *tunnel) fault(cause error, format string, args ...any) *SenderError {
+	return &SenderError{Kind: "proxy", Text: "the proxy " + t.address + " " + fmt.Sprintf(format, args...), cause: cause}
 }
 
 // connect opens a tunnel to target, a host and a port. Its errors are a
-// *Fault, or what the proxy said of the receiver.
+// *SenderError, or what the proxy said of the receiver.
 func (t *tunnel) connect(ctx context.Context, network, target string) (net.Conn, error) {
 	_, digits, err := net.SplitHostPort(target)
 	if err == nil {
