@@ -18,7 +18,7 @@ func words(s string) string { return strings.Join(strings.Fields(s), " ") }
 func contract(t *testing.T) string {
 	t.Helper()
 	var text strings.Builder
-	for _, file := range []string{"store.go", "store_types.go", "record.go", "errors.go", "webhook.go", "backlog.go", "erase.go"} {
+	for _, file := range []string{"store.go", "store_types.go", "delivery.go", "errors.go", "webhook.go"} {
 		src, err := os.ReadFile("../" + file)
 		if err != nil {
 			t.Fatal(err)
