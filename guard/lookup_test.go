@@ -3,8 +3,11 @@ package guard
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
+	"net/http/httptrace"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -196,4 +199,35 @@ func TestS7_AddressesThatRefuseAtOnceDoNotCount(t *testing.T) {
 			t.Errorf("%d dialed, %v; want %d", dialed.Load(), err, maxDialAddresses)
 		}
 	})
+}
+
+func TestS24_HooksOfATraceAreToldOfOneLookUp(t *testing.T) {
+	for name, row := range map[string]struct {
+		network string
+		dns     *nettest.NameServer
+		fails   bool
+	}{
+		"found":           {"tcp", &nettest.NameServer{Answer: both}, false},
+		"found, IPv4":     {"tcp4", &nettest.NameServer{Answer: both}, false},
+		"no such name":    {"tcp", &nettest.NameServer{}, true},
+		"silent resolver": {"tcp", &nettest.NameServer{Silent: true}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var told []string
+				ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
+					DNSStart: func(info httptrace.DNSStartInfo) { told = append(told, "start "+info.Host) },
+					DNSDone:  func(info httptrace.DNSDoneInfo) { told = append(told, fmt.Sprint("failed ", info.Err != nil)) },
+				})
+				g := &Guard{Resolver: row.dns.Resolver(), Timeout: 3 * time.Second}
+				if conn, err := g.dial(ctx, row.network, "name.example.com:443", new(dialSink).connect); err == nil {
+					conn.Close()
+				}
+				if want := []string{"start name.example.com", fmt.Sprint("failed ", row.fails)}; !slices.Equal(told, want) {
+					t.Errorf("told %q, want %q", told, want)
+				}
+				time.Sleep(time.Minute)
+			})
+		})
+	}
 }
