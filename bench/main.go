@@ -6,6 +6,7 @@
 //	go run ./bench -list                the names of the rows
 //	go run ./bench -quick               shorter windows, to see that it works
 //	go run ./bench -json results.json   also writes every run to a file
+//	go run ./bench -against COMMIT      an older commit beside this build, turn about
 //
 // The receiver is a process of its own, and PostgreSQL a throw-away server that
 // is as durable as one in production. Next to every run of a row, the bare loop
@@ -51,6 +52,7 @@ func main() {
 // options holds the flags of the command line.
 type options struct {
 	rows    string
+	against string
 	json    string
 	profile string
 	runs    int
@@ -70,6 +72,7 @@ func (o *options) scaled(n int) int {
 func parseOptions() (*options, error) {
 	o := &options{}
 	flag.StringVar(&o.rows, "rows", "*", "comma-separated patterns of rows, * matching anything")
+	flag.StringVar(&o.against, "against", "", "build this commit as well, and run both turn about")
 	flag.StringVar(&o.json, "json", "", "file for every run's figures")
 	flag.StringVar(&o.profile, "profile", "", "directory for CPU profiles of this process, one for each window that is measured")
 	flag.IntVar(&o.runs, "runs", 3, "runs of each row")
@@ -85,6 +88,9 @@ func parseOptions() (*options, error) {
 	}
 	if o.runs < 1 || o.window < 100*time.Millisecond {
 		return nil, errors.New("-runs must be at least 1 and -window at least 100ms")
+	}
+	if o.against != "" && (o.json != "" || o.profile != "") {
+		return nil, errors.New("-against runs other processes, and takes neither -json nor -profile")
 	}
 	return o, nil
 }
@@ -103,6 +109,9 @@ func run(ctx context.Context) (err error) {
 			fmt.Println(r.name)
 		}
 		return nil
+	}
+	if o.against != "" {
+		return against(ctx, o, picked)
 	}
 	e, err := newEnv(ctx, o)
 	if err != nil {

@@ -53,16 +53,22 @@ func (rep *report) measure(ctx context.Context, e *env, r row) error {
 		}
 		rr.Runs = append(rr.Runs, figures)
 	}
-	for i, f := range rr.Runs[0] {
-		var values []float64
-		for _, one := range rr.Runs {
-			values = append(values, one[i].Value)
-		}
-		rr.Medians = append(rr.Medians, figure{f.Name, median(values)})
-	}
+	rr.Medians = medians(rr.Runs)
 	rep.Rows = append(rep.Rows, rr)
 	rep.print(&rr)
 	return nil
+}
+
+// medians returns the median of each figure of the runs of one row.
+func medians(runs [][]figure) (out []figure) {
+	for i, f := range runs[0] {
+		var values []float64
+		for _, one := range runs {
+			values = append(values, one[i].Value)
+		}
+		out = append(out, figure{f.Name, median(values)})
+	}
+	return out
 }
 
 func (rep *report) print(rr *rowReport) {
