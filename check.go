@@ -99,7 +99,7 @@ func hasControl(s string) bool {
 	return strings.ContainsFunc(s, func(r rune) bool { return r < 0x20 || r >= 0x7f && r < 0xa0 })
 }
 
-// quoted quotes what a caller gave for an error text, cut to a bearable length.
+// quoted quotes a caller's text for an error, cut to a bearable length.
 func quoted(s string) string {
 	if len(s) > 80 {
 		s = s[:80] + "…"

@@ -16,13 +16,13 @@ const (
 	// storeRetryMin and storeRetryMax bound the wait after a store's error.
 	storeRetryMin = 100 * time.Millisecond
 	storeRetryMax = 5 * time.Second
-	// suspectCrashes is how many crashes make a delivery a suspect, see admit.
-	// What cannot be tried yet is given back for suspectDelay.
+	// suspectCrashes is how many crashes make a delivery a suspect, see admit. A
+	// suspect that has to wait is given back for suspectDelay.
 	suspectCrashes = 2
 	suspectDelay   = time.Second
 )
 
-// claimLoop claims until ctx ends, or, with once, until nothing is due.
+// claimLoop claims until ctx ends, or, with once, until no delivery is due.
 func (e *engine) claimLoop(ctx context.Context) {
 	var failures int
 	for ctx.Err() == nil {
@@ -31,7 +31,7 @@ func (e *engine) claimLoop(ctx context.Context) {
 		e.mu.Unlock()
 		e.shed(ctx)
 		if e.overslept() {
-			e.renew(ctx) // or what is held here would be claimed here again
+			e.renew(ctx) // or this process would claim its own deliveries again
 		}
 		plan, wait := e.plan()
 		if plan == nil { // no room: something has to end first, or grow old
@@ -65,10 +65,10 @@ func (e *engine) claimLoop(ctx context.Context) {
 			wait = min(wait, max(res.NextDue.Sub(e.d.cfg.Now()), 0)+time.Microsecond)
 		}
 		if e.once {
-			wait = 0 // only what is held can bring more
+			wait = 0 // only held deliveries can lead to more
 		}
 		if d, starved := e.starved(); starved && (wait == 0 || wait > d) {
-			wait = d // what had to be passed over may have room by then
+			wait = d // lanes that were passed over may have room by then
 		}
 		e.sleep(ctx, wait)
 	}
@@ -119,7 +119,7 @@ func (e *engine) claim(ctx context.Context, req ClaimRequest) (ClaimResult, erro
 	return res, err
 }
 
-// forgetUnknown gives back what claims of unknown outcome may have leased.
+// forgetUnknown gives back deliveries that claims of unknown outcome may have leased.
 func (e *engine) forgetUnknown(ctx context.Context) {
 	if len(e.unknown) == 0 {
 		return
@@ -189,7 +189,8 @@ func (e *engine) accept(ctx context.Context, res ClaimResult, req ClaimRequest, 
 		e.d.log.Error("webhook: a delivery is set aside: it cannot be read, or has crashed its process too often",
 			"delivery", j.Delivery.ID, "crashes", j.Delivery.Crashes, "error", j.Err)
 	}
-	// Before a suspect begins, those not on trial are safe from what it may do.
+	// Give back the other suspects before one starts: if it kills the process, their
+	// leases must not expire with it, or they would be counted as crashed too.
 	if len(back) > 0 {
 		if err := e.giveBack(ctx, back, suspectDelay); err != nil {
 			e.d.log.Warn("webhook: deliveries that crashed before could not be given back", "count", len(back), "error", err)
@@ -223,11 +224,11 @@ func (e *engine) verdictWithoutAttempt(j *job) bool {
 	return true
 }
 
-// admit puts a delivery that has crashed before on trial beside those that are,
-// if that is not too many: alone when one more crash would set it aside, eight
-// with one crash less, sixty-four before that. So one that kills its process is
-// found among the many that only were there. Who has run for suspectDelay
-// without harm is acquitted. Caller holds mu.
+// admit limits how many deliveries with earlier crashes run at once, so that a
+// delivery that kills the process can be told from its neighbours. A delivery one
+// crash away from quarantine runs alone; with two crashes left at most 8 suspects
+// run together, before that 64. A suspect that has run for suspectDelay is no
+// longer counted. Caller holds mu.
 func (e *engine) admit(j *job) bool {
 	e.suspects = slices.DeleteFunc(e.suspects, func(s *job) bool {
 		return !s.began.IsZero() && time.Since(s.began) > suspectDelay
@@ -245,15 +246,15 @@ func (e *engine) admit(j *job) bool {
 	return true
 }
 
-// acquit ends a delivery's trial, if it is on one. Caller holds mu.
+// acquit removes a delivery from the suspects. Caller holds mu.
 func (e *engine) acquit(j *job) {
 	if j.suspect {
 		e.suspects = slices.DeleteFunc(e.suspects, func(s *job) bool { return s == j })
 	}
 }
 
-// shed gives back deliveries of webhooks that do not get on with theirs, once room is
-// scarce. They are claimed again when there is use for them.
+// shed gives back deliveries of lanes without progress once room is scarce. They are claimed
+// again when their lanes have use for them.
 func (e *engine) shed(ctx context.Context) {
 	e.mu.Lock()
 	back := jobsOf(e.sched.Shed(time.Now()))
@@ -266,8 +267,8 @@ func (e *engine) shed(ctx context.Context) {
 	}
 }
 
-// starved reports whether the store may have deliveries of webhooks that there
-// was no room for, or lanes wait for a slot, and when to look again.
+// starved reports whether claims passed webhooks over for lack of room, or lanes
+// wait for a slot, and when to look again.
 func (e *engine) starved() (wait time.Duration, yes bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -297,8 +298,7 @@ func (e *engine) sleep(ctx context.Context, d time.Duration) {
 	case <-e.claimWake:
 	case <-timer:
 	}
-	// Whoever can run now, a publisher or an attempt that has ended, comes along
-	// with what is claimed next.
+	// Publishers and attempts that can run now add to the next claim.
 	runtime.Gosched()
 }
 

@@ -263,8 +263,8 @@ func (c *Config) check() error {
 	return errors.Join(errs...)
 }
 
-// Policy is what the host's [Config] means for the people who set up webhooks: what
-// a page about them has to tell, with every default filled in.
+// Policy holds the parts of the host's [Config] that matter to the people who set
+// up webhooks, with every default filled in.
 type Policy struct {
 	AllowHTTP       bool          // plain http URLs are taken
 	UnverifiedTLS   bool          // webhooks may switch TLS verification off
@@ -273,11 +273,11 @@ type Policy struct {
 	Retention       time.Duration // how long finished deliveries are kept; 0: for ever
 	MaxEventSize    int           // bytes of an event's data
 	MaxWebhooks     int           // of one tenant; 0: any number
-	MaxRetryAfter   time.Duration // the longest Retry-After that is obeyed; 0: none is
+	MaxRetryAfter   time.Duration // the longest Retry-After that is obeyed; 0: no Retry-After is
 	QuarantineAfter int           // crashes of its process after which a delivery is set aside
 }
 
-// Policy returns what the dispatcher was configured to. It does not change.
+// Policy returns the dispatcher's policy. It does not change.
 func (d *Dispatcher) Policy() Policy {
 	return Policy{
 		AllowHTTP:       d.cfg.AllowHTTP,

@@ -22,19 +22,17 @@ type endpoint struct {
 	health health
 	spell  spell // how long it has only failed
 
-	unreadUntil time.Time // its secrets or headers cannot be decrypted, and its deliveries wait: see putOff
+	unreadUntil time.Time // until then its deliveries wait, see putOff
 }
 
-// health is what the store said of a webhook when it was last read.
+// health is a webhook's health as it was last read from the store.
 type health struct{ lastTriggered, failingSince time.Time }
 
-// staleAfter is how old a webhook's settings may be when an attempt begins: older
-// settings are read again. It bounds how long a change made by another process goes
-// unnoticed.
+// staleAfter is how old a webhook's settings may be when an attempt begins. It
+// bounds how long a change made by another process goes unnoticed.
 const staleAfter = time.Second
 
-// endpointOf returns the endpoint of a delivery, made if need be. Caller holds
-// mu.
+// endpointOf returns or makes the endpoint of a delivery. Caller holds mu.
 func (e *engine) endpointOf(d *Delivery, now time.Time) *endpoint {
 	p := e.endpoints[d.WebhookID]
 	if p == nil {
@@ -56,7 +54,7 @@ type target struct {
 	sealed  []error     // why a header, then each secret, cannot be opened; nil when all can
 }
 
-// prepare does once what all attempts need.
+// prepare fills in the fields that all attempts share.
 func (t *target) prepare(rules *settingsRules) {
 	if t.rec == nil {
 		return
@@ -79,8 +77,8 @@ func (t *target) prepare(rules *settingsRules) {
 	unreadable := []error{err}
 	t.header = make(http.Header, len(headers))
 	for name, value := range headers {
-		// Refused when saved; whatever got into the store by another way must
-		// not reach the wire beside, or in place of, the library's own.
+		// Such a header is refused when it is saved. A header that got into the
+		// store by another way must not replace the library's own.
 		if !header.Reserved(name) {
 			t.header[http.CanonicalHeaderKey(name)] = []string{value}
 		}
@@ -94,8 +92,8 @@ func (t *target) prepare(rules *settingsRules) {
 	}
 }
 
-// unreadable returns why nothing can be sent at the given time: the headers, or
-// a secret that signs, cannot be decrypted.
+// unreadable returns why the headers, or a secret that signs at the given time,
+// cannot be decrypted.
 func (t *target) unreadable(now time.Time) error {
 	for i, err := range t.sealed {
 		if err != nil && (i == 0 || !t.rec.Secrets[i-1].expired(now)) {
@@ -130,7 +128,7 @@ func (t *target) secretsAt(now time.Time) []Secret {
 	return out
 }
 
-// adopt takes a webhook as read from the store, or nil for one that does not exist,
+// adopt takes a webhook as read from the store, or nil for a deleted webhook,
 // unless a newer version is known. Deletion is final. Caller holds mu.
 func (e *engine) adopt(p *endpoint, rec *WebhookRecord, now time.Time) {
 	have := p.target

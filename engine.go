@@ -23,7 +23,7 @@ import (
 type engine struct {
 	d    *Dispatcher
 	cfg  *Config
-	once bool // end when nothing is due any more
+	once bool // end when no delivery is due any more
 
 	attemptCtx context.Context // ends the attempts in flight
 	abort      context.CancelFunc
@@ -36,15 +36,15 @@ type engine struct {
 	unknown []int64 // tokens of claims that failed and may have leased deliveries
 	fault   error   // why a single run ended early
 
-	// mu guards the fields of this group, and what they point to.
+	// mu guards the fields of this group and the values they point to.
 	mu        sync.Mutex
 	sched     *lanes.Scheduler     // whose attempt is next, and how much is worth claiming
 	endpoints map[string]*endpoint // by webhook ID; each has a lane of sched
 	jobs      map[string]*job      // all deliveries that are held, by ID; see hold
-	suspects  []*job               // of these, the ones that have crashed before and are on trial
+	suspects  []*job               // deliveries with earlier crashes that count for admit
 	running   int                  // workers
 	attempts  int                  // recorded or about to be
-	asleep    time.Time            // until when the claim loop sleeps if nothing happens; zero while it does not
+	asleep    time.Time            // end of the claim loop's sleep; zero while it is awake
 
 	confirming sync.Mutex // one worker asks for leases that may be gone
 
@@ -76,7 +76,7 @@ type job struct {
 	result   Result
 	attempt  Attempt
 	outcome  Outcome
-	refusals int // how often the store took its neighbours and not it
+	refusals int // how often the store rejected this result although it accepted others
 }
 
 // newEngine returns an engine. Caller holds d.mu.
@@ -110,13 +110,12 @@ func newEngine(d *Dispatcher, once bool) *engine {
 	return e
 }
 
-// run works until ctx ends, or, with once, until nothing is due, and leaves no
-// goroutine behind.
+// run works until ctx ends, or, with once, until no delivery is due. It returns
+// when all its goroutines have ended.
 func (e *engine) run(ctx context.Context) error {
-	// What is in flight when ctx ends is allowed to finish.
-	base := context.WithoutCancel(ctx)
-	// Nor does it carry the caller's values: a trace hook among them could lift
-	// the bounds on what a receiver may send.
+	base := context.WithoutCancel(ctx) // attempts in flight may finish
+	// Attempts do without the caller's values: a trace hook among them could lift
+	// the bounds on an answer.
 	e.attemptCtx, e.abort = context.WithCancel(context.Background())
 	defer e.abort()
 	defer e.d.send.CloseIdle()
@@ -208,20 +207,16 @@ func (e *engine) drain(base context.Context, giveUp context.CancelFunc) error {
 
 // waitFor waits for done, at most for d, and reports whether it came.
 func waitFor(done <-chan struct{}, d time.Duration) bool {
-	select {
-	case <-done:
-		return true
-	default:
-	}
-	if d <= 0 {
-		return false
-	}
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-done:
-		return true
 	case <-t.C:
+	}
+	select {
+	case <-done:
+		return true
+	default:
 		return false
 	}
 }
@@ -254,7 +249,7 @@ func (e *engine) release(jobs ...*job) {
 	}
 }
 
-// jobsOf returns what the scheduler has given back.
+// jobsOf returns the jobs that the scheduler has given back.
 func jobsOf(back []lanes.Job) []*job {
 	jobs := make([]*job, len(back))
 	for i, j := range back {
@@ -272,7 +267,7 @@ func (e *engine) signalClaim() {
 }
 
 // webhookChanged puts new settings in force, or with nil the deletion, for every
-// attempt that has not begun. When it returns, none begins with the old ones.
+// attempt that begins after it has returned.
 func (e *engine) webhookChanged(id string, rec *WebhookRecord) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

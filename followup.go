@@ -12,9 +12,8 @@ import (
 	"github.com/seed68722ecd/webhook/internal/failspell"
 )
 
-// followUpLoop does what follows from recorded results: hooks, logs, warnings
-// and the disabling of webhooks. It has its own goroutine so that a slow hook
-// holds up no result.
+// followUpLoop calls hooks, logs, warns and disables webhooks after results have
+// been recorded. It has its own goroutine so that a slow hook holds up no result.
 func (e *engine) followUpLoop() {
 	for {
 		select {
@@ -163,7 +162,7 @@ func (e *engine) watchFailing(j *job, at time.Time) {
 	w, err := timed(e.attemptCtx, e.d, "GetWebhook", e.d.soon(), func(ctx context.Context) (WebhookRecord, error) {
 		return e.d.store.GetWebhook(ctx, j.Delivery.Tenant, j.Delivery.WebhookID)
 	})
-	// A success since then, another spell, or disabled: nothing to warn of.
+	// No warning after a success, in another spell, or once disabled.
 	if err != nil || !w.FailingSince.Equal(h.failingSince) || !w.Active {
 		return
 	}
@@ -201,8 +200,8 @@ func (e *engine) disable(tenant, id, reason string, should func(*WebhookRecord) 
 	}
 }
 
-// A spell is how long a webhook has only failed, as far as this process has
-// asked. Its fields are guarded by engine.mu.
+// A spell is a time in which a webhook has only failed, as far as this process
+// knows. Its fields are guarded by engine.mu.
 type spell struct {
 	since  time.Time // Webhook.FailingSince
 	warned int       // the last step that was warned of
@@ -220,9 +219,9 @@ func failures(hours []StatsBucket) iter.Seq2[time.Time, int64] {
 	}
 }
 
-// failingNow looks up how long a webhook has failed after an attempt at it has,
-// and returns the step that this attempt has passed, 0 when it has passed none,
-// and how long it is until it is disabled if all goes on like this.
+// failingNow looks up how long a webhook has failed after an attempt at it failed.
+// It returns the step that this attempt has passed, or 0, and how long it is until
+// the webhook is disabled if every attempt fails.
 func (e *engine) failingNow(j *job, at time.Time) (h health, step int, left time.Duration, err error) {
 	window := e.cfg.DisableAfter
 	e.mu.Lock()

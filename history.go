@@ -104,13 +104,12 @@ const maxAllStats = 10 * MaxStats
 // HourlyStats returns counts of attempts per webhook and hour, for a chart or a
 // success rate, ordered by webhook ID, then hour.
 //
-// With q.Limit 0 it returns all that q selects. When that is more than 100,000
-// buckets it returns none and a *ValidationError of the field "limit", so that no sum
-// over an answer leaves something out unnoticed: name fewer webhooks, ask for a
-// shorter time, or set q.Limit. With q.Limit, which is reduced to [MaxStats], it returns
-// that many, and the caller goes on by setting q.After to the last of them, until
-// there are fewer. It returns a *ValidationError when q makes no sense, too; other errors
-// are the Store's.
+// With q.Limit 0 it returns all buckets that q selects. If they are more than
+// 100,000 it returns only a *ValidationError of the field "limit", so that no sum
+// is short unnoticed: name fewer webhooks, ask for a shorter time, or set q.Limit.
+// With q.Limit, which is reduced to [MaxStats], it returns at most that many: set
+// q.After to the last bucket for the next call, until an answer has fewer. It also
+// returns a *ValidationError for an invalid q; other errors are the Store's.
 func (d *Dispatcher) HourlyStats(ctx context.Context, q StatsQuery) ([]StatsBucket, error) {
 	var bad ValidationError
 	checkTenant(&bad, q.Tenant)

@@ -8,9 +8,9 @@ import (
 	"github.com/seed68722ecd/webhook/internal/machineclock"
 )
 
-// renewLoop extends the leases of everything that is held until ctx ends. A
-// lease is renewed when a third of it has passed, so that two renewals can fail
-// before it is lost; deliveries that are done sooner cost no renewal.
+// renewLoop extends the leases of all held deliveries until ctx ends. A lease is
+// renewed when a third of it has passed, so that two renewals can fail before it
+// is lost.
 func (e *engine) renewLoop(ctx context.Context) {
 	ticker := time.NewTicker(e.cfg.Lease / 6)
 	defer ticker.Stop()
@@ -24,7 +24,7 @@ func (e *engine) renewLoop(ctx context.Context) {
 	}
 }
 
-// renew extends what has lost a third of its lease.
+// renew extends the leases of which a third has passed.
 func (e *engine) renew(ctx context.Context) {
 	now := thisMoment()
 	var due []*job
@@ -47,7 +47,7 @@ func (e *engine) renew(ctx context.Context) {
 	}
 }
 
-// extend renews a batch of leases and marks those that are lost.
+// extend renews a batch of leases and marks the lost leases.
 func (e *engine) extend(ctx context.Context, jobs []*job) error {
 	asked := thisMoment()
 	lost, err := timed(ctx, e.d, "Extend", min(e.cfg.Lease/3, e.cfg.StoreTimeout), func(ctx context.Context) ([]string, error) {
@@ -63,8 +63,8 @@ func (e *engine) extend(ctx context.Context, jobs []*job) error {
 	lostHere := 0
 	e.mu.Lock()
 	for _, j := range jobs {
-		// What was recorded or given back while Extend ran is no longer held
-		// and so reported lost: that is as it should be.
+		// A delivery that was recorded or given back while Extend ran is reported
+		// lost, rightly.
 		if e.jobs[j.Delivery.ID] != j {
 			continue
 		}
@@ -119,10 +119,9 @@ func (e *engine) leasesOf(jobs []*job) []Lease {
 	return leases
 }
 
-// moment is a point in time by both clocks of this process. The monotonic clock is
-// right when somebody sets the other one, but on most systems it stands still
-// while the machine sleeps, as a laptop or a suspended virtual machine does.
-// Leases go on meanwhile.
+// moment is a point in time by both clocks of this process. The wall clock can be
+// set. The monotonic clock cannot, but on most systems it stands still while the
+// machine sleeps, and leases go on meanwhile.
 type moment struct{ mono, wall time.Time }
 
 func thisMoment() moment { return moment{time.Now(), machineclock.Now().Round(0)} }
@@ -134,22 +133,21 @@ func (i moment) until(now moment) time.Duration {
 	return min(i.mono.Sub(now.mono), i.wall.Sub(now.wall))
 }
 
-// sleptAtLeast is how far the wall clock has to get ahead of the monotonic one
-// between two claims for the machine to have slept, or to have been set.
+// sleptAtLeast is how far the wall clock has to get ahead of the monotonic clock
+// between two claims to be taken for a sleep of the machine.
 const sleptAtLeast = time.Second
 
 // overslept reports whether the machine seems to have slept since the last call.
-// It is the claim loop's own.
+// Used by claimLoop only.
 func (e *engine) overslept() bool {
 	last, now := e.looked, thisMoment()
 	e.looked = now
 	return now.wall.Sub(last.wall)-now.mono.Sub(last.mono) >= sleptAtLeast
 }
 
-// confirm asks the store about a lease that is over by the wall clock alone, with
-// all others that are: the machine slept, and somebody may have claimed what was
-// held here, or that clock was set and nothing has happened. It reports whether
-// the attempt may begin.
+// confirm asks the store about all leases that are over by the wall clock alone.
+// Either the machine slept, and another process may have claimed the deliveries,
+// or the clock was set. confirm reports whether j's attempt may begin.
 func (e *engine) confirm(j *job) bool {
 	e.confirming.Lock()
 	defer e.confirming.Unlock()
@@ -160,7 +158,7 @@ func (e *engine) confirm(j *job) bool {
 	if e.holds(j) {
 		return true
 	}
-	// The store did not answer. No worker asks again for what has not begun.
+	// The store did not answer. No worker asks again for a delivery not yet begun.
 	now := thisMoment()
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -172,19 +170,19 @@ func (e *engine) confirm(j *job) bool {
 	return false
 }
 
-// holds reports whether a lease has neither been lost nor run out.
+// holds reports whether a lease lasts: it is not lost and has not run out.
 func (e *engine) holds(j *job) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return !j.lost && j.expires.until(thisMoment()) > 0
 }
 
-// claimedAgain reports whether d is what j holds, claimed once more as its lease
-// ran out: nothing has come of it in the store meanwhile. Every lease that ran
-// out has counted a crash and an attempt; a result that was stored, and only
-// whose answer was lost, an attempt and no crash, however often the delivery was
-// resent since. A result without an attempt counts nothing, so that nothing can
-// be told of a delivery that ended so. Caller holds mu.
+// claimedAgain reports whether d is j's delivery, claimed again because its lease
+// ran out, and without a result in the store. Every lease that ran out has counted
+// a crash and an attempt. A stored result whose answer was lost has counted an
+// attempt and no crash, however often the delivery was resent since. A result
+// without an attempt changes no counter, so that untold deliveries are in doubt.
+// Caller holds mu.
 func (j *job) claimedAgain(d *Delivery) bool {
 	h := &j.Delivery
 	return !j.untold && d.Tries == h.Tries && d.Crashes > h.Crashes && d.Attempts-d.Crashes == h.Attempts-h.Crashes
@@ -201,7 +199,7 @@ func (e *engine) strays(batch []*job, results []Result) (leases []Lease) {
 	return leases
 }
 
-// giveBackStrays makes them due again, so that they are attempted under a lease.
+// giveBackStrays makes strays due again, so that they are attempted under a lease.
 func (e *engine) giveBackStrays(ctx context.Context, leases []Lease) {
 	if len(leases) == 0 {
 		return

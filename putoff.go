@@ -9,9 +9,9 @@ import (
 	"github.com/seed68722ecd/webhook/internal/post"
 )
 
-// unsentNews tells the host of faults, muted for each kind of fault by itself.
+// unsentNews tells the host of faults; each kind of fault is muted by itself.
 type unsentNews struct {
-	calls chan Unsent // of Hooks.Unsent; what there is no room for is left out
+	calls chan Unsent // of Hooks.Unsent; dropped when full
 	mu    sync.Mutex
 	mutes map[string]*contain.Mute
 }
@@ -31,14 +31,13 @@ func (n *unsentNews) pass(kind string) (alike int, ok bool) {
 	return m.Pass()
 }
 
-// putOffUnsent puts off a delivery that this side could not send. It uses up no
-// try and tells nothing of the receiver, so there is no end to it but that it can
-// be sent, or is not wanted any more. The first such attempt in a row is logged,
-// for customers to see; the others change nothing, or the log of a long outage
-// would fill the store.
+// putOffUnsent puts off a delivery that this side could not send. The receiver is
+// not at fault, so the attempt uses up no try and may repeat without limit. Only
+// the first such attempt in a row is recorded, for customers to see, or a long
+// outage would fill the store.
 //
-// From the second round on the webhook's other deliveries wait too. One at a time
-// goes on being tried, which costs the others nothing.
+// From the second round on the webhook's other deliveries wait too, and one
+// delivery at a time is tried.
 func (e *engine) putOffUnsent(j *job, fault *post.SenderError) {
 	now := time.Now()
 	e.mu.Lock()
@@ -63,7 +62,7 @@ func (e *engine) putOffUnsent(j *job, fault *post.SenderError) {
 	}
 	e.mu.Lock()
 	if e.asleep.IsZero() || now.Add(wait).Before(e.asleep) {
-		e.signalClaim() // they are due before the claim loop meant to look again
+		e.signalClaim() // they are due before the claim loop wakes
 	}
 	e.mu.Unlock()
 }

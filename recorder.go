@@ -11,8 +11,7 @@ import (
 const maxRecord = 500
 
 // recordLoop writes results to the store until the queue is closed and empty.
-// While one batch is being written the next one gathers, so batches grow with
-// the load and nothing waits when there is little.
+// While one batch is being written the next gathers, so batches grow with the load.
 func (e *engine) recordLoop(ctx context.Context) {
 	for {
 		batch := e.results.Take(maxRecord)
@@ -44,15 +43,15 @@ func (e *engine) record(ctx context.Context, batch []*job) {
 			}
 		}
 		e.pause(ctx, failures)
-		// What has come meanwhile shows whether it is the store or the result.
+		// Newer results show whether the store is at fault or a result.
 		batch = append(batch, e.results.More(maxRecord-len(batch))...)
 	}
 }
 
 // recordSingly writes results one by one, without texts where the store takes
-// them only so, sets those aside that are refused, and returns what is left when
-// it is not the results but the store. Results that were tried come last then, so
-// that the next time shows what becomes of others.
+// them only so, and sets refused results aside. If every result fails, the store
+// is at fault: recordSingly returns the results, the tried ones last, so that the
+// next round begins with others.
 func (e *engine) recordSingly(ctx context.Context, batch []*job) []*job {
 	var refused []*job
 	for i, j := range batch {
@@ -65,7 +64,7 @@ func (e *engine) recordSingly(ctx context.Context, batch []*job) []*job {
 			continue
 		}
 		refused = append(refused, j)
-		if len(refused) == i+1 && (i > 0 || len(batch) == 1) { // nothing but failures
+		if len(refused) == i+1 && (i > 0 || len(batch) == 1) { // only failures
 			return append(slices.Clone(batch[i+1:]), refused...)
 		}
 	}
@@ -78,11 +77,10 @@ func (e *engine) recordSingly(ctx context.Context, batch []*job) []*job {
 // bareText is the error of an attempt whose texts the store refused.
 const bareText = "the store refused the texts of this attempt"
 
-// completeBare records a result without what the receiver sent and without the
-// text of its error, after the store has refused it with them: they are the
-// likeliest reason. A log without a text is better than an attempt that is made
-// again after every restart. The texts are kept until the store has taken the
-// rest; it returns refused, the error of before, where there are none.
+// completeBare records a refused result without the receiver's texts and the text
+// of its error, which are the likeliest reason: a log without a text is better
+// than an attempt that is made again after every restart. The texts are kept until
+// the store has taken the rest. A result without texts gets the old error, refused.
 func (e *engine) completeBare(ctx context.Context, j *job, refused error) error {
 	e.mu.Lock()
 	full := j.result.Attempt
@@ -155,8 +153,7 @@ func (e *engine) recorded(batch []*job) {
 		if j.result.Attempt != nil {
 			e.attempts++
 		}
-		// A retry may be due before the claim loop meant to look again, or means
-		// to by what it has just been told.
+		// A retry may be due before the claim loop wakes.
 		if j.result.State == StatePending && (e.asleep.IsZero() || now.Add(j.result.Delay).Before(e.asleep)) {
 			e.signalClaim()
 		}

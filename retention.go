@@ -17,13 +17,12 @@ const (
 	pruneEvery = time.Hour
 )
 
-// Prune deletes finished deliveries older than Config.Retention, with their
-// attempts and events, and what Config.RetentionByType lets go earlier, and returns
-// how many deliveries and events it deleted.
-// Run does this by itself; hosts that only call DeliverDue call it now and
-// then. It works in small steps and returns early, with what it has done, when
-// ctx ends or the Store fails. With a Retention below 0 it keeps
-// what RetentionByType does not name.
+// Prune deletes finished deliveries older than Config.Retention, or than
+// Config.RetentionByType for their event type, with their attempts and events. It
+// returns the number of deleted deliveries and events. Run does this by itself;
+// hosts that only call DeliverDue call it now and then. It works in small steps
+// and returns early, with the count so far, when ctx ends or the Store fails. With
+// a Retention below 0 it prunes only the types in RetentionByType.
 func (d *Dispatcher) Prune(ctx context.Context) (int, error) {
 	total, err := d.pruneTypes(ctx)
 	if err != nil || d.cfg.Retention < 0 {
@@ -45,7 +44,7 @@ func (d *Dispatcher) Prune(ctx context.Context) (int, error) {
 }
 
 // pruneAnew is how often a pruning by type begins with the oldest event again, to
-// find what had a delivery to be finished when it was passed.
+// find events that had an unfinished delivery when they were passed.
 const pruneAnew = 24 * time.Hour
 
 // typePruner remembers, for each key of Config.RetentionByType, how far the
@@ -61,7 +60,7 @@ type prunePlace struct {
 	begun time.Time // with the oldest event
 }
 
-// pruneTypes deletes what Config.RetentionByType lets go.
+// pruneTypes prunes by Config.RetentionByType.
 func (d *Dispatcher) pruneTypes(ctx context.Context) (total int, err error) {
 	if len(d.cfg.RetentionByType) == 0 {
 		return 0, nil

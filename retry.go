@@ -78,16 +78,14 @@ func (p RetryDelays) Delay(n int) time.Duration {
 	return p[min(max(n, 1), len(p))-1]
 }
 
-// retryAfterSpread is the part of the wait asked for by which retries are
-// spread: whoever sends the same date, or number, to all does not get all of
-// them back in the same moment.
+// retryAfterSpread is the part of the wait asked for by which retries are spread:
+// a receiver that sends the same date to all does not get all back at once.
 const retryAfterSpread = 5
 
 // obeyRetryAfter returns the wait before the next attempt when a receiver asked
-// for one: what was asked for and up to a fifth more, at random. It is at least
-// own, the wait it would have been, so that a receiver cannot make us hammer it,
-// and at most the larger of own and limit, so that it cannot park a delivery for
-// ever. Where more was asked for than limit, the spread ends there.
+// for a wait: asked and up to a fifth more, at random. It is at least own, the wait
+// of the policy, so that a receiver cannot shorten it, and at most the larger of
+// own and limit, so that a receiver cannot park a delivery for ever.
 func obeyRetryAfter(own, asked, limit time.Duration) time.Duration {
 	low, top := asked, min(asked+asked/retryAfterSpread, limit)
 	if asked >= limit {

@@ -16,10 +16,9 @@ import (
 // such values often are credentials, and can be written but not read.
 const HiddenValue = "********"
 
-// SentRequest is the request of one attempt, put together again from the log
-// to be shown: the library keeps no copy of what it sends, and needs none, as
-// the body of a delivery never changes and signatures follow from the body, the
-// time and the secrets.
+// SentRequest is the request of one attempt, put together again from the log. The
+// library keeps no copy of a request: the body of a delivery never changes, and
+// signatures follow from the body, the time and the secrets.
 type SentRequest struct {
 	Number int       // of the attempt, as in X-Webhook-Attempt
 	Time   time.Time // when it began
@@ -29,40 +28,38 @@ type SentRequest struct {
 	// Headers by canonical name, as an HTTP/1.1 connection carries them, Host
 	// and Content-Length included. Values of custom headers are HiddenValue.
 	Headers http.Header
-	Body    []byte // exactly what was signed and sent
-	// Signatures says how far the signatures in Headers are those that were sent.
+	Body    []byte // the bytes that were signed and sent
+	// Signatures says how far the signatures in Headers equal the sent signatures.
 	Signatures SignatureState
 	// Changed is true when the webhook's settings have been changed since: URL
 	// and custom headers are those of now. It is also true after a rotation.
 	Changed bool
 }
 
-// SignatureState says how far signatures that are shown are those that were sent.
+// SignatureState says how far shown signatures equal the sent signatures.
 type SignatureState string
 
 // The states of shown signatures.
 const (
-	// SignaturesExact: they are the ones that were sent.
+	// SignaturesExact: the shown signatures were sent.
 	SignaturesExact SignatureState = "exact"
-	// SignaturesPartial: secrets have been rotated since. The one that was
+	// SignaturesPartial: secrets have been rotated since. The secret that was
 	// current then is still known, so X-Webhook-Signature and the first entry of
-	// webhook-signature are what was sent; entries of secrets before it may be
-	// missing.
+	// webhook-signature are as sent; entries of older secrets may be missing.
 	SignaturesPartial SignatureState = "partial"
 	// SignaturesUnknown: the secrets that signed are gone or cannot be decrypted,
-	// or the signer failed.
-	// No signature is shown, as it would be a wrong one.
+	// or the signer failed. No signature is shown, because it would be wrong.
 	SignaturesUnknown SignatureState = "unknown"
 )
 
 // SentRequest returns the request of a recorded attempt of a delivery, for
 // people who look for the reason of a failure. Number 0 stands for the request
-// that would be sent if the next attempt began now. ErrNotFound when there is no
-// such delivery or attempt, or its event has been pruned.
+// that would be sent if the next attempt began now. It returns ErrNotFound when
+// there is no such delivery or attempt, or its event has been pruned.
 //
-// It never returns secrets or values of custom headers, but signatures, which
-// are good for this body alone and, for receivers that check the time, for
-// minutes: show them to those who may see the event.
+// It never returns secrets or values of custom headers. It returns signatures,
+// which are good for this body alone and, for receivers that check the time, for
+// minutes: show them only to people who may see the event.
 func (d *Dispatcher) SentRequest(ctx context.Context, tenant, deliveryID string, number int) (SentRequest, error) {
 	r, err := d.sentRequest(ctx, tenant, deliveryID, number)
 	return r, prefixed("sent request", err)
@@ -120,9 +117,9 @@ func (d *Dispatcher) sentRequest(ctx context.Context, tenant, deliveryID string,
 	return r, nil
 }
 
-// attemptTime returns when a recorded attempt began. One that came too late,
-// after its lease was lost, shares its number with the one that replaced it,
-// which is the one that counts.
+// attemptTime returns when a recorded attempt began. An attempt that came too
+// late, after its lease was lost, shares its number with its replacement, which
+// counts.
 func (d *Dispatcher) attemptTime(ctx context.Context, del *Delivery, number int) (time.Time, error) {
 	attempts, err := d.store.ListAttempts(ctx, del.Tenant, del.ID)
 	if err != nil {
@@ -140,15 +137,14 @@ func (d *Dispatcher) attemptTime(ctx context.Context, del *Delivery, number int)
 	return found, nil
 }
 
-// signShown adds the signatures of m to h if the secrets are known that signed
-// it then.
+// signShown adds the signatures of m to h if the secrets of then are known.
 func (d *Dispatcher) signShown(h http.Header, r *SentRequest, t *target, m Message) {
 	secrets, state := t.secretsThen(m.Time)
 	if state == SignaturesUnknown {
 		return
 	}
 	signed := maps.Clone(h)
-	m.Body = slices.Clone(m.Body) // the host's signer gets none of what is returned
+	m.Body = slices.Clone(m.Body) // the host's signer could change it
 	if err := contain.Run("signing", func() error { return d.cfg.Signer.Sign(signed, m, secrets) }); err != nil {
 		d.logContained(err)
 		return
@@ -161,11 +157,10 @@ func (d *Dispatcher) signShown(h http.Header, r *SentRequest, t *target, m Messa
 // with the secret before it.
 const rotationSpread = 2 * time.Second
 
-// secretsThen returns the secrets that signed an attempt at a time that may be
-// long ago, the current one of then first, as far as they are still known. A
-// rotation keeps every secret that signs at that moment and drops those that
-// have ended, so after the last rotation all are known; before it the ones that
-// were ending may be gone.
+// secretsThen returns the secrets that signed an attempt at a past time, the
+// current secret of then first, as far as they are still known. A rotation drops
+// the secrets that have ended, so all secrets are known for attempts after the
+// last rotation; for earlier attempts some may be gone.
 func (t *target) secretsThen(at time.Time) ([]Secret, SignatureState) {
 	if t.err != nil || t.sealed != nil {
 		return nil, SignaturesUnknown
@@ -179,10 +174,10 @@ func (t *target) secretsThen(at time.Time) ([]Secret, SignatureState) {
 		}
 		first := len(out) == 0
 		if first && !s.ExpiresAt.IsZero() && !at.Before(s.ExpiresAt) {
-			break // there was a later one, which is gone
+			break // a later secret signed, and is gone
 		}
 		if first && s.CreatedAt.After(t.rec.CreatedAt) && at.Sub(s.CreatedAt) < rotationSpread {
-			return nil, SignaturesUnknown // this one or the one before
+			return nil, SignaturesUnknown // this secret or the secret before it
 		}
 		if s.ExpiresAt.IsZero() || at.Before(s.ExpiresAt) {
 			out = append(out, t.secrets[i])

@@ -103,8 +103,8 @@ type QueueStore interface {
 	//
 	// An event that matches no webhook is stored too: a replay can find it.
 	//
-	// A Store may keep Event.Data itself instead of a copy: neither the caller
-	// nor the Store changes these bytes after the call. The Dispatcher encodes
+	// A Store may keep Event.Data itself instead of a copy: the caller and the
+	// Store do not change these bytes after the call. The Dispatcher encodes
 	// them for one call only.
 	Publish(ctx context.Context, now time.Time, reqs []PublishRequest) ([]PublishResult, error)
 

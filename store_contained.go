@@ -10,8 +10,7 @@ import (
 	"github.com/seed68722ecd/webhook/internal/contain"
 )
 
-// containedStore is the host's store with its panics turned into errors and
-// logged.
+// containedStore turns panics of the host's store into errors and logs them.
 type containedStore struct {
 	store Store
 	log   *slog.Logger
@@ -159,21 +158,21 @@ func (e containedEraser) EraseOld(ctx context.Context, req EraseOldRequest) (Era
 	return call(e.containedStore, "EraseOld", func() (EraseOldResult, error) { return e.able.EraseOld(ctx, req) })
 }
 
-// errStoreSilent is why a call of the Store ended that took longer than it may.
+// errStoreSilent ends a call of the Store that takes longer than it may.
 var errStoreSilent = errors.New("the store did not answer in time")
 
 const (
 	// pruneShare is how many times Config.StoreTimeout a step of pruning may take:
-	// nobody waits for it, and it writes much.
+	// it writes much, and no call waits for it.
 	pruneShare = 10
 	// singleShare is the part of Config.StoreTimeout that one result by itself gets,
-	// when its batch has failed twice: the others wait for it.
+	// when its batch has failed twice: other results wait for it.
 	singleShare = 6
 )
 
-// timed makes one call of the Store within a time limit. A connection whose other
-// side has vanished is silent for ever, and nothing but a limit ends what waits
-// for it. The call's outcome is unknown then.
+// timed makes one call of the Store within a time limit, without which a call would
+// wait for ever on a connection whose other side has vanished. The outcome of a
+// call that was given up is unknown.
 func timed[T any](ctx context.Context, d *Dispatcher, call string, limit time.Duration, f func(ctx context.Context) (T, error)) (T, error) {
 	within, cancel := context.WithTimeoutCause(ctx, limit, errStoreSilent)
 	defer cancel()
@@ -193,7 +192,7 @@ func timed[T any](ctx context.Context, d *Dispatcher, call string, limit time.Du
 	return v, fmt.Errorf("%w: %s was given up after %v: %w", errStoreSilent, call, took, err)
 }
 
-// timedRun is timed for calls that return nothing but an error.
+// timedRun is timed for calls that return only an error.
 func timedRun(ctx context.Context, d *Dispatcher, call string, limit time.Duration, f func(ctx context.Context) error) error {
 	_, err := timed(ctx, d, call, limit, func(ctx context.Context) (struct{}, error) { return struct{}{}, f(ctx) })
 	return err

@@ -78,11 +78,11 @@ func (e *engine) attempt(j *job, t *target) (post.Answer, error) {
 	return a, nil
 }
 
-// errUnsigned is a signer of the host's that does nothing.
+// errUnsigned is the error of a host's signer that adds no header.
 var errUnsigned = errors.New("the signer added no header")
 
-// sign adds the signatures to the headers of a request. Those of the wire
-// format have their place beside the other values.
+// sign adds the signatures to the headers of a request. Signatures of the wire
+// format are kept beside the other values.
 func (e *engine) sign(o *outgoing, h http.Header, m Message, secrets []Secret) (err error) {
 	if _, ok := e.cfg.Signer.(wireSigner); ok {
 		v := o.values[:]
@@ -103,9 +103,9 @@ func (e *engine) sign(o *outgoing, h http.Header, m Message, secrets []Secret) (
 // timestampFormat always has six fractional digits, cut off, not rounded.
 const timestampFormat = "2006-01-02T15:04:05.000000Z"
 
-// appendBody appends the bytes that are signed and sent. They depend on what
-// was stored when the event was published and on nothing else, so that every
-// attempt and resend sends the same ones.
+// appendBody appends the bytes that are signed and sent. They depend only on values
+// stored when the event was published, so that every attempt and resend sends the
+// same bytes.
 func appendBody(dst []byte, ev *EventRecord, webhookID, webhookName string) []byte {
 	dst = append(dst, `{"event":`...)
 	dst = ecmajson.AppendString(dst, ev.Type)

@@ -10,8 +10,8 @@ import (
 	"github.com/seed68722ecd/webhook/internal/post"
 )
 
-// startWorkers starts up to n workers, and no more than lanes are in line: each
-// starts another as it begins. Caller holds mu.
+// startWorkers starts up to n workers, but no more than lanes are ready. Caller
+// holds mu.
 func (e *engine) startWorkers(n int) {
 	for n = min(n, e.sched.Ready()); n > 0 && e.running < e.cfg.MaxInFlight; n-- {
 		e.running++
@@ -29,8 +29,8 @@ func (e *engine) work() {
 			e.mu.Unlock()
 			return
 		}
-		// Whoever takes one sees to it that the next is taken, so that no worker
-		// is started for nothing.
+		// Each worker that has found a delivery starts the next worker, so that
+		// no worker starts in vain.
 		e.startWorkers(1)
 		now := thisMoment()
 		began := now.mono
@@ -42,7 +42,7 @@ func (e *engine) work() {
 			began = time.Now()
 		}
 		if j.lost || unsure || !began.Before(j.expires.mono) {
-			// Someone else has it by now, or may have.
+			// Another process may have claimed the delivery.
 			e.sched.Landed(j, lanes.LandedUnused, began, time.Now())
 			e.release(j)
 			continue
@@ -57,8 +57,7 @@ func (e *engine) work() {
 	}
 }
 
-// deliver makes one attempt and hands the result on. It reports how the endpoint
-// did.
+// deliver makes one attempt, hands the result on and reports how the endpoint did.
 func (e *engine) deliver(j *job) lanes.Landing {
 	t := e.freshTarget(j.endpoint)
 	switch {
@@ -105,14 +104,14 @@ func (e *engine) deliver(j *job) lanes.Landing {
 	e.results.Add(j)
 	switch {
 	case j.result.Attempt == nil || j.attempt.Class == ClassInternal:
-		return lanes.LandedUnused // nothing was sent
+		return lanes.LandedUnused // no request was sent
 	case j.attempt.Class == "" || j.attempt.Status == http.StatusGone:
 		return lanes.LandedWell
 	}
 	return lanes.LandedBadly
 }
 
-// internalText says what failed on this side without the text of a panic,
+// internalText describes a failure on this side, without the text of a panic,
 // which may hold anything.
 func internalText(err error) string {
 	if _, ok := errors.AsType[*contain.PanicError](err); ok {

@@ -69,7 +69,7 @@ var aliasChecks = []check{
 		})
 		r.same("webhook claimed before the change", want, *ds[0].Webhook)
 	}},
-	{"DataIsNotChanged", "A Store may keep Event.Data itself instead of a copy: neither the caller nor the Store changes these bytes after the call.", func(r *run) {
+	{"DataIsNotChanged", "A Store may keep Event.Data itself instead of a copy: the caller and the Store do not change these bytes after the call.", func(r *run) {
 		r.create(t1, "wh_1", nil)
 		req, again := r.request(t1, "e1", "a.b"), r.request(t1, "e1", "a.b")
 		want := string(req.Event.Data)
