@@ -10,7 +10,6 @@ import (
 	"github.com/seed68722ecd/webhook/internal/eventtype"
 )
 
-// checkTenant refuses a text that cannot be a tenant.
 func checkTenant(bad *ValidationError, tenant string) {
 	switch {
 	case tenant == "":
@@ -34,23 +33,21 @@ func checkText(bad *ValidationError, field, s string, limit int) {
 	}
 }
 
-// checkLimit refuses a negative page size, replaces 0 by def, and cuts the size
-// to top.
-func checkLimit(bad *ValidationError, limit *int, def, top int) {
+// checkLimit refuses a negative number, replaces 0 by def, and cuts the number to
+// top.
+func checkLimit(bad *ValidationError, field string, limit *int, def, top int) {
 	if *limit < 0 {
-		bad.add("limit", "must be 1–%d, got %d", top, *limit)
+		bad.add(field, "must be 1–%d, got %d", top, *limit)
 	}
 	*limit = min(orDefault(*limit, def), top)
 }
 
-// checkFilterID refuses a filter by an invalid ID.
 func checkFilterID(bad *ValidationError, field, id string) {
 	if id != "" && !validID(id) {
 		bad.add(field, "must be 1–%d characters of A–Z a–z 0–9 _ -, got %s", MaxEventIDLength, quoted(id))
 	}
 }
 
-// checkFilterType refuses a filter by an invalid event type.
 func checkFilterType(bad *ValidationError, field, eventType string) {
 	if eventType == "" {
 		return
@@ -58,13 +55,6 @@ func checkFilterType(bad *ValidationError, field, eventType string) {
 	if err := eventtype.Check(eventType); err != nil {
 		bad.add(field, "%v", err)
 	}
-}
-
-func checkScan(bad *ValidationError, scan *int) {
-	if *scan < 0 {
-		bad.add("scan", "must be 1–%d, got %d", MaxScan, *scan)
-	}
-	*scan = min(orDefault(*scan, MaxScan), MaxScan)
 }
 
 func checkState(bad *ValidationError, field string, s State) {
@@ -94,7 +84,6 @@ func checkStates(bad *ValidationError, states []State) []State {
 // validID reports whether s can be an event ID.
 func validID(s string) bool { return len(s) <= MaxEventIDLength && eventtype.IsWord(s) }
 
-// hasControl reports whether s has a control character.
 func hasControl(s string) bool {
 	return strings.ContainsFunc(s, func(r rune) bool { return r < 0x20 || r >= 0x7f && r < 0xa0 })
 }
@@ -114,7 +103,6 @@ func isNil(v any) bool {
 	return rv.Kind() == reflect.Pointer && rv.IsNil()
 }
 
-// orDefault returns v, or def when v is zero.
 func orDefault[T comparable](v, def T) T {
 	var zero T
 	if v == zero {
@@ -123,7 +111,6 @@ func orDefault[T comparable](v, def T) T {
 	return v
 }
 
-// deref returns *p, or def if p is nil.
 func deref[T any](p *T, def T) T {
 	if p == nil {
 		return def

@@ -50,7 +50,7 @@ func (e *engine) claimLoop(ctx context.Context) {
 				break
 			}
 			e.d.log.Warn("webhook: claim failed, will retry", "error", err, "failures", failures)
-			e.pause(ctx, failures)
+			waitFor(ctx.Done(), storeRetry(failures))
 			continue
 		}
 		failures = 0
@@ -111,7 +111,7 @@ func (e *engine) claim(ctx context.Context, req ClaimRequest) (ClaimResult, erro
 	res, err := timed(ctx, e.d, "Claim", e.cfg.StoreTimeout, func(ctx context.Context) (ClaimResult, error) { return e.d.store.Claim(ctx, req) })
 	if seen := e.cfg.Observer.Claimed; seen != nil {
 		took := time.Since(e.claimed.mono)
-		e.d.observed("Claimed", func() { seen(len(res.Deliveries), took, err) })
+		e.d.contained("the observer's Claimed", func() { seen(len(res.Deliveries), took, err) })
 	}
 	if err != nil && len(e.unknown) < 16 {
 		e.unknown = append(e.unknown, req.Token)
@@ -253,8 +253,8 @@ func (e *engine) acquit(j *job) {
 	}
 }
 
-// shed gives back deliveries of lanes without progress once room is scarce. They are claimed
-// again when their lanes have use for them.
+// shed gives back deliveries of lanes without progress once room is scarce. They
+// are claimed again when their lanes have use for them.
 func (e *engine) shed(ctx context.Context) {
 	e.mu.Lock()
 	back := jobsOf(e.sched.Shed(time.Now()))
@@ -300,16 +300,6 @@ func (e *engine) sleep(ctx context.Context, d time.Duration) {
 	}
 	// Publishers and attempts that can run now add to the next claim.
 	runtime.Gosched()
-}
-
-// pause waits after the n-th failure in a row.
-func (e *engine) pause(ctx context.Context, n int) {
-	t := time.NewTimer(storeRetry(n))
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
-	}
 }
 
 // storeRetry is how long to wait after the n-th failure of the store in a row.

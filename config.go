@@ -21,11 +21,10 @@ import (
 // Version of the library, sent in User-Agent.
 const Version = "0.1.0"
 
-// defaultUserAgent is the User-Agent of requests unless the host names its own.
-const defaultUserAgent = "seed68722ecd-webhook/" + Version
-
-// maxUserAgent bounds Config.UserAgent, in bytes.
-const maxUserAgent = 256
+const (
+	defaultUserAgent = "seed68722ecd-webhook/" + Version
+	maxUserAgent     = 256 // bytes
+)
 
 // Config holds the settings of a [Dispatcher]. The zero value works and is
 // safe: https to public addresses only. Each field documents the meaning of its
@@ -162,7 +161,6 @@ type Config struct {
 	Now func() time.Time
 }
 
-// withDefaults fills every zero field in.
 func (c Config) withDefaults() Config {
 	// Later changes of the caller's slices must have no effect.
 	g := &c.Guard
@@ -201,33 +199,27 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// check refuses values out of range, after the defaults have been filled in.
 func (c *Config) check() error {
 	var errs []error
 	refuse := func(field, format string, args ...any) {
 		errs = append(errs, fmt.Errorf("config: %s %s", field, fmt.Sprintf(format, args...)))
 	}
-	if c.MaxInFlight < 1 {
-		refuse("MaxInFlight", "must be at least 1, got %d", c.MaxInFlight)
+	least := func(field string, ok bool, limit, got any) {
+		if !ok {
+			refuse(field, "must be at least %v, got %v", limit, got)
+		}
 	}
+	least("MaxInFlight", c.MaxInFlight >= 1, 1, c.MaxInFlight)
 	if c.MaxInFlightPerWebhook < 1 || c.MaxInFlightPerWebhook > c.MaxInFlight {
 		refuse("MaxInFlightPerWebhook", "must be 1–MaxInFlight (%d), got %d", c.MaxInFlight, c.MaxInFlightPerWebhook)
 	}
 	if c.MaxClaimed < c.MaxInFlight {
 		refuse("MaxClaimed", "must be at least MaxInFlight (%d), got %d", c.MaxInFlight, c.MaxClaimed)
 	}
-	if c.Lease < time.Second {
-		refuse("Lease", "must be at least 1s, got %v", c.Lease)
-	}
-	if c.PollInterval < time.Millisecond {
-		refuse("PollInterval", "must be at least 1ms, got %v", c.PollInterval)
-	}
-	if c.StoreTimeout < 100*time.Millisecond {
-		refuse("StoreTimeout", "must be at least 100ms, got %v", c.StoreTimeout)
-	}
-	if c.QuarantineAfter < 1 {
-		refuse("QuarantineAfter", "must be at least 1, got %d", c.QuarantineAfter)
-	}
+	least("Lease", c.Lease >= time.Second, "1s", c.Lease)
+	least("PollInterval", c.PollInterval >= time.Millisecond, "1ms", c.PollInterval)
+	least("StoreTimeout", c.StoreTimeout >= 100*time.Millisecond, "100ms", c.StoreTimeout)
+	least("QuarantineAfter", c.QuarantineAfter >= 1, 1, c.QuarantineAfter)
 	if c.MaxEventSize < 2 || c.MaxEventSize > 16<<20 {
 		refuse("MaxEventSize", "must be 2 bytes–16 MiB, got %d", c.MaxEventSize)
 	}

@@ -1,8 +1,6 @@
 package webhook
 
-import (
-	"time"
-)
+import "time"
 
 // State is the state of a [Delivery].
 type State string

@@ -20,7 +20,7 @@ import (
 // Publishing and managing work at any time, whether [Dispatcher.Run] is running
 // here, in another process that shares the Store, or not at all.
 type Dispatcher struct {
-	store Store
+	store *containedStore
 	cfg   Config
 	rules settingsRules
 	send  *post.Client
@@ -76,8 +76,7 @@ func (d *Dispatcher) Wake() {
 	}
 }
 
-// now returns the time for stored and sent values.
-func (d *Dispatcher) now() time.Time { return d.cfg.Now().UTC().Truncate(time.Microsecond) }
+func (d *Dispatcher) now() time.Time { return storedTime(d.cfg.Now()) }
 
 // Stats is a snapshot of a dispatcher of this process.
 type Stats struct {
@@ -110,7 +109,6 @@ func (d *Dispatcher) Stats() Stats {
 	return s
 }
 
-// current returns the running engine, or nil.
 func (d *Dispatcher) current() *engine {
 	d.mu.Lock()
 	defer d.mu.Unlock()

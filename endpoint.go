@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
@@ -54,7 +55,6 @@ type target struct {
 	sealed  []error     // why a header, then each secret, cannot be opened; nil when all can
 }
 
-// prepare fills in the fields that all attempts share.
 func (t *target) prepare(rules *settingsRules) {
 	if t.rec == nil {
 		return
@@ -110,13 +110,8 @@ var (
 	errMustVerify = errors.New("TLS verification may not be switched off any more")
 )
 
-// secretsAt returns the secrets that sign at the given time.
 func (t *target) secretsAt(now time.Time) []Secret {
-	expired := false
-	for i := range t.rec.Secrets {
-		expired = expired || t.rec.Secrets[i].expired(now)
-	}
-	if !expired {
+	if !slices.ContainsFunc(t.rec.Secrets, func(s SecretRecord) bool { return s.expired(now) }) {
 		return t.secrets
 	}
 	out := make([]Secret, 0, len(t.secrets))

@@ -249,7 +249,6 @@ func (e *engine) release(jobs ...*job) {
 	}
 }
 
-// jobsOf returns the jobs that the scheduler has given back.
 func jobsOf(back []lanes.Job) []*job {
 	jobs := make([]*job, len(back))
 	for i, j := range back {
@@ -258,7 +257,6 @@ func jobsOf(back []lanes.Job) []*job {
 	return jobs
 }
 
-// signalClaim wakes the claim loop. It never blocks.
 func (e *engine) signalClaim() {
 	select {
 	case e.claimWake <- struct{}{}:

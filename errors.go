@@ -60,22 +60,16 @@ type ValidationError struct {
 
 // Error names every field on one line.
 func (e *ValidationError) Error() string {
-	var b strings.Builder
+	texts := make([]string, len(e.Fields))
 	for i, f := range e.Fields {
-		if i > 0 {
-			b.WriteString("; ")
-		}
-		b.WriteString(f.Field)
-		b.WriteString(": ")
-		b.WriteString(f.Reason)
+		texts[i] = f.Field + ": " + f.Reason
 	}
-	return b.String()
+	return strings.Join(texts, "; ")
 }
 
 // Unwrap returns ErrInvalid.
 func (e *ValidationError) Unwrap() error { return ErrInvalid }
 
-// add appends a refused field.
 func (e *ValidationError) add(field, format string, args ...any) {
 	e.Fields = append(e.Fields, FieldError{Field: field, Reason: fmt.Sprintf(format, args...)})
 }
@@ -88,8 +82,7 @@ func (e *ValidationError) err() error {
 	return e
 }
 
-// prefixed adds the package's prefix to an error that an exported function
-// returns.
+// prefixed adds the package and the operation to an exported function's error.
 func prefixed(op string, err error) error {
 	if err == nil {
 		return nil

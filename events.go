@@ -174,13 +174,9 @@ func prepareEvent(ev Event, now time.Time, maxSize int) (EventRecord, error) {
 		bad.add("data", "%v", err)
 	}
 	rec.Data = data
-	if err := bad.err(); err != nil {
-		return EventRecord{}, err
-	}
-	return rec, nil
+	return rec, bad.err()
 }
 
-// encodeData turns an event's data into its canonical bytes.
 func encodeData(data any, maxSize int) ([]byte, error) {
 	switch v := data.(type) {
 	case AgentAction:
@@ -224,8 +220,7 @@ func sized(data []byte, maxSize int) ([]byte, error) {
 	return data, nil
 }
 
-// The built-in types are written without reflection: most events are of these
-// types.
+// The built-in types, of which most events are, are written without reflection.
 
 func appendRef(dst []byte, r Ref) []byte {
 	dst = append(dst, `{"id":`...)

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/seed68722ecd/webhook/internal/contain"
 	"github.com/seed68722ecd/webhook/internal/failspell"
 )
 
@@ -31,7 +30,6 @@ func (e *engine) followUpLoop() {
 	}
 }
 
-// follow reports one recorded result and draws the consequences.
 func (e *engine) follow(j *job) {
 	if j.outcome == OutcomeGone {
 		return
@@ -43,21 +41,19 @@ func (e *engine) follow(j *job) {
 		a.Late = j.outcome == OutcomeLate
 	}
 	if seen := e.cfg.Observer.Recorded; seen != nil {
-		e.d.observed("Recorded", func() { seen(del, a, j.outcome) })
+		e.d.contained("the observer's Recorded", func() { seen(del, a, j.outcome) })
 	}
-	if a != nil {
-		if hooks.Attempt != nil {
-			e.hook("Attempt", func() { hooks.Attempt(del, *a) })
-		}
+	if a != nil && hooks.Attempt != nil {
+		e.d.contained("the hook Attempt", func() { hooks.Attempt(del, *a) })
 	}
 	if j.outcome != OutcomeApplied {
 		return
 	}
 	switch {
 	case del.State == StateSucceeded && hooks.Succeeded != nil:
-		e.hook("Succeeded", func() { hooks.Succeeded(del, *a) })
+		e.d.contained("the hook Succeeded", func() { hooks.Succeeded(del, *a) })
 	case (del.State == StateFailed || del.State == StateCanceled) && hooks.Failed != nil:
-		e.hook("Failed", func() { hooks.Failed(del) })
+		e.d.contained("the hook Failed", func() { hooks.Failed(del) })
 	}
 	switch {
 	case a == nil || a.Class == "" || a.Class.OurFault():
@@ -90,13 +86,6 @@ func (j *job) after(now time.Time) (Delivery, *Attempt) {
 		del.LastStatus, del.LastClass = a.Status, a.Class
 	}
 	return del, r.Attempt
-}
-
-// hook calls one of the host's functions and contains its panic.
-func (e *engine) hook(name string, f func()) {
-	if err := contain.Run("the hook "+name, func() error { f(); return nil }); err != nil {
-		e.d.logContained(err)
-	}
 }
 
 // logResult writes every attempt at debug level, final failures as warnings.
@@ -169,7 +158,7 @@ func (e *engine) watchFailing(j *job, at time.Time) {
 	disableAt := at.Add(left)
 	e.d.log.Warn("webhook: a webhook keeps failing", "webhook", w.Webhook, "since", w.FailingSince, "disable_at", disableAt)
 	if e.cfg.Hooks.Failing != nil {
-		e.hook("Failing", func() { e.cfg.Hooks.Failing(e.d.shown(&w), w.FailingSince, disableAt) })
+		e.d.contained("the hook Failing", func() { e.cfg.Hooks.Failing(e.d.shown(&w), w.FailingSince, disableAt) })
 	}
 }
 
@@ -192,10 +181,10 @@ func (e *engine) disable(tenant, id, reason string, should func(*WebhookRecord) 
 	case err == nil && done:
 		e.d.log.Warn("webhook: disabled a webhook", "webhook", rec.Webhook, "reason", reason)
 		if e.cfg.Hooks.Disabled != nil {
-			e.hook("Disabled", func() { e.cfg.Hooks.Disabled(e.d.shown(&rec)) })
+			e.d.contained("the hook Disabled", func() { e.cfg.Hooks.Disabled(e.d.shown(&rec)) })
 		}
 		if seen := e.cfg.Observer.Disabled; seen != nil {
-			e.d.observed("Disabled", func() { seen(e.d.shown(&rec), reason == reasonGone) })
+			e.d.contained("the observer's Disabled", func() { seen(e.d.shown(&rec), reason == reasonGone) })
 		}
 	}
 }

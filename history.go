@@ -2,8 +2,6 @@ package webhook
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"strconv"
 )
 
@@ -35,8 +33,8 @@ func (d *Dispatcher) Delivery(ctx context.Context, tenant, id string) (Delivery,
 func (d *Dispatcher) Deliveries(ctx context.Context, q DeliveryQuery) (Page[Delivery], error) {
 	var bad ValidationError
 	checkTenant(&bad, q.Tenant)
-	checkLimit(&bad, &q.Limit, 50, 500)
-	checkScan(&bad, &q.Scan)
+	checkLimit(&bad, "limit", &q.Limit, 50, 500)
+	checkLimit(&bad, "scan", &q.Scan, MaxScan, MaxScan)
 	checkFilterID(&bad, "webhookId", q.WebhookID)
 	checkFilterID(&bad, "eventId", q.EventID)
 	checkFilterType(&bad, "eventType", q.EventType)
@@ -90,11 +88,7 @@ func (d *Dispatcher) Backlog(ctx context.Context, q BacklogQuery) (Backlog, erro
 		q.Limit = DefaultBacklogLimit
 	}
 	q.Now = d.now()
-	able, ok := d.store.(BacklogStore)
-	if !ok {
-		return Backlog{}, prefixed("backlog", fmt.Errorf("a store of type %T cannot count: %w", d.store, errors.ErrUnsupported))
-	}
-	b, err := able.Backlog(ctx, q)
+	b, err := d.store.Backlog(ctx, q)
 	return b, prefixed("backlog", err)
 }
 
@@ -122,7 +116,7 @@ func (d *Dispatcher) HourlyStats(ctx context.Context, q StatsQuery) ([]StatsBuck
 		bad.add("after", "must be a bucket of the answer before, its webhook ID is %s", quoted(id))
 	}
 	all := q.Limit == 0
-	checkLimit(&bad, &q.Limit, MaxStats, MaxStats)
+	checkLimit(&bad, "limit", &q.Limit, MaxStats, MaxStats)
 	if err := bad.err(); err != nil {
 		return nil, prefixed("stats", err)
 	}

@@ -113,18 +113,17 @@ const (
 	maxTrace = 128 // bytes of EventRecord.Trace
 )
 
-// observed calls a function of the Observer and contains its panic.
-func (d *Dispatcher) observed(name string, f func()) {
-	if err := contain.Run("the observer's "+name, func() error { f(); return nil }); err != nil {
+// contained calls a function of the host and logs its panic.
+func (d *Dispatcher) contained(name string, f func()) {
+	if err := contain.Run(name, func() error { f(); return nil }); err != nil {
 		d.logContained(err)
 	}
 }
 
-// observePublish calls Observer.Publish for events that are about to be stored,
-// and returns its stored function, or nil.
+// observePublish calls Observer.Publish and returns its stored function, or nil.
 func (d *Dispatcher) observePublish(ctx context.Context, reqs []PublishRequest) (stored func([]Published, error)) {
 	trace := ""
-	d.observed("Publish", func() { trace, stored = d.cfg.Observer.Publish(ctx, reqs) })
+	d.contained("the observer's Publish", func() { trace, stored = d.cfg.Observer.Publish(ctx, reqs) })
 	if len(trace) > maxTrace || header.CheckValue("", trace) != nil {
 		trace = ""
 	}
@@ -136,14 +135,12 @@ func (d *Dispatcher) observePublish(ctx context.Context, reqs []PublishRequest) 
 	return stored
 }
 
-// observeAttempt calls Observer.Attempt before an attempt.
 func (e *engine) observeAttempt(j *job) *AttemptObservation {
 	seen := &AttemptObservation{}
-	e.d.observed("Attempt", func() { *seen = e.cfg.Observer.Attempt(j.Delivery, j.Event) })
+	e.d.contained("the observer's Attempt", func() { *seen = e.cfg.Observer.Attempt(j.Delivery, j.Event) })
 	return seen
 }
 
-// traceHeaders sets the trace headers of the Observer.
 func (o *AttemptObservation) traceHeaders(h map[string][]string) {
 	for name, value := range map[string]string{headerTraceparent: o.Traceparent, headerTracestate: o.Tracestate} {
 		if value != "" && header.CheckValue(name, value) == nil {
@@ -152,9 +149,8 @@ func (o *AttemptObservation) traceHeaders(h map[string][]string) {
 	}
 }
 
-// ended calls Ended of an attempt's observation.
 func (e *engine) ended(j *job, aborted bool) {
 	if j.seen != nil && j.seen.Ended != nil {
-		e.d.observed("Ended", func() { j.seen.Ended(j.attempt, aborted) })
+		e.d.contained("the observer's Ended", func() { j.seen.Ended(j.attempt, aborted) })
 	}
 }

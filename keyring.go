@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/seed68722ecd/webhook/internal/eventtype"
 )
 
 // EncryptionKey is one key of a [Keyring].
@@ -129,23 +131,12 @@ func (k *Keyring) LogValue() slog.Value {
 }
 
 func validKeyID(id string) bool {
-	if id == "" || len(id) > maxKeyID {
-		return false
-	}
-	for i := range len(id) {
-		switch c := id[i]; {
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '_', c == '.', c == '-':
-		default:
-			return false
-		}
-	}
-	return true
+	return len(id) <= maxKeyID && eventtype.IsWord(strings.ReplaceAll(id, ".", "_"))
 }
 
-// sealedMark begins every encrypted value: §1:key:base64. Secrets and header
-// values are ASCII and cannot begin with it. So a plain value is never taken
-// for an encrypted one, and without the Keyring an encrypted value is never
-// used as a secret to sign with.
+// sealedMark begins every encrypted value: §1:key:base64. Plain values are ASCII
+// and cannot begin with it, so the two are never confused, and without the Keyring
+// an encrypted value is never used as a secret to sign with.
 const sealedMark = "§1:"
 
 func sealed(value string) bool { return strings.HasPrefix(value, sealedMark) }
@@ -227,15 +218,12 @@ func (k *Keyring) decrypt(p place, value string) (string, error) {
 	return string(plain), nil
 }
 
-// current reports whether a value is encrypted with the first key.
 func (k *Keyring) current(value string) bool { return sealedBy(value) == k.ids[0] }
 
-// Stored secrets and header values may be encrypted, see Keyring. Throughout
-// this package records hold the stored form. Values are decrypted only for use:
-// in target.prepare, once for each version of a webhook, and in results for the
-// host.
+// Records hold secrets and header values as they are stored. Values are decrypted
+// only for use: in target.prepare, once for each version of a webhook, and in
+// results for the host.
 
-// secretPlace and headerPlace return the places of a webhook's values.
 func secretPlace(w *Webhook) place              { return place{tenant: w.Tenant, webhook: w.ID} }
 func headerPlace(w *Webhook, name string) place { return place{w.Tenant, w.ID, name} }
 
@@ -269,7 +257,6 @@ func (k *Keyring) sealRecord(rec *WebhookRecord) (changed bool) {
 	return changed
 }
 
-// openSecret returns the text of a stored secret of w.
 func (k *Keyring) openSecret(w *Webhook, s *SecretRecord) (string, error) {
 	return k.unseal(secretPlace(w), s.Value)
 }
@@ -295,8 +282,7 @@ func (k *Keyring) openHeaders(w *Webhook) (map[string]string, error) {
 	return out, nil
 }
 
-// shown returns a webhook as hosts see it, with plain headers. It does not
-// change memory that w shares.
+// shown returns a webhook with plain headers. It changes no memory that w shares.
 func (k *Keyring) shown(w Webhook) Webhook {
 	headers, err := k.openHeaders(&w)
 	w.Headers = headers
@@ -323,13 +309,11 @@ func (k *Keyring) shownRecord(rec *WebhookRecord, now time.Time) Webhook {
 	return w
 }
 
-// expired reports whether a secret has stopped signing.
 func (s *SecretRecord) expired(now time.Time) bool {
 	return !s.ExpiresAt.IsZero() && !now.Before(s.ExpiresAt)
 }
 
-// openAll decrypts every secret that still signs, for a change that compares
-// them.
+// openAll decrypts every secret that still signs.
 func (k *Keyring) openAll(rec *WebhookRecord, now time.Time) ([]string, error) {
 	out := make([]string, len(rec.Secrets))
 	for i := range rec.Secrets {

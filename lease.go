@@ -47,7 +47,6 @@ func (e *engine) renew(ctx context.Context) {
 	}
 }
 
-// extend renews a batch of leases and marks the lost leases.
 func (e *engine) extend(ctx context.Context, jobs []*job) error {
 	asked := thisMoment()
 	lost, err := timed(ctx, e.d, "Extend", min(e.cfg.Lease/3, e.cfg.StoreTimeout), func(ctx context.Context) ([]string, error) {
@@ -178,11 +177,9 @@ func (e *engine) holds(j *job) bool {
 }
 
 // claimedAgain reports whether d is j's delivery, claimed again because its lease
-// ran out, and without a result in the store. Every lease that ran out has counted
-// a crash and an attempt. A stored result whose answer was lost has counted an
-// attempt and no crash, however often the delivery was resent since. A result
-// without an attempt changes no counter, so that untold deliveries are in doubt.
-// Caller holds mu.
+// ran out, and without a result in the store. A lease that ran out has counted a
+// crash and an attempt; a stored result whose answer was lost only an attempt. A
+// result without an attempt changes no counter: see untold. Caller holds mu.
 func (j *job) claimedAgain(d *Delivery) bool {
 	h := &j.Delivery
 	return !j.untold && d.Tries == h.Tries && d.Crashes > h.Crashes && d.Attempts-d.Crashes == h.Attempts-h.Crashes

@@ -59,11 +59,9 @@ func (d *Dispatcher) Webhook(ctx context.Context, tenant, id string) (Webhook, e
 	return d.shown(&rec), nil
 }
 
-// shown returns a webhook as the host sees it.
 func (d *Dispatcher) shown(rec *WebhookRecord) Webhook { return d.cfg.Keys.shownRecord(rec, d.now()) }
 
-// getWebhook reads a webhook from the store, with its values as they are
-// stored.
+// getWebhook reads a webhook with its values as they are stored.
 func (d *Dispatcher) getWebhook(ctx context.Context, tenant, id string) (WebhookRecord, error) {
 	if err := findable(tenant, id); err != nil {
 		return WebhookRecord{}, err
@@ -71,9 +69,8 @@ func (d *Dispatcher) getWebhook(ctx context.Context, tenant, id string) (Webhook
 	return d.store.GetWebhook(ctx, tenant, id)
 }
 
-// findable returns ErrNotFound for an invalid tenant or ID. Stores rely on
-// valid arguments: on a character that it cannot hold, such as NUL, a Store
-// might return a different error.
+// findable returns ErrNotFound for an invalid tenant or ID: for a character that
+// it cannot hold, such as NUL, a Store might return a different error.
 func findable(tenant, id string) error {
 	var bad ValidationError
 	if checkTenant(&bad, tenant); len(bad.Fields) > 0 || !validID(id) {
@@ -88,7 +85,7 @@ func (d *Dispatcher) Webhooks(ctx context.Context, q WebhookQuery) (Page[Webhook
 	var bad ValidationError
 	checkTenant(&bad, q.Tenant)
 	checkText(&bad, "search", q.Search, MaxURLLength)
-	checkLimit(&bad, &q.Limit, 50, 500)
+	checkLimit(&bad, "limit", &q.Limit, 50, 500)
 	if err := bad.err(); err != nil {
 		return Page[Webhook]{}, prefixed("list webhooks", err)
 	}
@@ -134,16 +131,7 @@ func (d *Dispatcher) UpdateWebhook(ctx context.Context, tenant, id string, versi
 // was disabled stay canceled: see [Dispatcher.Replay]. It has no effect on an
 // active webhook. It returns ErrNotFound if the webhook does not exist.
 func (d *Dispatcher) EnableWebhook(ctx context.Context, tenant, id string) (Webhook, error) {
-	rec, err := d.modify(ctx, tenant, id, func(rec *WebhookRecord, _ time.Time) error {
-		if !rec.setActive(true, "", time.Time{}) {
-			return errUnchanged
-		}
-		return nil
-	})
-	if err != nil {
-		return Webhook{}, prefixed("enable webhook", err)
-	}
-	return d.shown(&rec), nil
+	return d.switchWebhook(ctx, "enable webhook", tenant, id, true, "")
 }
 
 // DisableWebhook makes a webhook inactive, for the given reason (empty:
@@ -158,20 +146,23 @@ func (d *Dispatcher) DisableWebhook(ctx context.Context, tenant, id, reason stri
 	if err := bad.err(); err != nil {
 		return Webhook{}, prefixed("disable webhook", err)
 	}
+	return d.switchWebhook(ctx, "disable webhook", tenant, id, false, reason)
+}
+
+func (d *Dispatcher) switchWebhook(ctx context.Context, op, tenant, id string, active bool, reason string) (Webhook, error) {
 	rec, err := d.modify(ctx, tenant, id, func(rec *WebhookRecord, now time.Time) error {
-		if !rec.setActive(false, reason, now) {
+		if !rec.setActive(active, reason, now) {
 			return errUnchanged
 		}
 		return nil
 	})
 	if err != nil {
-		return Webhook{}, prefixed("disable webhook", err)
+		return Webhook{}, prefixed(op, err)
 	}
 	return d.shown(&rec), nil
 }
 
-// setActive enables a webhook, or disables it for a reason, and reports whether
-// that is a change.
+// setActive reports whether it has changed the webhook.
 func (r *WebhookRecord) setActive(active bool, reason string, now time.Time) bool {
 	switch {
 	case active == r.Active:

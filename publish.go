@@ -72,7 +72,6 @@ func (d *Dispatcher) prepare(ev Event) (PublishRequest, error) {
 	return PublishRequest{Event: rec, Patterns: eventtype.Patterns(rec.Type)}, nil
 }
 
-// publish stores prepared events and wakes the claim loop.
 func (d *Dispatcher) publish(ctx context.Context, reqs []PublishRequest) ([]Published, error) {
 	out, due, err := d.storeEvents(ctx, reqs)
 	if due {
@@ -85,7 +84,7 @@ func (d *Dispatcher) publish(ctx context.Context, reqs []PublishRequest) ([]Publ
 func (d *Dispatcher) storeEvents(ctx context.Context, reqs []PublishRequest) (out []Published, due bool, err error) {
 	if d.cfg.Observer.Publish != nil {
 		if stored := d.observePublish(ctx, reqs); stored != nil {
-			defer func() { d.observed("Publish", func() { stored(out, err) }) }()
+			defer func() { d.contained("the observer's Publish", func() { stored(out, err) }) }()
 		}
 	}
 	res, err := d.store.Publish(ctx, d.now(), reqs)
@@ -127,12 +126,8 @@ type TestEvent struct {
 // [Dispatcher.Delivery] and [Dispatcher.Attempts]. It returns ErrNotFound if
 // the webhook does not exist, ErrInactive if it is disabled, and the errors of
 // Publish, such as *ValidationError, ErrEventTooLarge and ErrBacklogFull.
-func (d *Dispatcher) SendTest(ctx context.Context, tenant, webhookID string, ev TestEvent) (Delivery, error) {
-	del, err := d.sendTest(ctx, tenant, webhookID, ev)
-	return del, prefixed("send test", err)
-}
-
-func (d *Dispatcher) sendTest(ctx context.Context, tenant, webhookID string, ev TestEvent) (Delivery, error) {
+func (d *Dispatcher) SendTest(ctx context.Context, tenant, webhookID string, ev TestEvent) (_ Delivery, err error) {
+	defer func() { err = prefixed("send test", err) }()
 	if err := d.requireActive(ctx, tenant, webhookID); err != nil {
 		return Delivery{}, err
 	}
@@ -175,12 +170,8 @@ func (d *Dispatcher) sendTest(ctx context.Context, tenant, webhookID string, ev 
 // delivery that is being attempted right now stays as it is. Resend returns
 // ErrNotFound if the delivery does not exist or its webhook was deleted,
 // ErrInactive if the webhook is disabled, and the Store's errors.
-func (d *Dispatcher) Resend(ctx context.Context, tenant, deliveryID string) (Delivery, error) {
-	del, err := d.resend(ctx, tenant, deliveryID)
-	return del, prefixed("resend", err)
-}
-
-func (d *Dispatcher) resend(ctx context.Context, tenant, deliveryID string) (Delivery, error) {
+func (d *Dispatcher) Resend(ctx context.Context, tenant, deliveryID string) (_ Delivery, err error) {
+	defer func() { err = prefixed("resend", err) }()
 	if err := findable(tenant, deliveryID); err != nil {
 		return Delivery{}, err
 	}
@@ -207,16 +198,12 @@ func (d *Dispatcher) resend(ctx context.Context, tenant, deliveryID string) (Del
 // has, so set Since. Replay sets Now. It returns ErrNotFound if the webhook
 // does not exist, ErrInactive if it is disabled (except for a DryRun), a
 // *ValidationError, ErrCursor, or the Store's error.
-func (d *Dispatcher) Replay(ctx context.Context, req ReplayRequest) (ReplayResult, error) {
-	res, err := d.replay(ctx, req)
-	return res, prefixed("replay", err)
-}
-
-func (d *Dispatcher) replay(ctx context.Context, req ReplayRequest) (ReplayResult, error) {
+func (d *Dispatcher) Replay(ctx context.Context, req ReplayRequest) (_ ReplayResult, err error) {
+	defer func() { err = prefixed("replay", err) }()
 	var bad ValidationError
 	checkTenant(&bad, req.Tenant)
 	checkFilterType(&bad, "eventType", req.EventType)
-	checkLimit(&bad, &req.Limit, 500, 1000)
+	checkLimit(&bad, "limit", &req.Limit, 500, 1000)
 	req.States = checkStates(&bad, req.States)
 	if err := bad.err(); err != nil {
 		return ReplayResult{}, err
@@ -251,9 +238,4 @@ func (d *Dispatcher) requireActive(ctx context.Context, tenant, webhookID string
 }
 
 // storedTime truncates a time to the precision of stores.
-func storedTime(t time.Time) time.Time {
-	if t.IsZero() {
-		return t
-	}
-	return t.UTC().Truncate(time.Microsecond)
-}
+func storedTime(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) }

@@ -12,23 +12,13 @@ import (
 // unsentNews tells the host of faults; each kind of fault is muted by itself.
 type unsentNews struct {
 	calls chan Unsent // of Hooks.Unsent; dropped when full
-	mu    sync.Mutex
-	mutes map[string]*contain.Mute
+	mutes sync.Map    // *contain.Mute by kind
 }
 
 // pass reports whether to tell of a fault now, and how many were left out.
 func (n *unsentNews) pass(kind string) (alike int, ok bool) {
-	n.mu.Lock()
-	if n.mutes == nil {
-		n.mutes = make(map[string]*contain.Mute)
-	}
-	m := n.mutes[kind]
-	if m == nil {
-		m = new(contain.Mute)
-		n.mutes[kind] = m
-	}
-	n.mu.Unlock()
-	return m.Pass()
+	m, _ := n.mutes.LoadOrStore(kind, new(contain.Mute))
+	return m.(*contain.Mute).Pass() // the map holds no others
 }
 
 // putOffUnsent puts off a delivery that this side could not send. The receiver is
@@ -67,7 +57,6 @@ func (e *engine) putOffUnsent(j *job, fault *post.SenderError) {
 	e.mu.Unlock()
 }
 
-// tellUnsent writes to the host's log, and calls its hook.
 func (e *engine) tellUnsent(j *job, fault *post.SenderError, wait time.Duration) {
 	alike, ok := e.unsent.pass(fault.Kind)
 	if !ok {
@@ -85,7 +74,9 @@ func (e *engine) tellUnsent(j *job, fault *post.SenderError, wait time.Duration)
 	}
 }
 
-func (e *engine) hookUnsent(u Unsent) { e.hook("Unsent", func() { e.cfg.Hooks.Unsent(u) }) }
+func (e *engine) hookUnsent(u Unsent) {
+	e.d.contained("the hook Unsent", func() { e.cfg.Hooks.Unsent(u) })
+}
 
 // lastUnsent makes the calls that are left when a run ends.
 func (e *engine) lastUnsent() {

@@ -42,7 +42,7 @@ func (e *engine) record(ctx context.Context, batch []*job) {
 				return
 			}
 		}
-		e.pause(ctx, failures)
+		waitFor(ctx.Done(), storeRetry(failures))
 		// Newer results show whether the store is at fault or a result.
 		batch = append(batch, e.results.More(maxRecord-len(batch))...)
 	}
@@ -74,13 +74,11 @@ func (e *engine) recordSingly(ctx context.Context, batch []*job) []*job {
 	return nil
 }
 
-// bareText is the error of an attempt whose texts the store refused.
 const bareText = "the store refused the texts of this attempt"
 
-// completeBare records a refused result without the receiver's texts and the text
-// of its error, which are the likeliest reason: a log without a text is better
-// than an attempt that is made again after every restart. The texts are kept until
-// the store has taken the rest. A result without texts gets the old error, refused.
+// completeBare records a refused result without the texts of the receiver and of
+// its error, the likeliest reason: a log without texts is better than an attempt
+// repeated after every restart. A result without texts gets the old error, refused.
 func (e *engine) completeBare(ctx context.Context, j *job, refused error) error {
 	e.mu.Lock()
 	full := j.result.Attempt
@@ -114,10 +112,8 @@ func (e *engine) setAside(j *job) {
 	time.AfterFunc(storeRetry(j.refusals), func() { e.results.Again(j) })
 }
 
-// single is how long one result by itself may take.
 func (e *engine) single() time.Duration { return max(e.cfg.StoreTimeout/singleShare, e.d.soon()) }
 
-// complete calls the store, for no longer than limit.
 func (e *engine) complete(ctx context.Context, batch []*job, limit time.Duration) error {
 	results := make([]Result, len(batch))
 	e.mu.Lock()

@@ -47,17 +47,13 @@ type UnreadableWebhook struct {
 // backups: see docs/encryption.md. ReencryptSecrets returns a *ValidationError,
 // the Store's error, or an error wrapping errors.ErrUnsupported if Tenant is
 // empty and the Store is not a [WebhookWalker].
-func (d *Dispatcher) ReencryptSecrets(ctx context.Context, req ReencryptRequest) (ReencryptResult, error) {
-	res, err := d.reencrypt(ctx, req)
-	return res, prefixed("reencrypt", err)
-}
-
-func (d *Dispatcher) reencrypt(ctx context.Context, req ReencryptRequest) (res ReencryptResult, err error) {
+func (d *Dispatcher) ReencryptSecrets(ctx context.Context, req ReencryptRequest) (res ReencryptResult, err error) {
+	defer func() { err = prefixed("reencrypt", err) }()
 	var bad ValidationError
 	if req.Tenant != "" {
 		checkTenant(&bad, req.Tenant)
 	}
-	checkLimit(&bad, &req.Limit, 100, 500)
+	checkLimit(&bad, "limit", &req.Limit, 100, 500)
 	if err := bad.err(); err != nil {
 		return res, err
 	}
@@ -86,7 +82,6 @@ func (d *Dispatcher) reencrypt(ctx context.Context, req ReencryptRequest) (res R
 	return res, nil
 }
 
-// walk returns the webhooks of one step and the cursor of the next.
 func (d *Dispatcher) walk(ctx context.Context, req ReencryptRequest) (found []Webhook, next string, err error) {
 	if req.Tenant != "" {
 		p, err := d.store.ListWebhooks(ctx, WebhookQuery{Tenant: req.Tenant, Cursor: req.Cursor, Limit: req.Limit})
@@ -95,11 +90,7 @@ func (d *Dispatcher) walk(ctx context.Context, req ReencryptRequest) (found []We
 	if req.Cursor != "" && !validID(req.Cursor) {
 		return nil, "", ErrCursor
 	}
-	walker, ok := d.store.(WebhookWalker)
-	if !ok {
-		return nil, "", errors.ErrUnsupported
-	}
-	recs, err := walker.WalkWebhooks(ctx, req.Cursor, req.Limit)
+	recs, err := d.store.WalkWebhooks(ctx, req.Cursor, req.Limit)
 	if err != nil {
 		return nil, "", err
 	}
@@ -115,9 +106,8 @@ func (d *Dispatcher) walk(ctx context.Context, req ReencryptRequest) (found []We
 	return found, next, nil
 }
 
-// reseal writes one webhook again if it has a value that is not encrypted with
-// the first key. It may return both changed and an error wrapping
-// ErrUnreadable.
+// reseal writes one webhook again if it has a value that is not encrypted with the
+// first key. It may return changed together with an error wrapping ErrUnreadable.
 func (d *Dispatcher) reseal(ctx context.Context, tenant, id string) (changed bool, err error) {
 	for {
 		rec, err := d.getWebhook(ctx, tenant, id)
@@ -139,8 +129,8 @@ func (d *Dispatcher) reseal(ctx context.Context, tenant, id string) (changed boo
 	}
 }
 
-// check returns the error of a value of rec that cannot be decrypted, including
-// expired secrets.
+// check returns the error of a value of rec, an expired secret too, that cannot be
+// decrypted.
 func (k *Keyring) check(rec *WebhookRecord) error {
 	_, err := k.openHeaders(&rec.Webhook)
 	for i := range rec.Secrets {

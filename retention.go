@@ -47,9 +47,8 @@ func (d *Dispatcher) Prune(ctx context.Context) (int, error) {
 // find events that had an unfinished delivery when they were passed.
 const pruneAnew = 24 * time.Hour
 
-// typePruner remembers, for each key of Config.RetentionByType, how far the
-// prunings of this process have come. Each event is then looked at once a day and
-// not once an hour.
+// typePruner remembers how far the prunings of each key of Config.RetentionByType
+// have come, so that each event is looked at once a day and not once an hour.
 type typePruner struct {
 	mu     sync.Mutex
 	places map[string]prunePlace
@@ -60,7 +59,6 @@ type prunePlace struct {
 	begun time.Time // with the oldest event
 }
 
-// pruneTypes prunes by Config.RetentionByType.
 func (d *Dispatcher) pruneTypes(ctx context.Context) (total int, err error) {
 	if len(d.cfg.RetentionByType) == 0 {
 		return 0, nil
@@ -102,7 +100,6 @@ func (d *Dispatcher) pruneTypes(ctx context.Context) (total int, err error) {
 	return total, nil
 }
 
-// pruneLoop prunes at the start and every hour until ctx ends.
 func (e *engine) pruneLoop(ctx context.Context) {
 	ticker := time.NewTicker(pruneEvery)
 	defer ticker.Stop()
@@ -205,7 +202,6 @@ func (d *Dispatcher) deleteWebhooks(ctx context.Context, tenant string) (deleted
 	}
 }
 
-// eraseAll repeats a step until no data is left.
 func eraseAll(ctx context.Context, step func() (Erased, error)) (total Erased, err error) {
 	for total.More = true; total.More; {
 		if err := ctx.Err(); err != nil {

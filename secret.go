@@ -11,7 +11,6 @@ import (
 	"github.com/seed68722ecd/webhook/internal/whsec"
 )
 
-// redacted is shown in place of a secret.
 const redacted = "[secret]"
 
 // Secret is a webhook's secret. Printing, logging or encoding a Secret shows
@@ -60,7 +59,6 @@ func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 // LogValue returns "[secret]".
 func (Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
 
-// hidden returns "[secret]" for a text that is not empty.
 func hidden(text string) string {
 	if text == "" {
 		return ""

@@ -60,12 +60,8 @@ const (
 // It never returns secrets or values of custom headers. It returns signatures,
 // which are good for this body alone and, for receivers that check the time, for
 // minutes: show them only to people who may see the event.
-func (d *Dispatcher) SentRequest(ctx context.Context, tenant, deliveryID string, number int) (SentRequest, error) {
-	r, err := d.sentRequest(ctx, tenant, deliveryID, number)
-	return r, prefixed("sent request", err)
-}
-
-func (d *Dispatcher) sentRequest(ctx context.Context, tenant, deliveryID string, number int) (SentRequest, error) {
+func (d *Dispatcher) SentRequest(ctx context.Context, tenant, deliveryID string, number int) (_ SentRequest, err error) {
+	defer func() { err = prefixed("sent request", err) }()
 	if err := findable(tenant, deliveryID); err != nil {
 		return SentRequest{}, err
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -75,12 +76,7 @@ var errNoSecret = errors.New("the webhook has no secret to sign with")
 // signable refuses an empty list of secrets, and empty secrets, whose
 // signatures anyone could make.
 func signable(secrets []Secret) error {
-	for _, s := range secrets {
-		if s.Reveal() == "" {
-			return errNoSecret
-		}
-	}
-	if len(secrets) == 0 {
+	if len(secrets) == 0 || slices.ContainsFunc(secrets, func(s Secret) bool { return s.Reveal() == "" }) {
 		return errNoSecret
 	}
 	return nil
@@ -108,7 +104,6 @@ const (
 	entryLength = 1 + len("v1,") + 44
 )
 
-// appendPlain appends the value of X-Webhook-Signature.
 func (m Message) appendPlain(dst []byte, secrets []Secret) []byte {
 	plain := &secrets[0].text().plain
 	own := plain.get()
@@ -132,7 +127,6 @@ func (StandardSigner) Sign(h http.Header, m Message, secrets []Secret) error {
 	return nil
 }
 
-// appendStandard appends the entries of webhook-signature.
 func (m Message) appendStandard(dst []byte, secrets []Secret) []byte {
 	for i, s := range secrets {
 		if i > 0 {
@@ -172,8 +166,7 @@ func (wireSigner) Sign(h http.Header, m Message, secrets []Secret) error {
 	return nil
 }
 
-// wireSignatures returns the values that wireSigner writes, with one
-// allocation.
+// wireSignatures returns the values of wireSigner, with one allocation.
 func (m Message) wireSignatures(secrets []Secret) (plain, standard string, err error) {
 	if err := signable(secrets); err != nil {
 		return "", "", err

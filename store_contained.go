@@ -16,22 +16,19 @@ type containedStore struct {
 	log   *slog.Logger
 }
 
-// call runs one method of a store.
 func call[T any](s *containedStore, method string, f func() (T, error)) (T, error) {
 	v, err := contain.Call("the store's "+method, f)
 	s.logPanic(err)
 	return v, err
 }
 
-// run is call for methods that return only an error.
 func (s *containedStore) run(method string, f func() error) error {
 	err := contain.Run("the store's "+method, f)
 	s.logPanic(err)
 	return err
 }
 
-// logPanic logs err if it is a panic of the call itself. An error that wraps one
-// is the store's own business.
+// logPanic logs err if it is a panic of the call itself and does not wrap one.
 func (s *containedStore) logPanic(err error) {
 	if p, ok := err.(*contain.PanicError); ok { //nolint:errorlint // a panic is returned as it is
 		p.Log(s.log)
@@ -128,22 +125,16 @@ func (s *containedStore) Backlog(ctx context.Context, q BacklogQuery) (Backlog, 
 	return call(s, "Backlog", func() (Backlog, error) { return able.Backlog(ctx, q) })
 }
 
-// containedEraser is the ability of a store to delete tenants and events.
 type containedEraser struct {
 	*containedStore
 	able EraseStore
 }
 
-// eraser returns the ability if the store has it.
 func (d *Dispatcher) eraser() (EraseStore, error) {
-	s, contained := d.store.(*containedStore)
-	if contained {
-		if able, ok := s.store.(EraseStore); ok {
-			return containedEraser{s, able}, nil
-		}
-		return nil, fmt.Errorf("the store, a %T, cannot delete tenants and events: %w", s.store, errors.ErrUnsupported)
+	if able, ok := d.store.store.(EraseStore); ok {
+		return containedEraser{d.store, able}, nil
 	}
-	return nil, errors.ErrUnsupported
+	return nil, fmt.Errorf("the store, a %T, cannot delete tenants and events: %w", d.store.store, errors.ErrUnsupported)
 }
 
 func (e containedEraser) EraseTenant(ctx context.Context, tenant string, limit int) (Erased, error) {
@@ -187,12 +178,11 @@ func timed[T any](ctx context.Context, d *Dispatcher, call string, limit time.Du
 			"call", call, "after", took, "error", err, "alike_not_logged", muted)
 	}
 	if seen := d.cfg.Observer.StoreTimeout; seen != nil {
-		d.observed("StoreTimeout", func() { seen(call, took) })
+		d.contained("the observer's StoreTimeout", func() { seen(call, took) })
 	}
 	return v, fmt.Errorf("%w: %s was given up after %v: %w", errStoreSilent, call, took, err)
 }
 
-// timedRun is timed for calls that return only an error.
 func timedRun(ctx context.Context, d *Dispatcher, call string, limit time.Duration, f func(ctx context.Context) error) error {
 	_, err := timed(ctx, d, call, limit, func(ctx context.Context) (struct{}, error) { return struct{}{}, f(ctx) })
 	return err

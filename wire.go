@@ -36,7 +36,6 @@ func (e *engine) stamp(unix int64) string {
 	return s.text
 }
 
-// attempt makes the request.
 func (e *engine) attempt(j *job, t *target) (post.Answer, error) {
 	if t.err != nil {
 		return post.Answer{}, t.err

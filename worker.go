@@ -120,7 +120,6 @@ func internalText(err error) string {
 	return err.Error()
 }
 
-// decide turns an attempt into the delivery's next state.
 func (e *engine) decide(j *job, t *target, answer *post.Answer) {
 	a := &j.attempt
 	j.result = Result{Attempt: a}
@@ -138,7 +137,6 @@ func (e *engine) decide(j *job, t *target, answer *post.Answer) {
 	}
 }
 
-// retryDelay asks the policy, and the receiver where it has a say.
 func (e *engine) retryDelay(try int, answer *post.Answer) time.Duration {
 	own, err := contain.Call("the retry policy", func() (time.Duration, error) { return max(e.cfg.Retry.Delay(try), 0), nil })
 	if err != nil {
@@ -153,7 +151,6 @@ func (e *engine) retryDelay(try int, answer *post.Answer) time.Duration {
 	return own
 }
 
-// end decides a delivery without an attempt.
 func (j *job) end(s State, r Reason) {
 	j.result = Result{State: s, Reason: r}
 }
