@@ -13,7 +13,7 @@ import (
 	"github.com/seed68722ecd/webhook/memstore"
 )
 
-// What an operator watches, from a dispatcher that works to one that is gone.
+// An operator watches the backlog of a dispatcher at work and then gone.
 func TestD32_Backlog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := memstore.New(memstore.Config{})

@@ -55,7 +55,7 @@ func TestConfigRefusesWhatMakesNoSense(t *testing.T) {
 	tests := []struct {
 		name string
 		cfg  Config
-		want []string // nothing: accepted
+		want []string // empty: accepted
 	}{
 		{"MaxInFlight below 1", Config{MaxInFlight: -1, MaxInFlightPerWebhook: 1}, []string{"MaxInFlight ", "at least 1", "-1"}},
 		{"MaxInFlight of 1", Config{MaxInFlight: 1}, nil},

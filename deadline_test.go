@@ -13,7 +13,7 @@ import (
 	"github.com/seed68722ecd/webhook/memstore"
 )
 
-// silentStore says nothing where it is told to, until the call's context ends.
+// silentStore does not answer the chosen calls until their context ends.
 type silentStore struct {
 	webhook.Store
 	mu     sync.Mutex
@@ -139,7 +139,7 @@ func TestEveryStoreCallIsGivenUpInTime(t *testing.T) {
 				w.publish()
 				w.pass(4 * time.Minute)
 				switch call {
-				case "Release": // nothing is given back before the end
+				case "Release": // deliveries are given back only at the end
 					w.stop()
 					if err := <-w.ended; err != nil {
 						t.Logf("Run: %v", err)
@@ -175,8 +175,8 @@ func TestEveryStoreCallIsGivenUpInTime(t *testing.T) {
 	}
 }
 
-// A run that ends while a call is under way does not blame the store: the caller
-// they leased is known to nobody.
+// A run that ends while a call is under way does not blame the store: the end of
+// the run has ended the call.
 func TestDeadlineOfTheCallerIsNoTimeoutOfTheStore(t *testing.T) {
 	var store *silentStore
 	inBubbleOver(t, webhook.Config{StoreTimeout: time.Hour, Observer: webhook.Observer{StoreTimeout: func(call string, _ time.Duration) {

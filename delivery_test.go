@@ -249,14 +249,14 @@ func TestDisableAfterFailureWindow(t *testing.T) {
 	})
 }
 
-// A webhook that gets little is not disabled for what nobody tried: a silence
-// counts for a quarter of the window at most, and it is warned of before.
+// A webhook that gets few events is not disabled for a time without attempts: a
+// silence counts for a quarter of the window at most, and a warning precedes.
 func TestDisablingTakesFailuresSpreadOverTheWindow(t *testing.T) {
 	const day = 24 * time.Hour
 	for _, tt := range []struct {
 		name     string
 		every    time.Duration
-		warned   []time.Duration // after the first failure, of those that come once in every
+		warned   []time.Duration // after the first failure; failures come once in every
 		disabled time.Duration
 	}{
 		{"twice a day", 12 * time.Hour, []time.Duration{36 * time.Hour, 60 * time.Hour, 96 * time.Hour, 108 * time.Hour}, 5 * day},

@@ -15,14 +15,14 @@ import (
 )
 
 // Allocations of one delivery from the claim to the recorded result, on a
-// memstore.Store. What publishing takes is not among them.
+// memstore.Store, without publishing.
 const (
 	// maxOwnAllocs bounds those of the dispatcher and the store: the body, the
 	// headers (2), their values with the request (1), the signatures (1), the entry
 	// in the log, and now and then a worker's start.
 	maxOwnAllocs = 8
-	// maxSendAllocs bounds those of making the request: its context, its timer and
-	// what net/http wants to be told with.
+	// maxSendAllocs bounds the allocations for the request: its context, its timer
+	// and the arguments of net/http.
 	maxSendAllocs = 12
 )
 
@@ -84,8 +84,7 @@ func TestAllocationsOfADelivery(t *testing.T) {
 	}
 }
 
-// mallocs counts the allocations of f, and of nothing else as long as the test
-// is not parallel.
+// mallocs counts the allocations of f. The test must not be parallel.
 func mallocs(f func()) float64 {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)

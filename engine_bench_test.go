@@ -12,7 +12,7 @@ import (
 	"github.com/seed68722ecd/webhook/memstore"
 )
 
-// instant answers every request at once, so that what is measured is the
+// instant answers every request at once, so that the benchmark measures the
 // dispatcher and not net/http.
 type instant struct{}
 

@@ -16,7 +16,7 @@ import (
 	"github.com/seed68722ecd/webhook/memstore"
 )
 
-// twistedStore changes what a claim returns, as rows damaged behind the
+// twistedStore changes the results of claims, as rows damaged behind the
 // library's back would.
 type twistedStore struct {
 	webhook.Store
@@ -102,8 +102,8 @@ func TestH1_DamagedSettingsNeverReachTheWire(t *testing.T) {
 	})
 }
 
-// When the store stays away, Run ends all the same, says so, and what it could
-// not record is attempted again.
+// When the store stays away, Run ends all the same and says so. Deliveries with
+// an unrecorded result are attempted again.
 func TestD13_StopWithAStoreThatStaysAway(t *testing.T) {
 	var faults *faultyStore
 	inBubbleOver(t, webhook.Config{Lease: 30 * time.Second}, func(m *memstore.Store) webhook.Store { faults = &faultyStore{Store: m}; return faults }, func(w *world) {
@@ -207,7 +207,7 @@ func TestStorePanicsAreContainedEverywhere(t *testing.T) {
 // panickyStore panics in every method: its embedded interface is nil.
 type panickyStore struct{ webhook.Store }
 
-// DeliverDue ends when nothing is due, not when there was no room to look.
+// DeliverDue ends when no delivery is due, not when there was no room to claim.
 func TestDeliverDueLeavesNothing(t *testing.T) {
 	for range 20 {
 		d, err := webhook.New(memstore.New(memstore.Config{}), webhook.Config{Client: &http.Client{Transport: instant{}}, MaxInFlight: 8, MaxInFlightPerWebhook: 8})

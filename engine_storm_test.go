@@ -14,8 +14,8 @@ import (
 
 // The whole engine in a storm: receivers that hang, fail, are slow, flap and
 // recover, webhooks that are disabled, limited and deleted, a pool that is too
-// small. Nothing polls. When all are well again, everything has been decided, the bounds have
-// held all the time, and nothing was sent more often than allowed.
+// small. There is no polling. When all are well again, every delivery has been decided,
+// the bounds have held all the time, and no delivery was sent more often than allowed.
 func TestEngineInAStorm(t *testing.T) {
 	t.Parallel()
 	seeds := 12

@@ -45,7 +45,7 @@ func TestD13_StopLetsAttemptsFinish(t *testing.T) {
 		if begun == 0 || states[webhook.StateSucceeded] != begun || states[webhook.StatePending] != 20-begun {
 			t.Errorf("%d begun, then %v", begun, states)
 		}
-		// What was given back is there at once for the next run.
+		// Deliveries that were given back are due at once for the next run.
 		w.start()
 		w.pass(2 * time.Minute) // two at a time: it is slow, and there are eight slots
 		if n := len(w.rx.at("slow.example.com")); n != 20 {
@@ -312,7 +312,7 @@ func TestD5_PoisonIsQuarantinedAndItsNeighboursArrive(t *testing.T) {
 }
 
 // A store that is out of order for a while: results are kept, leases renewed
-// where they can be, nothing is sent twice, nothing is lost.
+// where they can be, and every delivery is sent exactly once.
 func TestD7_ResultsSurviveAStoreThatFails(t *testing.T) {
 	var faults *faultyStore
 	logged := &countingHandler{}
@@ -482,7 +482,7 @@ func (h *countingHandler) Handle(context.Context, slog.Record) error {
 	return nil
 }
 
-// A claim whose answer is lost: what it leased is given back by its token.
+// The answer of a claim is lost: its deliveries are given back by its token.
 func TestD17_ClaimOfUnknownOutcome(t *testing.T) {
 	var lossy *lossyStore
 	inBubbleOver(t, webhook.Config{Lease: time.Hour}, func(m *memstore.Store) webhook.Store { lossy = &lossyStore{Store: m, lose: 2}; return lossy }, func(w *world) {

@@ -114,7 +114,7 @@ func TestDeleteTenantNeedsAStoreThatCan(t *testing.T) {
 }
 
 // Types that are kept for a shorter time go earlier, the most specific key counts, and
-// what is pending stays.
+// pending deliveries stay.
 func TestRetentionByType(t *testing.T) {
 	cfg := webhook.Config{
 		Retention: 30 * 24 * time.Hour, DisableAfter: -1, Retry: webhook.RetryDelays{time.Minute, 20 * 24 * time.Hour},

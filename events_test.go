@@ -26,7 +26,7 @@ func bodyOf(t *testing.T, d *webhook.Dispatcher, ev webhook.Event) string {
 	return string(webhook.Body(rec, webhook.Delivery{WebhookID: "wh_1", WebhookName: "n"}))
 }
 
-// body is what an event of type x at a fixed time looks like on the wire.
+// body returns an event of type x at a fixed time as it is on the wire.
 func body(data string) string {
 	return `{"event":"x","webhook":{"id":"wh_1","name":"n"},"timestamp":"2026-01-02T03:04:05.000006Z","data":` + data + `}`
 }
@@ -65,7 +65,7 @@ func TestEventDataOfAllKinds(t *testing.T) {
 		name    string
 		data    any
 		want    string   // data on the wire, empty when it is refused
-		refused []string // what the reason says
+		refused []string // texts in the reason
 	}{
 		{"struct", order{ID: 1, Price: 1e21, Tags: map[string]string{"b": "<", "1": "&"}, inner: 5},
 			`{"id":1,"price":1e+21,"tags":{"1":"&","b":"<"}}`, nil},
@@ -283,8 +283,8 @@ func TestEventTypeOfTypedData(t *testing.T) {
 	}
 }
 
-// The three types are written without reflection: that must be what
-// encoding/json makes of them, brought into canonical form.
+// The three types are written without reflection: the bytes must equal the
+// canonical form of the result of encoding/json.
 func TestTypedEventsAreEncodedAsTheirTagsSay(t *testing.T) {
 	d, _ := newIdle(t, webhook.Config{})
 	nasty := "<&>\"\\/\u2028\xff\x00\b\n😀"

@@ -17,8 +17,8 @@ type OrderPaid struct {
 // EventType names the type, so that Publish need not be told.
 func (OrderPaid) EventType() string { return "order.paid" }
 
-// Event types are the host's own to invent. What cannot be sent so that every
-// receiver reads the same is refused at once, with its place.
+// The host invents its own event types. A value that receivers would read
+// differently is refused at once, with its place.
 func ExampleDispatcher_Publish() {
 	d, err := webhook.New(memstore.New(memstore.Config{}), webhook.Config{})
 	if err != nil {

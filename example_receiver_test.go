@@ -11,8 +11,8 @@ import (
 )
 
 // exampleReceiver is the customer's side of the examples: a server on this
-// machine that prints what arrives, and the configuration that lets a
-// dispatcher reach it. A real one needs neither AllowHTTP nor a Guard.
+// machine that prints each request, and the configuration that lets a dispatcher
+// reach it. A real receiver needs no AllowHTTP and no Guard.
 func exampleReceiver(handle func(r *http.Request, body []byte) (status int)) (*httptest.Server, webhook.Config) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)

@@ -20,8 +20,8 @@ func (impatient) Delay(n int) time.Duration {
 	return 24 * time.Hour
 }
 
-// A schedule of the host's own, and hooks that tell what happens. DeliverDue,
-// in place of Run, suits a cron job: it returns when nothing is due any more.
+// A schedule of the host's own, and hooks that report each result. DeliverDue, in
+// place of Run, suits a cron job: it returns when no delivery is due any more.
 func ExampleDispatcher_DeliverDue() {
 	calls := 0
 	receiver, cfg := exampleReceiver(func(*http.Request, []byte) int {

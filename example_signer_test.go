@@ -26,7 +26,7 @@ func (oldScheme) Sign(h http.Header, m webhook.Message, secrets []webhook.Secret
 func ExampleSigners() {
 	cfg := webhook.Config{Signer: webhook.Signers(webhook.DefaultSigner(), oldScheme{})}
 
-	// What the dispatcher does for each attempt:
+	// The dispatcher does this for each attempt:
 	h := http.Header{}
 	m := webhook.Message{ID: "msg_1", Time: time.Unix(1700000000, 0), Body: []byte(`{"a":1}`)}
 	secret := webhook.NewSecret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")

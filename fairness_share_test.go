@@ -107,8 +107,8 @@ func TestD9_ShareShrinksWhenSlowAndRecovers(t *testing.T) {
 	})
 }
 
-// However many endpoints begin to hang at once, those that do well go on as if
-// nothing were: half of the endpoints, and nearly all of them.
+// However many endpoints begin to hang at once, half or nearly all of them, the
+// healthy endpoints go on undisturbed.
 func TestD9_HealthyLatencyBesideMany(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ hang, slow, fail, well int }{
@@ -253,8 +253,8 @@ func TestD9_BurstOfOneTenant(t *testing.T) {
 	}
 }
 
-// What waits for an endpoint that is mostly down neither expires nor starves:
-// every delivery is tried as often as it may be, and no more.
+// Deliveries to an endpoint that is mostly down do not expire or starve: each is
+// tried as often as it may be, and no more.
 func TestMostlyDownNeitherExpiresNorStarves(t *testing.T) {
 	inBubble(t, webhook.Config{DisableAfter: -1}, func(w *world) {
 		w.rx.on("h.example.com", func(n int, _ *http.Request) (int, http.Header, error) {

@@ -13,7 +13,7 @@ import (
 	"github.com/seed68722ecd/webhook/memstore"
 )
 
-// widest counts what the claims of a dispatcher name.
+// widest counts the webhooks that the claims of a dispatcher name.
 type widest struct {
 	webhook.Store
 	named, claims atomic.Int64 // most webhooks named in one claim, claims

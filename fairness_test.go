@@ -13,7 +13,7 @@ import (
 )
 
 // A tenant with any number of webhooks that hang holds up no other tenant:
-// neither a webhook that is known to do well, nor one that is new.
+// a webhook known to do well is served, and a new webhook too.
 func TestD9_TenantOfTarpitsHoldsUpNobodyElse(t *testing.T) {
 	for _, n := range []int{100, 600, 2000} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
@@ -56,8 +56,8 @@ func TestD9_TenantOfTarpitsHoldsUpNobodyElse(t *testing.T) {
 	}
 }
 
-// What was only there when its process died is not held up for long by being
-// a suspect, even behind receivers that hang.
+// A delivery that merely was in flight when its process died is not held up for
+// long as a suspect, even behind receivers that hang.
 func TestD5_SuspectsAreTriedSoon(t *testing.T) {
 	inBubble(t, webhook.Config{Lease: time.Second, DrainTimeout: -1}, func(w *world) {
 		w.rx.hang("hang.example.com")
@@ -89,8 +89,8 @@ func TestD5_SuspectsAreTriedSoon(t *testing.T) {
 	})
 }
 
-// What is known of webhooks without work is forgotten, also while there is
-// always a little work.
+// The lanes of webhooks without work are forgotten, also while there is always a
+// little work.
 func TestLanesAreForgotten(t *testing.T) {
 	inBubble(t, webhook.Config{}, func(w *world) {
 		for i := range 600 {
@@ -110,7 +110,7 @@ func TestLanesAreForgotten(t *testing.T) {
 	})
 }
 
-// What the host no longer allows is not sent to webhooks saved before either.
+// Settings that the host no longer allows end the attempts of stored webhooks too.
 func TestS22_TightenedRulesHoldForStoredWebhooks(t *testing.T) {
 	inBubble(t, webhook.Config{AllowHTTP: true}, func(w *world) {
 		wh := w.hook("h.example.com", func(s *webhook.WebhookSpec) { s.URL = "http://h.example.com/"; s.MaxRetries = new(0) })
@@ -132,7 +132,7 @@ func TestS22_TightenedRulesHoldForStoredWebhooks(t *testing.T) {
 	})
 }
 
-// 410 of a URL that was changed while it was asked says nothing of the new one.
+// A 410 of an old URL, changed during the attempt, does not disable the new URL.
 func TestR11_GoneOfAnOldURLDisablesNothing(t *testing.T) {
 	inBubble(t, webhook.Config{}, func(w *world) {
 		w.rx.on("old.example.com", func(int, *http.Request) (int, http.Header, error) {

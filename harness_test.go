@@ -61,7 +61,7 @@ func (f *receivers) status(host string, code int) {
 	f.on(host, func(int, *http.Request) (int, http.Header, error) { return code, nil, nil })
 }
 
-// hang makes a host answer nothing until the attempt is given up.
+// hang makes a host silent until the attempt is given up.
 func (f *receivers) hang(host string) {
 	f.on(host, func(_ int, r *http.Request) (int, http.Header, error) {
 		<-r.Context().Done()
@@ -107,7 +107,7 @@ func (f *receivers) RoundTrip(r *http.Request) (*http.Response, error) {
 	}, nil
 }
 
-// at returns what a host has received.
+// at returns the requests that a host has received.
 func (f *receivers) at(host string) []received {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -152,7 +152,7 @@ func inBubbleOver(t *testing.T, cfg webhook.Config, wrap func(*memstore.Store) w
 		rx := newReceivers()
 		cfg.Client = &http.Client{Transport: rx}
 		if cfg.PollInterval == 0 {
-			// Nothing here needs polling: a wake or the store's NextDue must do.
+			// No test needs polling: a wake or the store's NextDue must do.
 			cfg.PollInterval = 24 * time.Hour
 		}
 		mem := memstore.New(memstore.Config{})

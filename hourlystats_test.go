@@ -103,7 +103,7 @@ func TestHourlyStatsGoesOnAfterABucket(t *testing.T) {
 	}
 }
 
-// An answer that was begun and cannot be ended is none.
+// An error in a later part of an answer fails the whole answer.
 func TestAllStatsPassesErrorsOn(t *testing.T) {
 	gone := errors.New("gone")
 	s := &failingStats{statsStore{hours: 3 * webhook.MaxStats}, gone}

@@ -176,7 +176,7 @@ func FuzzUnseal(f *testing.F) {
 			t.Errorf("plain %q became %q, %v", v, got, err)
 		}
 		if sealed(v) && err == nil {
-			// Nobody can make one without the key: it must be what f.Add made.
+			// Only the key makes a sealed value: it must be the value of f.Add.
 			if got != "text" {
 				t.Errorf("a forged value opens as %q", got)
 			}

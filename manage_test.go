@@ -132,7 +132,7 @@ func TestRotationKeepsAtMostFiveSecrets(t *testing.T) {
 		}
 		seen[s.Value] = true
 	}
-	// What has expired goes, and an overlap of 0 ends all that came before.
+	// Expired secrets go, and an overlap of 0 ends all earlier secrets.
 	now = now.Add(47 * time.Hour)
 	rotate(webhook.Rotation{})
 	for _, s := range stored()[1:] {
@@ -353,8 +353,8 @@ func TestTooManyWebhooks(t *testing.T) {
 	}
 }
 
-// What is another tenant's is answered exactly as what does not exist, and so
-// is what cannot exist. A new method fails this test until it has a row.
+// An object of another tenant is answered exactly as a missing object, and so is
+// an impossible ID. A new method fails this test until it has a row.
 func TestOtherTenantsAnswerLikeMissing(t *testing.T) {
 	inBubble(t, webhook.Config{}, func(w *world) {
 		ctx := context.Background()

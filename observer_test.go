@@ -16,7 +16,7 @@ import (
 
 type traceKey struct{}
 
-// sightings is an Observer that notes what it sees.
+// sightings is an Observer that notes its calls.
 type sightings struct {
 	mu    sync.Mutex
 	lines []string
@@ -91,7 +91,7 @@ func answers(codes ...int) func(int, *http.Request) (int, http.Header, error) {
 	return func(n int, _ *http.Request) (int, http.Header, error) { return codes[min(n, len(codes))-1], nil, nil }
 }
 
-// Nothing is sent that the host did not ask for, and customers cannot set it.
+// Trace headers are sent only if the host asks, and customers cannot set them.
 func TestTraceHeadersAreTheHosts(t *testing.T) {
 	var s sightings
 	inBubble(t, webhook.Config{Observer: s.observer(webhook.AttemptObservation{Tracestate: "a\r\nX-Webhook-Signature: b"})}, func(w *world) {
@@ -151,7 +151,7 @@ func TestObserverSeesRefusalsAndAborts(t *testing.T) {
 	})
 }
 
-// An observer that panics everywhere changes nothing.
+// An observer that panics everywhere has no effect on deliveries.
 func TestObserverThatPanics(t *testing.T) {
 	inBubble(t, webhook.Config{Observer: webhook.Observer{
 		Publish:  func(context.Context, []webhook.PublishRequest) (string, func([]webhook.Published, error)) { panic("p") },
@@ -169,7 +169,7 @@ func TestObserverThatPanics(t *testing.T) {
 		w.wantState(wh.ID, webhook.StateSucceeded, "")
 		w.wantState(gone.ID, webhook.StateFailed, webhook.ReasonGone)
 	})
-	// And one whose functions for the end do.
+	// An observer whose functions for the end panic.
 	inBubble(t, webhook.Config{Observer: webhook.Observer{
 		Publish: func(context.Context, []webhook.PublishRequest) (string, func([]webhook.Published, error)) {
 			return "", func([]webhook.Published, error) { panic("s") }

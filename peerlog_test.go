@@ -16,8 +16,8 @@ import (
 	"github.com/seed68722ecd/webhook/memstore"
 )
 
-// What a receiver sends reaches neither the host's logger nor Go's own as it
-// is, and a receiver cannot make an attempt log more than a few lines.
+// A receiver's bytes never reach the host's logger, or Go's own, as they are, and
+// a receiver cannot make an attempt log more than a few lines.
 func TestR18_LogsHoldNoRawBytesOfTheReceiver(t *testing.T) {
 	const evil = "\x1b[31mEVIL\x1b[0m\r\nlevel=ERROR msg=forged"
 	answers := []string{

@@ -12,7 +12,7 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// quickly is what a receiver does that takes a millisecond for it.
+// quickly answers after a millisecond.
 func quickly(status func(n int) int) func(int, *http.Request) (int, http.Header, error) {
 	return func(n int, _ *http.Request) (int, http.Header, error) {
 		<-time.After(time.Millisecond)
@@ -51,8 +51,8 @@ func TestDeadEndpointIsProbed(t *testing.T) {
 	})
 }
 
-// Dead endpoints, however many and with a backlog each, leave to one that is well
-// what it needs, and each is tried again and again.
+// Dead endpoints, however many and with a backlog each, do not slow a healthy
+// endpoint down, and each is tried again and again.
 func TestManyDeadEndpointsHoldUpNobody(t *testing.T) {
 	slots := []int{16, 64}
 	if small() {
@@ -96,8 +96,8 @@ func TestManyDeadEndpointsHoldUpNobody(t *testing.T) {
 	}
 }
 
-// A receiver that refuses much of what it gets, in order or at random, is not
-// slowed down by much, and what is dead besides slows it down no further.
+// A receiver that refuses many deliveries, in order or at random, is not slowed
+// down by much, and dead endpoints besides slow it down no further.
 func TestPickyReceiverIsNotSlowedDown(t *testing.T) {
 	for _, refused := range []float64{0.5, 0.9, 0.97} {
 		t.Run(fmt.Sprint(refused), func(t *testing.T) {
@@ -132,8 +132,7 @@ func TestPickyReceiverIsNotSlowedDown(t *testing.T) {
 	}
 }
 
-// What is published for a dead webhook all the time runs out of retries as fast
-// as it comes.
+// Deliveries to a dead webhook run out of retries as fast as they are published.
 func TestDeadEndpointKeepsUpWithWhatIsPublished(t *testing.T) {
 	inBubble(t, webhook.Config{Retry: webhook.RetryDelays{time.Second, 2 * time.Second, 4 * time.Second}}, func(w *world) {
 		w.rx.on("dead.example.com", quickly(always(500)))
@@ -149,8 +148,8 @@ func TestDeadEndpointKeepsUpWithWhatIsPublished(t *testing.T) {
 	})
 }
 
-// Whoever mends a dead webhook, or gives it up, does not wait for its pace: what
-// is to be canceled is canceled as fast as the store allows.
+// A change of a dead webhook ends its slow pace: deliveries to a mended webhook go
+// out at once, and deliveries to cancel go as fast as the store allows.
 func TestChangeOfADeadWebhookEndsItsPace(t *testing.T) {
 	ctx := context.Background()
 	inBubble(t, webhook.Config{Retry: webhook.RetryDelays{time.Hour}}, func(w *world) {
@@ -177,7 +176,7 @@ func TestChangeOfADeadWebhookEndsItsPace(t *testing.T) {
 	})
 }
 
-// DeliverDue has to end, and so waits for nobody's pace.
+// DeliverDue has to end, and so does not wait for the pace of a dead webhook.
 func TestDeliverDueDoesNotWaitForTheDead(t *testing.T) {
 	inBubble(t, webhook.Config{}, func(w *world) {
 		w.rx.on("dead.example.com", quickly(always(500)))

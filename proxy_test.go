@@ -174,8 +174,8 @@ func TestProxyThatCannotBeDialedIsRefusedByNew(t *testing.T) {
 	}
 }
 
-// What was connected to by a transport that the host cannot reach is closed
-// when Run returns, and what the host can reach is left to it.
+// Run closes the idle connections of the library's own transport when it returns,
+// and leaves the connections of the host's transport to the host.
 func TestRunClosesTheIdleConnectionsThatAreItsOwn(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {

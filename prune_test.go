@@ -26,8 +26,8 @@ func (s *slowPruning) Prune(_ context.Context, before time.Time, limit int) (int
 	return 0, nil
 }
 
-// All steps of a pruning are about the same time, however long they take: what
-// a Store remembers of the steps before is about that.
+// All steps of a pruning name the same time, however long they take: a Store may
+// remember its place for that time.
 func TestPrune_StepsAskForOneTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &slowPruning{Store: memstore.New(memstore.Config{})}

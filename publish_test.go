@@ -153,7 +153,7 @@ func TestPublishToAFullStore(t *testing.T) {
 	}
 	_, err = d.Publish(t.Context(), ev)
 	wantErr(t, err, webhook.ErrBacklogFull)
-	ev.Type = "user.x" // nobody waits for it
+	ev.Type = "user.x" // no webhook selects it
 	if _, err := d.Publish(t.Context(), ev); err != nil {
 		t.Errorf("an event without deliveries: %v", err)
 	}
@@ -206,7 +206,7 @@ func TestD31_NobodySubscribedMeansNoDelivery(t *testing.T) {
 	})
 }
 
-// Prepare is what a transactional publish stores: what Publish would.
+// Prepare returns the request that Publish would store.
 func TestPrepare(t *testing.T) {
 	d, _ := newIdle(t, webhook.Config{})
 	raw := []byte(`{"a":1}`)
@@ -292,7 +292,7 @@ func TestResend(t *testing.T) {
 		resend(webhook.StateFailed, webhook.ReasonRetriesExhausted, 4) // all its retries again
 		answer = 200
 		resend(webhook.StateSucceeded, "", 5)
-		resend(webhook.StateSucceeded, "", 6) // also what has succeeded
+		resend(webhook.StateSucceeded, "", 6) // also a delivery that has succeeded
 		got := w.rx.at("h.example.com")
 		for i, r := range got {
 			if r.body != got[0].body || r.header.Get("webhook-id") != d.EventID || r.header.Get("X-Webhook-Attempt") != fmt.Sprint(i+1) {
@@ -313,7 +313,7 @@ func TestResend(t *testing.T) {
 	})
 }
 
-// One that is being attempted stays as it is: it is not sent twice at a time.
+// A delivery that is being attempted stays as it is: it is not sent twice at a time.
 func TestResendOfWhatIsInFlight(t *testing.T) {
 	inBubble(t, webhook.Config{}, func(w *world) {
 		w.rx.on("h.example.com", func(int, *http.Request) (int, http.Header, error) {

@@ -110,8 +110,8 @@ func TestRateLimitCountsRetriesAndResends(t *testing.T) {
 	})
 }
 
-// What waits for a limit waits in the store: it is not held, and it holds up
-// nobody. Nor does the dispatcher ask for it again and again.
+// Deliveries over a limit wait in the store: they are not held, do not hold up
+// others, and are not claimed again and again.
 func TestRateLimitedWaitInTheStore(t *testing.T) {
 	var claims atomic.Int64
 	inBubbleOver(t, webhook.Config{}, func(m *memstore.Store) webhook.Store {
@@ -180,8 +180,8 @@ func TestRateLimitIsNoBusyLoop(t *testing.T) {
 	}
 }
 
-// A change is in force at once: a limit set, raised, lowered or lifted, and
-// what is to be canceled waits for no limit.
+// A change is in force at once: a limit set, raised, lowered or lifted. Deliveries
+// to cancel wait for no limit.
 func TestRateLimitChanges(t *testing.T) {
 	inBubble(t, webhook.Config{}, func(w *world) {
 		ctx := context.Background()
@@ -228,8 +228,8 @@ func TestRateLimitChanges(t *testing.T) {
 	})
 }
 
-// A new run does not begin with a new allowance, and DeliverDue leaves to the
-// next call what would have to wait for long.
+// A new run does not begin with a new allowance, and DeliverDue leaves deliveries
+// that would have to wait for long to the next call.
 func TestRateLimitOutlivesARun(t *testing.T) {
 	inBubble(t, webhook.Config{}, func(w *world) {
 		w.hook("h.example.com", limited(0.1))

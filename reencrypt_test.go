@@ -52,7 +52,7 @@ func TestP5_ReencryptFromPlainAndFromAnOldKey(t *testing.T) {
 				}
 				w.pass(time.Hour)
 				w.restart(webhook.Config{Keys: webhook.MustKeyring(t, webhook.NewTestKey("new", 2), webhook.NewTestKey("old", 1))})
-				// What is there is read before it is re-encrypted.
+				// Old values can be read before they are re-encrypted.
 				if got, err := w.Webhook(ctx, all[0].Tenant, all[0].ID); err != nil || got.Headers["X-Token"] != markerHeader || got.Unreadable != "" {
 					t.Fatalf("%+v, %v", got, err)
 				}
@@ -90,7 +90,7 @@ func TestP5_ReencryptFromPlainAndFromAnOldKey(t *testing.T) {
 	}
 }
 
-// Editors and attempts that go on meanwhile lose nothing, and neither does it.
+// Edits, attempts and the re-encryption itself all succeed side by side.
 func TestP5_ReencryptBesideEditorsAndDeliveries(t *testing.T) {
 	inBubble(t, webhook.Config{}, func(w *world) {
 		ctx := context.Background()

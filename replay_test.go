@@ -12,7 +12,7 @@ import (
 	"github.com/seed68722ecd/webhook/memstore"
 )
 
-// replayAll replays in steps of the given size and adds up what they did.
+// replayAll replays in steps of the given size and adds up the results.
 func (w *world) replayAll(req webhook.ReplayRequest) (resent, created, steps int) {
 	w.t.Helper()
 	req.Tenant = tenant

@@ -38,7 +38,7 @@ func (s *asciiStore) Complete(ctx context.Context, now time.Time, rs []webhook.R
 	return s.Store.Complete(ctx, now, rs)
 }
 
-// What the receiver sent makes no result unrecordable, alone or among others:
+// A receiver's text makes no result unrecordable, alone or among others:
 // the attempt counts, and the delivery is not sent more often than it may be.
 func TestD6_ResultIsRecordedWithoutTheReceiversText(t *testing.T) {
 	for name, events := range map[string]int{"alone": 1, "among others": 40} {

@@ -17,7 +17,7 @@ func TestRetryDelays(t *testing.T) {
 		{RetryDelays{time.Second, time.Minute}, 2, time.Minute},
 		{RetryDelays{time.Second, time.Minute}, 10, time.Minute},
 		{RetryDelays{time.Second}, 0, time.Second},
-		// What is not a number is taken for the least that makes sense.
+		// NaN is taken for the least value that makes sense.
 		{ExponentialRetry{Jitter: math.NaN()}, 1, 15 * time.Second},
 		{ExponentialRetry{Jitter: -1, Multiplier: math.NaN()}, 5, 15 * time.Second},
 		{ExponentialRetry{Jitter: -1}, 3, 4 * time.Minute},
@@ -45,8 +45,8 @@ func TestR10_TheNextDelayStaysInItsBounds(t *testing.T) {
 	}
 }
 
-// All who were told the same time do not return at that time together, and none
-// before it, unless it is beyond what is obeyed.
+// Deliveries that were told the same time do not return together at that time, and
+// never before it, unless it is beyond MaxRetryAfter.
 func TestR10_WhoWasToldTheSameTimeIsSpread(t *testing.T) {
 	const own, limit = 15 * time.Second, time.Hour
 	for asked, most := range map[time.Duration]time.Duration{

@@ -15,7 +15,7 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// stored returns what the store has of a webhook, printed with everything in it.
+// stored returns the store's record of a webhook, and its text with all fields.
 func (w *world) stored(id string) (webhook.WebhookRecord, string) {
 	w.t.Helper()
 	rec, err := w.mem.GetWebhook(context.Background(), tenant, id)
@@ -151,8 +151,8 @@ func TestP5_RowSwapIsRefused(t *testing.T) {
 	})
 }
 
-// With a wrong key, none, or a damaged value nothing is sent unsigned, no
-// attempt is used up, nothing ends; and once it can be read it is delivered.
+// With a wrong key, no key, or a damaged value, deliveries wait: they are not sent
+// unsigned, use up no attempt and do not end. Once readable they are delivered.
 func TestP5_UnreadableDeliveriesWait(t *testing.T) {
 	key := webhook.NewTestKey("k1", 1)
 	for name, keys := range map[string]*webhook.Keyring{
@@ -270,7 +270,7 @@ func TestP5_UnreadableSecretCanBeReplaced(t *testing.T) {
 }
 
 // An old secret that cannot be read holds a webhook back for as long as it
-// signs: receivers that have not changed over would refuse what came without it.
+// signs: receivers that have not changed over would refuse its deliveries.
 func TestP5_UnreadableOldSecret(t *testing.T) {
 	both := webhook.MustKeyring(t, webhook.NewTestKey("k2", 2), webhook.NewTestKey("k1", 1))
 	inBubble(t, webhook.Config{Keys: both}, func(w *world) {

@@ -29,7 +29,7 @@ func disguises(secret string) map[string]string {
 		for dir, b := range map[string][]byte{what: raw, what + " reversed": backwards} {
 			out[dir] = string(b)
 			out[dir+" in hex"] = hex.EncodeToString(b)
-			// Wherever it stands, and without the characters that depend on what is around it.
+			// Wherever it stands, and without the characters that depend on their neighbours.
 			for before := range 3 {
 				at := append(make([]byte, before), b...)
 				from, to := (8*before+5)/6, 8*len(at)/6
@@ -133,7 +133,7 @@ func TestR15_SecretShowsItselfToRevealOnly(t *testing.T) {
 }
 
 // A whole life of webhooks, with every log line, error, result, stored attempt
-// and byte on the wire kept: none of it shows a secret.
+// and byte on the wire kept: they never show a secret.
 func TestR15_R16_P4_NothingShowsASecret(t *testing.T) {
 	var jsonLog, textLog bytes.Buffer
 	both := slog.NewMultiHandler(

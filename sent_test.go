@@ -13,8 +13,8 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// What is shown of every attempt is what the receiver got, but for the values of
-// custom headers.
+// The shown request of every attempt equals the received request, except for the
+// values of custom headers.
 func TestSentRequestIsWhatWasSent(t *testing.T) {
 	const agent = "ExampleHooks/1.4 (+https://example.com/webhooks)"
 	inBubble(t, webhook.Config{UserAgent: agent}, func(w *world) {
@@ -54,7 +54,7 @@ func TestSentRequestIsWhatWasSent(t *testing.T) {
 				t.Errorf("attempt %d: signatures %s, changed %v", i+1, r.Signatures, r.Changed)
 			}
 		}
-		// The one that would come next.
+		// The request of the next attempt.
 		next, err := w.SentRequest(ctx, tenant, d.ID, 0)
 		if err != nil || next.Number != 5 || next.Headers.Get("X-Webhook-Attempt") != "5" || !next.Time.Equal(time.Now().UTC().Truncate(time.Microsecond)) {
 			t.Errorf("the next request: %+v, %v", next, err)
@@ -87,8 +87,7 @@ func TestSentRequestThatIsNotThere(t *testing.T) {
 	})
 }
 
-// A signature that is shown is one that was sent; where that cannot be known
-// none is shown.
+// A shown signature was sent; in doubt no signature is shown.
 func TestSentRequestAfterRotations(t *testing.T) {
 	inBubble(t, webhook.Config{}, func(w *world) {
 		ctx := context.Background()
@@ -159,7 +158,7 @@ func TestSentRequestAfterRotations(t *testing.T) {
 		shown(third, sentThird, webhook.SignaturesUnknown)
 		fourth, sentFourth := send()
 		shown(fourth, sentFourth, webhook.SignaturesExact)
-		// In the moment after a rotation nobody knows which process signed.
+		// In the moment after a rotation the secret that signed is unknown.
 		if _, _, err := w.RotateSecret(ctx, tenant, wh.ID, webhook.Rotation{}); err != nil {
 			t.Fatal(err)
 		}
@@ -197,8 +196,8 @@ func TestSentRequestSaysWhatHasChanged(t *testing.T) {
 	})
 }
 
-// A signer of the host's that fails, panics or spoils what it is given spoils
-// nothing that is shown.
+// A signer of the host's that fails, panics or spoils its arguments does not spoil
+// the shown request.
 func TestSentRequestContainsTheSigner(t *testing.T) {
 	for name, sign := range map[string]func(h http.Header, m webhook.Message) error{
 		"fails":  func(http.Header, webhook.Message) error { return errors.New("the key is away") },

@@ -28,7 +28,7 @@ func newIdle(t *testing.T, cfg webhook.Config) (*webhook.Dispatcher, *memstore.S
 	return d, store
 }
 
-// goodSpec is what most tests here change one thing of.
+// goodSpec is a valid spec; most tests here change one field.
 func goodSpec() webhook.WebhookSpec {
 	return webhook.WebhookSpec{Name: "CRM", URL: "https://crm.example.com/in", Events: []string{"agent.*"}}
 }
@@ -105,7 +105,7 @@ func TestH13_EverySettingHasItsLimits(t *testing.T) {
 	tests := []struct {
 		name string
 		set  func(*webhook.WebhookSpec, *webhook.WebhookUpdate)
-		// field that is refused, empty when it is accepted, and what its reason says.
+		// refused field, empty when the spec is accepted, and a text in its reason.
 		field   string
 		reasons []string
 	}{
@@ -335,8 +335,8 @@ func TestSettingsAreNormalised(t *testing.T) {
 	}
 }
 
-// What a caller passes in or gets back is its own: writing to it changes
-// nothing that is stored, and nothing that a running dispatcher uses.
+// Memory that a caller passes in or gets back is its own: writing to it has no
+// effect on the store or a running dispatcher.
 func TestSettingsKeepNoMemoryOfTheCaller(t *testing.T) {
 	inBubble(t, webhook.Config{}, func(w *world) {
 		ctx := context.Background()

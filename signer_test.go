@@ -174,7 +174,7 @@ func TestEd25519SignerRefusesBadKeys(t *testing.T) {
 }
 
 // Whatever is delivered verifies with the receiver's package, during a rotation
-// with either secret, and a signer that fails sends nothing.
+// with either secret, and a signer that fails prevents the request.
 func TestDeliveriesVerify(t *testing.T) {
 	var got []http.Header
 	var bodies [][]byte

@@ -28,8 +28,8 @@ func (s *sleeper) now() time.Time        { return time.Now().Add(time.Duration(s
 func (s *sleeper) sleep(d time.Duration) { s.slept.Add(int64(d)) }
 
 // Five deliveries are held, of which one is being attempted, when the machine goes
-// to sleep. What another process claims meanwhile does not begin here; what nobody
-// has claimed does, once, and counts no crash.
+// to sleep. A delivery that another process claims meanwhile does not begin here;
+// the other deliveries do, once, and count no crash.
 func TestAMachineThatSleptBeginsNothingWhoseLeaseIsGone(t *testing.T) {
 	for name, c := range map[string]struct {
 		slept  time.Duration
@@ -185,8 +185,8 @@ func (w *world) active(id string, on bool) {
 	}
 }
 
-// Renewals fail for longer than the lease and the claim then works: what is under
-// way goes on under the new lease, is not sent again, and is recorded once.
+// Renewals fail for longer than the lease and the claim then works: an attempt in
+// flight goes on under the new lease, is not made again, and is recorded once.
 func TestWhatIsUnderWayGoesOnUnderANewLease(t *testing.T) {
 	var faults *faultyStore
 	inBubbleOver(t, webhook.Config{Lease: 10 * time.Second, PollInterval: time.Second},

@@ -15,12 +15,12 @@ import (
 	"github.com/seed68722ecd/webhook"
 )
 
-// errNoFiles is what a dial says on a machine that is out of files.
+// errNoFiles is the error of a dial on a machine that is out of files.
 var errNoFiles = &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("socket", syscall.EMFILE)}
 
 // A fault of this side that lasts for a day: every delivery is tried again at
 // growing distances and at least once a minute, the log has one attempt of each,
-// nothing is disabled, the others are not held up, and all is delivered in the end.
+// no webhook is disabled, others are not held up, and all is delivered in the end.
 func TestUnsentForADayThenDelivered(t *testing.T) {
 	logged := &countingHandler{}
 	var told []webhook.Unsent
@@ -108,7 +108,7 @@ func TestUnsentBetweenFailures(t *testing.T) {
 	})
 }
 
-// What cannot be sent ends when its webhook does.
+// A delivery that cannot be sent ends when its webhook does.
 func TestUnsentEndsWithItsWebhook(t *testing.T) {
 	inBubble(t, webhook.Config{}, func(w *world) {
 		wh := w.hook("h.example.com")
@@ -131,7 +131,7 @@ func (h *countingHandler) count() int {
 }
 
 // A signer that fails for days is no webhook's fault either. Its deliveries do use
-// up their retries: there may be one that can never be signed.
+// up their retries, because a delivery may never become signable.
 func TestSignerThatFailsDisablesNobody(t *testing.T) {
 	cfg := webhook.Config{
 		DisableAfter: time.Hour,
