@@ -13,10 +13,10 @@ import (
 
 const (
 	defaultDialTimeout = 10 * time.Second
-	// maxDialAddresses and mostDialAddresses bound what one look-up can make us do:
-	// the names are the customers', and an answer may hold hundreds of addresses.
-	// The first counts those that do not answer within a dialStagger; those that
-	// refuse at once cost nothing and count only towards the second.
+	// maxDialAddresses and mostDialAddresses bound the connections that one look-up
+	// can cause: customers choose the names, and an answer may hold hundreds of
+	// addresses. The first counts addresses that do not answer within a dialStagger.
+	// Addresses that refuse at once are cheap and count only towards the second.
 	maxDialAddresses  = 6
 	mostDialAddresses = 32
 	// dialStagger is the head start of an address over the next one, as RFC
@@ -28,15 +28,15 @@ const (
 // "tcp", "tcp4" or "tcp6". It is for the DialContext field of an
 // [http.Transport].
 //
-// The host's name is looked up once, for each family apart: where one of them is
-// answered the other is waited for 50 ms and joins it when it comes. Addresses
-// that may not be dialed are dropped from the answers. The rest are tried, IPv6
-// and IPv4 in turn, each a quarter of a second after the one before or as soon as
-// that one failed, and the first connection wins. At most six are tried that do
-// not refuse at once, and 32 in all. When nothing may be dialed the error
-// wraps [ErrBlockedAddress]. Other failures are a *[net.OpError], around a
-// *[net.DNSError] when the look-up failed. No error names an address that was
-// dialed, or a name server.
+// The host name is looked up once, each family in a query of its own. When one
+// family is answered, DialContext waits 50 ms for the other; a later answer still
+// joins the race. Addresses that may not be dialed are dropped. The rest are tried,
+// IPv6 and IPv4 in turn, each a quarter of a second after the previous address or as
+// soon as that has failed, and the first connection wins. DialContext tries at most
+// six addresses that do not refuse at once, and at most 32 in all. If no address may
+// be dialed the error wraps [ErrBlockedAddress]. Other failures are a *[net.OpError],
+// around a *[net.DNSError] when the look-up failed; [LocalFault] says whether this
+// machine is the cause. No error names an address that was dialed, or a name server.
 //
 // The DNSStart and DNSDone hooks of an [httptrace.ClientTrace] in ctx are called
 // around the look-up.
@@ -46,8 +46,8 @@ func (g *Guard) DialContext(ctx context.Context, network, address string) (net.C
 	return g.dial(ctx, network, address, g.dialer().DialContext)
 }
 
-// dialer judges once more, where the connection is made: nothing between the
-// look-up and there has to be trusted.
+// dialer returns a dialer that checks each address once more as it connects, so that
+// the code between the look-up and the connection need not be trusted.
 func (g *Guard) dialer() *net.Dialer { return &net.Dialer{ControlContext: g.Control} }
 
 // A connector connects to an IP address and a port.
@@ -93,8 +93,8 @@ func (g *Guard) candidates(ctx context.Context, network, address string) ([]neti
 	if addr, err := netip.ParseAddr(host); err == nil {
 		g.admit(&f, singleflight.Result{Val: []netip.Addr{addr}})
 	} else if EndsInNumber(host) {
-		// What 2130706433 or 0x7f.1 means depends on the resolver that was
-		// linked in. No public name looks like that.
+		// The meaning of 2130706433 or 0x7f.1 depends on the resolver that the
+		// program is linked with. No public name looks like that.
 		return nil, none, blocked("the host is a malformed IP address")
 	} else {
 		answered := lookingUp(ctx, host)
@@ -116,7 +116,7 @@ func (g *Guard) candidates(ctx context.Context, network, address string) ([]neti
 
 // lateAddresses are addresses of the family whose look-up was not waited for.
 type lateAddresses struct {
-	answer <-chan singleflight.Result // nil: there is none
+	answer <-chan singleflight.Result // nil if both families were waited for
 	use    func(singleflight.Result) []netip.AddrPort
 }
 
@@ -127,9 +127,9 @@ func (g *Guard) resolver() *net.Resolver {
 	return net.DefaultResolver
 }
 
-// interleave puts the families in turns, starting with the one that comes first,
-// so that a broken IPv6 costs one stagger and not every attempt. It drops
-// duplicates and what is over the limit.
+// interleave returns addresses of both families in turn, beginning with the family
+// of the first address, so that a broken IPv6 costs one stagger and not every attempt.
+// It drops duplicates, and addresses beyond the limit.
 func interleave(addrs []netip.Addr, port uint16) []netip.AddrPort {
 	var families [2][]netip.AddrPort
 	for _, addr := range addrs {
@@ -164,11 +164,11 @@ func race(ctx context.Context, network string, candidates []netip.AddrPort, conn
 	return conn, err
 }
 
-// raceWith connects to the candidates, each a stagger after the one before or as
-// soon as that one failed, and returns the first connection, and what was tried.
-// Late addresses take turns with the candidates that are left when they come. When
-// all have failed it returns the error of the one that failed first, of those that
-// the receiver has a part in. The attempts that lost end with ctx.
+// raceWith connects to the candidates, each a stagger after the previous candidate or
+// as soon as that has failed. It returns the first connection and the addresses tried.
+// Late addresses take turns with the candidates that are left when they arrive. When
+// all candidates have failed, raceWith returns the first error that the receiver has a
+// part in. The connection attempts that lost end with ctx.
 func raceWith(ctx context.Context, network string, candidates []netip.AddrPort, late lateAddresses, connect connector) (net.Conn, []netip.AddrPort, error) {
 	if len(candidates) == 1 && late.answer == nil {
 		conn, err := connect(ctx, network, candidates[0].String())
@@ -179,7 +179,7 @@ func raceWith(ctx context.Context, network string, candidates []netip.AddrPort, 
 		err  error
 		slow bool // it took a stagger or more
 	}
-	outcomes := make(chan outcome, 2*mostDialAddresses) // nobody blocks on it, also when nobody listens
+	outcomes := make(chan outcome, 2*mostDialAddresses) // large enough that no sender blocks after raceWith has returned
 	var tried []netip.AddrPort
 	var last time.Time // when one was started
 	running, slow := 0, 0
@@ -202,7 +202,7 @@ func raceWith(ctx context.Context, network string, candidates []netip.AddrPort, 
 	defer stagger.Stop()
 	start()
 	var failure error
-	var patience <-chan time.Time // with the look-up, when nothing else is left
+	var patience <-chan time.Time // ends the wait for the late look-up once every candidate has failed
 	var done <-chan struct{}
 	for {
 		due := true // may the next one be started

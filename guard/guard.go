@@ -1,7 +1,10 @@
-// Package guard decides which addresses and URLs an outgoing call may reach, so that
-// nobody who enters a URL gets at a network that is not theirs (server-side request
-// forgery). A [Guard] in the dialer is the boundary; [CheckURL] tells a customer early.
-// The package can be used without the sender of webhooks.
+// Package guard decides which addresses and URLs an outgoing call may reach. It keeps
+// customers who enter URLs out of networks that are not theirs, an attack known as
+// server-side request forgery. The package can be used without the sender of webhooks.
+//
+// A [Guard] in the dialer is the boundary: it checks the address of each connection.
+// [CheckURL] checks a URL as it is entered, so that the customer can correct it.
+// [LocalFault] tells failures of this machine from failures of the receiver.
 package guard
 
 import (
@@ -18,17 +21,17 @@ import (
 )
 
 // ErrBlockedAddress is wrapped by every error that a [Guard] returns for an
-// address, a port or a network that may not be dialed. The text of those
-// errors never holds the address: they end up where customers see them, and
-// what an internal name resolves to is none of their business.
+// address, a port or a network that may not be dialed. The text of such an
+// error never holds the address: customers may see the text, and must not learn
+// the addresses of internal names.
 var ErrBlockedAddress = errors.New("blocked address")
 
 // Guard decides which addresses may be dialed. The zero value, like a nil
 // *Guard, admits public addresses only, on every port.
 //
-// It sits in the dialer, behind the look-up of names, and looks at the address
-// that the connection is made to. So neither odd spellings of an address, nor
-// DNS answers that change between two look-ups, nor redirects get past it.
+// A Guard works in the dialer, after the look-up of the name, on the address of the
+// connection. Unusual spellings of an address, DNS answers that change between two
+// look-ups, and redirects therefore cannot bypass it.
 // The default client of a Dispatcher uses it by itself. A host that brings an
 // [http.Client] of its own puts it into the client's transport:
 //
@@ -50,9 +53,9 @@ type Guard struct {
 	// naming them, as in 169.254.169.254/32. IPv4 and IPv4-mapped prefixes
 	// mean the same. IPv6 ranges that stand for IPv4 addresses (64:ff9b::/96,
 	// 64:ff9b:1::/48, 2002::/16, ::ffff:0:0:0/96, ::/96 but for ::1/128 and
-	// ::/128) cannot be allowed, nor parts of them: that would open every
-	// metadata service in disguise. Name the translator's prefix in NAT64 and
-	// the IPv4 networks here.
+	// ::/128) cannot be allowed, and parts of them cannot either: they would open
+	// every metadata service in disguise. Name the translator's prefix in NAT64
+	// and the IPv4 networks here.
 	AllowNetworks []netip.Prefix
 
 	// DenyNetworks are networks that may not be dialed, whatever else is said:
@@ -221,8 +224,8 @@ func blocked(why string) error {
 	return fmt.Errorf("webhook: guard: %w: %s", ErrBlockedAddress, why)
 }
 
-// splitAddress splits what a dialer was asked for. A host that is empty would
-// mean the machine itself.
+// splitAddress splits the address given to a dialer. It refuses an empty host, which
+// would mean this machine.
 func splitAddress(address string) (host string, port uint16, err error) {
 	host, digits, err := net.SplitHostPort(address)
 	if err != nil {

@@ -98,7 +98,7 @@ func judgeDial(err error, tried []netip.AddrPort) error {
 }
 
 // routed reports whether this machine knows a route to public addresses. It sends
-// nothing: connecting a UDP socket only asks the routing table.
+// no packet: connecting a UDP socket only asks the routing table.
 func routed(network string) bool {
 	address := map[string]string{"udp4": "192.0.2.1:9", "udp6": "[2001:db8::1]:9"}[network]
 	conn, err := new(net.Dialer).DialContext(context.Background(), network, address)

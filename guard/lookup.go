@@ -13,20 +13,20 @@ import (
 	"golang.org/x/sync/singleflight"
 )
 
-// The addresses of the two families are looked up apart, both at once: net's own
-// look-up of both waits for the slower one, and a name server that says nothing when
-// it is asked for IPv6 addresses would cost each connection ten seconds. As RFC 8305
-// has it, the family that is answered first waits a moment for the other, and goes
-// on without it; the other joins it later.
+// The two families are looked up by two queries at the same time. A look-up of both by
+// package net waits for the slower answer, so a name server that never answers queries
+// for IPv6 would cost each connection ten seconds. As RFC 8305 recommends, the family
+// that is answered first waits a moment for the other and then goes on without it; the
+// other family joins the race later.
 
 const (
 	// resolutionDelay is how long the family that was answered first waits for the
 	// other, so that both are tried in turn.
 	resolutionDelay = 50 * time.Millisecond
-	// lateFamily is how long the other family is waited for when there is no address
-	// of the first one, or none left, that may be tried.
+	// lateFamily is the wait for the other family when the first has no address, or no
+	// address left, that may be tried.
 	lateFamily = time.Second
-	// longestLookup ends a look-up that nobody may be waiting for any longer.
+	// longestLookup bounds a look-up whose caller may have left.
 	longestLookup = 30 * time.Second
 )
 
@@ -49,7 +49,7 @@ func (g *Guard) lookUp(network, host string) <-chan singleflight.Result {
 // found are the addresses that look-ups have found so far.
 type found struct {
 	addrs   []netip.Addr // that may be dialed; in the order of preference
-	blocked bool         // there was one that may not
+	blocked bool         // an address was dropped because it may not be dialed
 	late    <-chan singleflight.Result
 }
 
@@ -134,8 +134,8 @@ func (g *Guard) merge(got [2]*singleflight.Result, answers [2]<-chan singlefligh
 }
 
 // reachable reports whether this machine has an IPv6 address with which it can be
-// expected to get to addr, as RFC 6724 would choose it. Nothing is sent: a UDP
-// socket is only told where it would send to.
+// expected to reach addr, as RFC 6724 would choose it. It sends no packet: connecting
+// a UDP socket only asks the routing table.
 func reachable(addr netip.Addr) bool {
 	conn, err := net.DialUDP("udp6", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(addr, 9)))
 	if err != nil {

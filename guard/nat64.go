@@ -9,9 +9,8 @@ var nat64Lengths = [...]int{32, 40, 48, 56, 64, 96}
 // embeddedIPv4 returns the IPv4 address that an IPv6 address carries behind a
 // NAT64 prefix of the given length, one of nat64Lengths. RFC 6052 puts the four
 // bytes right after the prefix and skips byte 8, which has to be zero. An
-// address whose byte 8 is not zero is not one that the standard defines, and a
-// translator may read it either way: the zero Addr is returned, which no Guard
-// admits.
+// address whose byte 8 is not zero is undefined by the standard, and translators
+// may read it either way: embeddedIPv4 returns the zero Addr, which no Guard admits.
 func embeddedIPv4(addr netip.Addr, bits int) netip.Addr {
 	b := addr.As16()
 	if bits == 96 {

@@ -2,9 +2,9 @@ package guard
 
 import "net/netip"
 
-// The tables below decide what "public" means to a [Guard]. They are lists of
-// what the IANA registries and the cloud vendors reserve, not of what
-// [netip.Addr.IsGlobalUnicast] says: that is true for most of these ranges.
+// The tables below define "public" for a [Guard]. They list the ranges that the IANA
+// registries and the cloud vendors reserve. [netip.Addr.IsGlobalUnicast] is no
+// substitute: it returns true for most of these ranges.
 
 // specialRanges are the networks that are never public. An allowed network
 // opens one of them only when it is that range or lies inside it, so that a
@@ -80,8 +80,8 @@ var translatedRanges = prefixes(
 	"2002::/16",
 )
 
-// globalUnicast is the only part of IPv6 that is given out to networks. What
-// is outside it is blocked whether or not a table names it.
+// globalUnicast is the only part of IPv6 that is assigned to networks. Addresses
+// outside it are blocked even if no table names them.
 var globalUnicast = netip.MustParsePrefix("2000::/3")
 
 func prefixes(texts ...string) []netip.Prefix {
@@ -92,8 +92,8 @@ func prefixes(texts ...string) []netip.Prefix {
 	return list
 }
 
-// public reports whether addr, unmapped and without a zone, is one that
-// anyone on the internet could reach.
+// public reports whether anyone on the Internet could reach addr, which is unmapped
+// and without a zone.
 func public(addr netip.Addr) bool {
 	if addr.Is6() && !globalUnicast.Contains(addr) {
 		return false

@@ -50,7 +50,7 @@ func CheckURL(raw string, p URLPolicy) (string, error) {
 		return "", err
 	}
 	// The authority is cut by hand and judged first: url.Parse decodes parts
-	// of it, and its errors repeat what they could not read.
+	// of it, and its errors repeat text that they could not parse.
 	authority := rest
 	if i := strings.IndexAny(rest, "/?"); i >= 0 {
 		authority = rest[:i]
@@ -109,7 +109,7 @@ func checkURLText(raw string) error {
 	return nil
 }
 
-// cutScheme returns the scheme in lower case and what follows "://".
+// cutScheme returns the scheme in lower case and the text behind "://".
 func (p URLPolicy) cutScheme(raw string) (scheme, rest string, err error) {
 	want := `"https://"`
 	if p.AllowHTTP {
@@ -141,7 +141,7 @@ func splitAuthority(authority string) (host, port string, err error) {
 	return host, port, nil
 }
 
-// checkPort returns the port with its colon, or nothing for the scheme's own.
+// checkPort returns the port with its colon, or "" for the default port of the scheme.
 func (p URLPolicy) checkPort(scheme, port string) (string, error) {
 	standard := map[string]int{"https": 443, "http": 80}[scheme]
 	number := standard
@@ -244,9 +244,9 @@ func (p URLPolicy) checkName(name string) error {
 }
 
 // dialedHost returns host in the form in which net/http dials it: Unicode is
-// mapped to ASCII, full-width digits to digits, U+3002 to a dot. The mapping
-// is net/http's own, asked of a transport that gets as far as dialing: a
-// second implementation could differ from what is dialed in the end.
+// mapped to ASCII, full-width digits to digits, U+3002 to a dot. The mapping is
+// taken from net/http, by a transport that gets as far as dialing: a second
+// implementation could differ from the host that is dialed in the end.
 func dialedHost(host string) (string, error) {
 	if strings.IndexFunc(host, func(r rune) bool { return r >= utf8.RuneSelf }) < 0 {
 		return host, nil

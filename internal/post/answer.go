@@ -14,21 +14,21 @@ import (
 const (
 	// keptBody is how much of an answer's body is kept for the log.
 	keptBody = 4 << 10
-	// drainedBody is how much is read: a body that ends within it leaves the
-	// connection fit for the next request. It is also what lets a secret that
-	// an echo carries across the end of the kept part be found.
+	// drainedBody bounds the bytes read of a body. A body that ends within the
+	// bound leaves the connection fit for the next request. The bytes behind the
+	// kept part also show an echoed secret that crosses its end.
 	drainedBody = 2 * keptBody
 	// keptValue is how much of a header's value is kept.
 	keptValue = 256
-	// maxReadsForNothing ends reading from a transport of the host's whose
-	// bodies return neither bytes nor an error.
+	// maxReadsForNothing bounds the empty reads from the body of a host's own
+	// transport, which may return no bytes and no error.
 	maxReadsForNothing = 100
 )
 
 var bodyBuffers = sync.Pool{New: func() any { return new([drainedBody]byte) }}
 
-// readBody reads the body of an answer as far as it is wanted and closes it.
-// It returns what is kept, and whether there was more or it broke off.
+// readBody reads the start of an answer's body and closes it. It returns the part to
+// keep, and whether the body was longer or broke off.
 func (f *flight) readBody(resp *http.Response, m *masker) (kept []byte, truncated bool) {
 	defer resp.Body.Close() // a connection with anything left on it is not used again
 	if resp.Body == http.NoBody || resp.StatusCode < 200 {
@@ -53,10 +53,9 @@ func (f *flight) readBody(resp *http.Response, m *masker) (kept []byte, truncate
 	return bytes.Clone(buf[:min(n, keptBody)]), err != io.EOF || n > keptBody
 }
 
-// keptHeaders returns the headers of an answer that are worth a look in the
-// log and cannot carry a session: nil when there are none. A success that has
-// none but its date and length, as most have, is logged without: the time and
-// the body of the attempt say the same.
+// keptHeaders returns the headers of an answer that help a reader of the log and
+// cannot carry a session, or nil. A success with only a date and a length, the usual
+// case, is logged without headers: the attempt's time and body say the same.
 func keptHeaders(h http.Header, success bool, m *masker) map[string]string {
 	found, telling := 0, !success
 	for name, values := range h {
@@ -92,8 +91,8 @@ func isKeptHeader(name string) bool {
 }
 
 // printable makes peer bytes fit for a log, a page and a column of text: valid
-// UTF-8, one line, nothing that a terminal acts on, at most limit bytes (and
-// the mark of a cut). What is not printable is shown as an escape.
+// UTF-8, one line, no control characters, at most limit bytes and the mark of a
+// cut. Other bytes are shown as escapes.
 func printable(s string, limit int) string {
 	plain := len(s) <= limit
 	for i := 0; plain && i < len(s); i++ {

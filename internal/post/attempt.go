@@ -21,9 +21,9 @@ const maxBodyWait = 2 * time.Second
 
 // Request is one POST to make.
 //
-// Neither URL, Header nor Body may be changed before the process ends: a
-// transport may still be writing them after it has returned an answer, or an
-// error. Any number of attempts can share them.
+// URL, Header and Body must not change until the process ends: a transport may
+// still write them after it has returned an answer or an error. Any number of
+// attempts can share them.
 type Request struct {
 	URL       *url.URL
 	Header    http.Header   // complete except for Host and Content-Length
@@ -37,7 +37,7 @@ type Answer struct {
 	Duration time.Duration // to the end of the answer's body, as far as it was read
 	Status   int           // HTTP status; 0 without an answer
 	Class    Class         // empty when the attempt succeeded
-	Error    string        // what happened, for the customer; never holds a secret, a header value, a path, a query or an internal address
+	Error    string        // the failure in words for the customer; never holds a secret, a header value, a path, a query or an internal address
 	// ResponseHeaders are a few harmless headers of the answer, values cut short and
 	// made printable.
 	ResponseHeaders map[string]string
@@ -47,10 +47,10 @@ type Answer struct {
 	ResponseTruncated bool
 
 	// Aborted is true when the caller's context ended the attempt before it had an
-	// outcome. That says nothing of the receiver, and all other fields are zero.
+	// outcome. The receiver has no part in that, and all other fields are zero.
 	Aborted bool
-	// Fault is the failure of the sender's side because of which nothing was sent; nil
-	// otherwise. With it Class is ClassUnsent.
+	// Fault is the failure of the sender's side that kept the request from being sent.
+	// It is nil for all other outcomes. With a Fault, Class is ClassUnsent.
 	Fault *SenderError
 
 	retryAfter []string // the Retry-After of a 429 or 503
@@ -73,13 +73,12 @@ type Client struct {
 
 // A route is a transport, and the Timeout of the client that it came with.
 //
-// Requests go to the transport itself: what a client would add is following
-// redirects, cookies, Basic auth out of the URL and a second clock, all of
-// which are unwanted here.
+// Requests go to the transport itself. A client would add redirects, cookies, Basic
+// auth from the URL and a second clock, all of which are unwanted here.
 type route struct {
-	transport http.RoundTripper // nil: there is none
+	transport http.RoundTripper // nil if TLS verification cannot be turned off
 	direct    *h1.Client        // makes attempts over HTTP/1.1 instead; nil when the transport is the host's
-	limit     time.Duration     // 0: none beside the webhook's
+	limit     time.Duration     // 0: only the webhook's timeout holds
 	proxied   bool              // the transport is the host's own and may use a proxy
 }
 
@@ -92,7 +91,7 @@ func routeOf(c *http.Client, direct *h1.Client) route {
 type Config struct {
 	Client    *http.Client // the host's own; nil, or one without a Transport, means the guarded client
 	Guard     *guard.Guard // which addresses the guarded client may dial; nil means public ones
-	Proxy     *url.URL     // the guarded client dials this proxy only; nil means none
+	Proxy     *url.URL     // the guarded client dials this proxy only; nil means that it dials receivers
 	MaxFlying int          // attempts that may be made at the same time: bounds idle connections
 }
 
@@ -126,9 +125,9 @@ func (s *Client) CloseIdle() { s.clients.closeIdle() }
 // as much of the body as is kept, with an error, at the timeout, or when ctx is
 // done.
 //
-// One POST is sent, whatever the receiver does; again, up to maxSends times, only
-// what the receiver has not processed for certain, see mayResend. The status line
-// decides: 200 to 299 is success and nothing that happens later changes it.
+// Do sends one POST, whatever the receiver does. It sends the request again, up to
+// maxSends times, only if the receiver has certainly not processed it; see mayResend.
+// The status line decides: 200 to 299 is success, even if the body breaks off later.
 func (s *Client) Do(ctx context.Context, r *Request) (a Answer) {
 	start := time.Now()
 	via := s.verified
@@ -150,9 +149,9 @@ func (s *Client) Do(ctx context.Context, r *Request) (a Answer) {
 		resp, err = f.send(via)
 	}
 	if err == nil && f.Err() != nil {
-		// Ended just now. What looks like an answer may be the receiver's server
-		// closing a request whose client went away, with a status that nobody
-		// chose: a copy too many is better than an event lost.
+		// The attempt has ended just now. The answer may come from a server that
+		// closes the request of a client that went away, with a status that no
+		// application chose. A copy too many is better than a lost event.
 		_ = resp.Body.Close()
 		err = context.Cause(f)
 	}
@@ -297,15 +296,15 @@ func (f *flight) Value(key any) any {
 	return f.Context.Value(key)
 }
 
-// end frees what the attempt holds. Dials that are still going on are not
-// ended by it, see dialer.
+// end frees the attempt's timer, context and turn. It does not end dials that are
+// still running; see dialer.
 func (f *flight) end() {
 	f.timer.Stop()
 	f.cancel(nil)
 	f.endTurn()
 }
 
-// errNoConnection is what net/http gets when it would connect by itself.
+// errNoConnection is the answer to net/http when it would connect by itself.
 var errNoConnection = errors.New("no HTTP/2 connection")
 
 // send sends the request, once. Where the client is the library's own, it is net/http
@@ -329,7 +328,7 @@ func (f *flight) send(via route) (*http.Response, error) {
 		if !errors.Is(err, errNoConnection) {
 			return resp, err
 		}
-		req.Connect = true // none, or none with room: dialContext bounds how often
+		req.Connect = true // no connection, or no room on one; dialContext bounds the number of dials
 	}
 }
 
@@ -381,12 +380,12 @@ var errNoResponse = errors.New("the http.Client's transport returned neither an 
 // untouched reports, after an error, whether the request may be sent again as
 // part of the same attempt: the connection came from the pool, so that the
 // receiver may have closed it while it was idle, and sending the body had not
-// begun. Then there is no complete request anywhere, whatever the error says
-// and whichever protocol it was. It happens once: a second connection that is
-// dead as well is a failed attempt.
+// begun. Then the receiver has no complete request, whatever the error says and
+// whichever protocol it was. It happens once: a second dead connection fails the
+// attempt.
 //
-// Once the body was begun nobody can tell a receiver that closed an idle
-// connection from one that read the request and closed.
+// Once the body was begun, a receiver that closed an idle connection looks the same
+// as a receiver that read the request and closed.
 func (f *flight) untouched() bool {
 	if f.resent || f.sends >= maxSends || !f.reused.Load() || f.begun.Load() || len(f.request.Body) == 0 || f.Err() != nil {
 		return false

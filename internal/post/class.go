@@ -1,6 +1,6 @@
 package post
 
-// Class says what kind of failure ended an attempt. It is empty for an attempt that
+// Class is the kind of failure that ended an attempt. It is empty for an attempt that
 // succeeded. The texts are those of webhook.ErrorClass.
 type Class string
 

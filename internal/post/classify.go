@@ -25,14 +25,14 @@ const keptError = 200
 //
 // The text is never that of a *url.Error, *net.OpError or *net.DNSError: they
 // hold the URL with its path and query, the addresses of both ends, the name
-// server. Most texts are fixed. Where the receiver's own bytes tell what is
-// wrong with its answer they are masked, made printable and cut.
+// server. Most texts are fixed. Where the receiver's own bytes show the fault of its
+// answer, they are masked, made printable and cut.
 //
-// A tenant who points webhooks at private addresses learns nothing from this
-// about the network inside: "blocked" comes before a packet is sent, for every
-// such address alike and at once, whether anything listens there or not.
-// Refused, reset and timed out are told apart for public addresses, which
-// anyone can probe, and for those that the host allowed.
+// A tenant who points webhooks at private addresses does not learn from the texts
+// about the network inside: "blocked" comes before a packet is sent, at once and for
+// every such address alike, whether a server listens there or not. Refused, reset
+// and timed out are told apart for public addresses, which anyone can probe, and for
+// addresses that the host allowed.
 func (f *flight) explain(err error) (Class, string) {
 	var wrapped *url.Error
 	for errors.As(err, &wrapped) { // a transport of the host's may be built on a client
@@ -144,7 +144,7 @@ func brokenText(err error) string {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed), errors.Is(err, io.ErrClosedPipe):
 		return "the connection was closed"
 	case strings.HasSuffix(err.Error(), "http: server closed idle connection"), // a second one, after a resend
-		strings.HasPrefix(err.Error(), "readLoopPeekFailLocked: "), // likewise, with bytes that nobody asked for
+		strings.HasPrefix(err.Error(), "readLoopPeekFailLocked: "), // likewise, with unsolicited bytes
 		strings.HasSuffix(err.Error(), "http2: client connection lost"),
 		strings.HasSuffix(err.Error(), "http2: client connection force closed via ClientConn.Close"):
 		return "the connection was closed"
@@ -153,7 +153,7 @@ func brokenText(err error) string {
 	}
 }
 
-// quoted is the text of an error about what a receiver sent.
+// quoted returns the text of an error about the bytes of a receiver.
 func (f *flight) quoted(err error) string {
 	if op, ok := errors.AsType[*net.OpError](err); ok {
 		err = op.Err // without the addresses
@@ -161,8 +161,8 @@ func (f *flight) quoted(err error) string {
 	text := strings.TrimPrefix(err.Error(), "net/http: ")
 	text = strings.TrimPrefix(text, "HTTP/1.x transport connection broken: ")
 	if at := strings.IndexByte(text, '"'); at >= 0 {
-		// What the receiver sent, as net/http quotes it: secrets are looked for in
-		// the bytes, and one that broke off before the closing quote is still one.
+		// The receiver's bytes, as net/http quotes them. Secrets are looked for in
+		// the bytes; a secret that is cut before the closing quote is masked too.
 		if raw, err := strconv.Unquote(text[at:]); err == nil {
 			text = text[:at+1] + raw
 		}

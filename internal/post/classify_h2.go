@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// What net/http says of HTTP/2, in texts of its own. Codes are the only part of
-// them that a receiver chooses, out of a list.
+// The texts of net/http's errors about HTTP/2. Their codes are the only part that a
+// receiver chooses, from a list.
 const h2Code = `([A-Z0-9_]+|unknown error code 0x[0-9a-f]+)`
 
 var (
@@ -95,7 +95,7 @@ func (f *flight) h2Text(err error) (Class, string) {
 	return "", ""
 }
 
-// cutTextError is the detail of an error, without what separates it.
+// cutTextError is the detail of an error, without the separator before it.
 type cutTextError string
 
 func (t cutTextError) Error() string {
@@ -105,7 +105,7 @@ func (t cutTextError) Error() string {
 	return "no more is known"
 }
 
-// fewStreamsText says what an attempt waited for that did not get its turn.
+// fewStreamsText explains the wait of an attempt that did not get its turn.
 func fewStreamsText(limit int64) string {
 	plural := "s"
 	if limit == 1 {

@@ -16,9 +16,9 @@ import (
 
 const oldTLS = "the receiver offers no TLS version from 1.2 on"
 
-// watchHandshake has a handshake note what explains its failure: whether the
-// receiver said anything at all, and whether it asked for a client certificate.
-// The handshake is to be made over the connection that is returned.
+// watchHandshake makes a handshake note the facts that explain its failure: whether
+// the receiver sent any byte, and whether it asked for a client certificate. The
+// handshake has to use the returned connection.
 func (f *flight) watchHandshake(cfg *tls.Config, conn net.Conn) net.Conn {
 	heard := &heardConn{Conn: conn}
 	f.shake.Store(heard)
@@ -26,7 +26,7 @@ func (f *flight) watchHandshake(cfg *tls.Config, conn net.Conn) net.Conn {
 	if cfg.GetClientCertificate == nil && len(cfg.Certificates) == 0 {
 		cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 			heard.certAsked.Store(true)      // not in f, which a connection would keep
-			return new(tls.Certificate), nil // none, which some accept
+			return new(tls.Certificate), nil // no certificate, which some servers accept
 		}
 	}
 	return heard
@@ -86,9 +86,8 @@ func (f *flight) handshakeHint() string {
 	}
 }
 
-// tlsText explains what TLS refused, and is empty when it was not TLS. Nothing
-// out of the certificate is repeated but the days on which it is valid: the rest is
-// the peer's to choose.
+// tlsText explains a failure of TLS, and returns "" for other errors. Of the
+// certificate it repeats only the days of validity: the peer chooses the rest.
 func (f *flight) tlsText(err error) string {
 	if text := certificateText(err); text != "" {
 		return text
@@ -129,7 +128,7 @@ func (f *flight) tlsText(err error) string {
 	return ""
 }
 
-// brokenTLSText explains an error of crypto/tls about what the receiver sent.
+// brokenTLSText explains an error of crypto/tls about a message of the receiver.
 func brokenTLSText(text string) string {
 	for _, row := range [...]struct{ says, means string }{
 		{"unsupported protocol version", oldTLS},
@@ -152,8 +151,8 @@ func brokenTLSText(text string) string {
 	return "the TLS handshake failed, as what the receiver sent is not valid TLS"
 }
 
-// noSharedTLS says what has to be offered by a receiver that has nothing in common
-// with this side.
+// noSharedTLS names the settings that a receiver must offer when it shares no TLS
+// version, cipher or group with this side.
 func noSharedTLS(what string) string {
 	return "the receiver " + what + ". It has to offer TLS 1.2 or 1.3 with ECDHE over X25519, P-256, P-384 or P-521, AES-GCM or ChaCha20-Poly1305, " +
 		"and a certificate with an RSA key of 2,048 bits or more or ECDSA on P-256 or P-384: RSA key exchange, DHE, 3DES, X448 and SHA-1 are not accepted"
@@ -207,8 +206,8 @@ func containsAny(body []byte, words ...string) bool {
 	return slices.ContainsFunc(words, func(w string) bool { return bytes.Contains(body, []byte(w)) })
 }
 
-// certificateText explains why a certificate was refused, and is empty when none
-// was.
+// certificateText explains why a certificate was refused, and returns "" for other
+// errors.
 func certificateText(err error) string {
 	var chain []*x509.Certificate
 	if refused, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
@@ -328,8 +327,8 @@ func issued(issuer, c *x509.Certificate) bool {
 		(len(c.AuthorityKeyId) == 0 || len(issuer.SubjectKeyId) == 0 || bytes.Equal(c.AuthorityKeyId, issuer.SubjectKeyId))
 }
 
-// selfSigned reports whether a certificate is signed with its own key. Of a weak
-// signature nobody can tell; then its name has to do.
+// selfSigned reports whether a certificate is signed with its own key. A weak
+// signature cannot be checked; then the names of subject and issuer decide.
 func selfSigned(c *x509.Certificate) bool {
 	if !issued(c, c) {
 		return false

@@ -1,4 +1,4 @@
-// Package post makes one POST and says what came of it. It looks up the host name,
+// Package post makes one POST and reports its outcome. It looks up the host name,
 // connects, shakes hands, sends the request, reads the start of the answer, and
 // explains a failure in the receiver's terms. It knows no store, no webhook and no
 // event: a [Request] in, an [Answer] out.

@@ -28,7 +28,7 @@ func (e *SenderError) Unwrap() error { return e.cause }
 // unsentText is all that customers are told of it.
 const unsentText = "the sender could not send: its own network or proxy failed. Nothing reached the receiver, and no retry is used up; it is tried again by itself"
 
-// A receiverError is what a proxy says of a receiver.
+// A receiverError is a proxy's report about a receiver.
 type receiverError struct {
 	class Class
 	text  string
@@ -36,8 +36,8 @@ type receiverError struct {
 
 func (e *receiverError) Error() string { return e.text }
 
-// proxyError returns what the proxy says went wrong: the error of Proxy-Status
-// (RFC 9209), or Squid's word for it.
+// proxyError returns the proxy's name for the failure: the error of Proxy-Status
+// (RFC 9209), or Squid's word.
 func proxyError(h http.Header) string {
 	for _, line := range h["Proxy-Status"] {
 		for part := range strings.SplitSeq(line, ";") {
@@ -76,8 +76,8 @@ func receiverFault(word string) (Class, string) {
 	return "", ""
 }
 
-// reasonOf is the cause of a failure to speak with the proxy, without what only
-// repeats it.
+// reasonOf returns the cause of a failure to speak with the proxy, without the parts
+// of the error that repeat it.
 func reasonOf(err error) error {
 	if errors.Is(err, guard.ErrBlockedAddress) {
 		return errors.New("its address is not one that Config.Guard admits; add it to AllowNetworks")
@@ -105,8 +105,8 @@ func localFault(err error) *SenderError {
 	return nil
 }
 
-// senderFault returns why the attempt that ended with err is none that its
-// receiver has a part in, or nil.
+// senderFault returns the failure of the sender's side that err is about, or nil when
+// the receiver may have a part in it.
 func (f *flight) senderFault(err error) *SenderError {
 	if f.connected.Load() {
 		return nil // something may have been sent
@@ -138,9 +138,9 @@ func isSystemRoots(err error) bool {
 	return ok
 }
 
-// isPlain reports whether err is about neither a socket, a look-up nor a context.
-// net/http gives the status of a proxy that refuses as such, and a connection that
-// the proxy closes.
+// isPlain reports whether err is not about a socket, a look-up or a context.
+// net/http returns such an error for the status of a proxy that refuses, and for a
+// connection that the proxy closes.
 func isPlain(err error) bool {
 	_, isNet := errors.AsType[net.Error](err)
 	return !isNet && !errors.Is(err, guard.ErrBlockedAddress) && !errors.Is(err, errNoResponse) && !errors.Is(err, errTooManyDials) &&

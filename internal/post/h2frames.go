@@ -15,13 +15,13 @@ import (
 	"github.com/seed68722ecd/webhook/internal/post/h1"
 )
 
-// An HTTP/2 receiver can send frames that have nothing to do with an answer, for
-// as long as the connection lasts. net/http answers pings, applies settings, and
-// for every frame of a kind that it does not know writes a line to the standard
-// logger: gigabytes of log for one attempt. A frameConn stands between the two.
+// An HTTP/2 receiver can send frames unrelated to an answer for as long as the
+// connection lasts. net/http answers pings, applies settings, and writes a line to the
+// standard logger for each frame of an unknown kind: gigabytes of log for one attempt.
+// A frameConn stands between the two.
 
 const (
-	// frameAllowance is what one attempt may cost in frames: each costs 1, and 1
+	// frameAllowance bounds the frames of one attempt: each costs 1, and 1
 	// more for every frameUnit bytes of it. It is generous: a body of 8 KiB, sent
 	// byte by byte, costs half of it.
 	frameAllowance = 16 << 10
@@ -34,7 +34,7 @@ const (
 	closeGrace = 250 * time.Millisecond
 
 	frameHeaderSize = 9
-	priorityFrame   = 2 // deprecated; nothing in net/http looks at it
+	priorityFrame   = 2 // deprecated; net/http ignores it
 	settingsFrame   = 4
 	goAwayFrame     = 7
 	lastKnownFrame  = 9
@@ -45,19 +45,19 @@ const (
 
 var errTooManyFrames = errors.New("the receiver sends HTTP/2 frames without end")
 
-// A frameConn is an HTTP/2 connection on which frames that nobody reads are left
-// out, and which ends when there are too many of the others for the attempts that
-// were made on it.
+// A frameConn is an HTTP/2 connection that leaves out frames that net/http does not
+// need. It ends the connection when the other frames are too many for the attempts
+// made on it.
 type frameConn struct {
 	*tls.Conn
 	r       *bufio.Reader
 	credit  atomic.Int64
 	streams streams
-	lost    atomic.Bool   // what is written reaches nobody
-	wentFor atomic.Uint32 // 1 more than the error code of a GOAWAY; 0: there was none
+	lost    atomic.Bool   // written bytes do not reach the receiver
+	wentFor atomic.Uint32 // 1 more than the error code of a GOAWAY; 0 without a GOAWAY
 
 	ends    atomic.Int64 // when it is too old, in nanoseconds of Unix time; 0: never
-	goodbye []byte       // what is left to hand on of the frame that tells net/http so
+	goodbye []byte       // the rest of the frame that tells net/http so
 	retired bool
 
 	// Of the frame being read; only the reader looks at them.
@@ -88,12 +88,12 @@ func (c *frameConn) anotherAttempt() {
 	}
 }
 
-// Read returns the frames that are not left out. It blocks only while there is
-// nothing to return.
+// Read returns the frames that are not left out. It blocks until it has bytes to
+// return.
 func (c *frameConn) Read(p []byte) (n int, err error) {
 	if !c.settled && (c.heard || c.settings && c.unsent == 0 && c.left == 0) {
 		c.settled = true
-		c.streams.settle(false) // net/http asks for more when it has done what it was told
+		c.streams.settle(false) // net/http reads on when it has applied the settings
 	}
 	for n < len(p) {
 		switch {
@@ -159,8 +159,8 @@ func (c *frameConn) nextFrame() error {
 	return nil
 }
 
-// lookInto reads what has to be known from the payload of a frame, piece by piece
-// as it passes: how many requests a receiver allows, and why it goes away.
+// lookInto reads the payload of a frame, piece by piece as it passes, for the number of
+// requests that a receiver allows and for the reason why it goes away.
 func (c *frameConn) lookInto(piece []byte) {
 	size := 0 // of a field
 	switch {
@@ -186,10 +186,10 @@ func (c *frameConn) lookInto(piece []byte) {
 	}
 }
 
-// Write reports no error when the receiver has closed the connection: net/http would
-// drop it then, and with it whatever the receiver has said before it closed, which
-// lies there to be read: answers, and up to which request it has read (GOAWAY). The
-// end of what can be read ends the connection, at once as a rule.
+// Write reports no error when the receiver has closed the connection. On an error
+// net/http would drop the connection with the receiver's last frames unread: answers,
+// and the GOAWAY with the last request that it has read. Reading to the end ends the
+// connection, at once as a rule.
 func (c *frameConn) Write(p []byte) (int, error) {
 	n, err := c.Conn.Write(p)
 	if err == nil || errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, net.ErrClosed) {
@@ -213,13 +213,13 @@ func (c *frameConn) Close() error {
 // receiver, of which gates are told. It must come before the transport's first
 // request.
 //
-// A function in TLSNextProto is handed a *tls.Conn, which nothing can be put in
-// front of. The one for HTTP/2 without TLS takes any connection, wrapped as
-// net/http and golang.org/x/net/http2 do it when they hand connections to each
-// other; that there is TLS below makes no difference to it. If ever there is no
-// such function, connections are handed on as they are; a test will tell.
+// A function in TLSNextProto takes a *tls.Conn, which cannot be wrapped. The function
+// for HTTP/2 without TLS takes any connection, wrapped as net/http and
+// golang.org/x/net/http2 wrap connections for each other; TLS below makes no difference
+// to it. Without such a function connections are passed on unwrapped, which a test
+// would show.
 func filterFrames(t *http.Transport, gates *streamGates, verified bool) {
-	t.CloseIdleConnections() // there are none, but now net/http has filled TLSNextProto
+	t.CloseIdleConnections() // the call makes net/http fill TLSNextProto
 	take := t.TLSNextProto["unencrypted_http2"]
 	if take == nil || t.TLSNextProto["h2"] == nil {
 		return
@@ -231,7 +231,7 @@ func filterFrames(t *http.Transport, gates *streamGates, verified bool) {
 
 // handedOver is how a connection is wrapped that is not for TLS.
 type handedOver struct {
-	net.Conn // nil: nobody calls it
+	net.Conn // nil: its methods are not called
 	conn     net.Conn
 }
 

@@ -10,25 +10,24 @@ import (
 	"time"
 )
 
-// A receiver that ends an HTTP/2 connection says up to which request it has read
-// (GOAWAY, RFC 9113, 6.8), and one that has too much to do refuses a request
-// without having looked at it (REFUSED_STREAM, 8.7). Servers do this in the course
-// of a normal day: nginx after each 1,000 requests and at each reload, all others
-// when they are deployed. Such a request was not processed, for certain, and is
-// sent again within the attempt. What the receiver may have read is not: a
-// connection that just ends, a stream that was reset for any other reason, and
-// whatever comes after part of an answer.
+// A receiver that ends an HTTP/2 connection names the last request that it has read
+// (GOAWAY, RFC 9113, 6.8). An overloaded receiver refuses a request without having
+// looked at it (REFUSED_STREAM, 8.7). Servers do this on a normal day: nginx after each
+// 1,000 requests and at each reload, all others when they are deployed. The receiver
+// has certainly not processed such a request, so it is sent again within the attempt. A
+// request that the receiver may have read is not sent again: after a connection that
+// just ends, a stream reset for another reason, or part of an answer.
 //
-// A receiver can lie. The bound on it is maxSends: it gets its own event so many
-// times at most in an attempt.
+// A receiver can lie. maxSends bounds the copies of its own event that it gets in one
+// attempt.
 
 const (
 	// maxSends is how many times an attempt may send its request, the first time
 	// included. A third time is for a receiver whose processes are replaced one
 	// after the other.
 	maxSends = 3
-	// maxUnsent is how many times an attempt may look for another connection when
-	// the one that it was given has ended before anything was sent.
+	// maxUnsent is the number of times that an attempt may look for another
+	// connection when its connection has ended before a byte was sent.
 	maxUnsent = 8
 	// refusedPause is the pause after the first refusal of a stream, ten times as
 	// long after the next: a receiver that is full needs a moment. No pause is
@@ -40,7 +39,7 @@ const (
 // more.
 const errCalm = 11
 
-// turns is what an attempt holds of a receiver that allows few requests at once.
+// turns is the share of an attempt in a receiver that allows few requests at once.
 type turns struct {
 	gates   *streamGates
 	gate    *streamGate
@@ -128,7 +127,7 @@ func (f *flight) takeTurn(c *frameConn) {
 	}
 }
 
-// endTurn gives back what a request has taken.
+// endTurn gives back the turn of a request.
 func (f *flight) endTurn() {
 	t := &f.turns
 	if t.conn != nil {
@@ -190,7 +189,7 @@ func (f *flight) mayResend(err error) bool {
 		return false
 	}
 	if f.turns.bounced {
-		f.sends-- // nothing was sent
+		f.sends-- // no byte was sent
 		if !f.turns.lost {
 			f.dials.Store(0) // there are connections enough
 		}
@@ -246,15 +245,15 @@ type certainty int
 
 const (
 	processed certainty = iota // or perhaps processed
-	unsent                     // nothing of it was sent
+	unsent                     // no byte of it was sent
 	goneAway                   // its stream is above GOAWAY's last one
 	refused                    // its stream was refused
 )
 
-// What net/http says of a request that it would have sent again by itself if it
-// could: both texts around the reason are its own, and so is the reason, of which
-// no byte is the receiver's. What a receiver has a part in, and may try to make
-// look like this, begins in another way.
+// The texts of net/http's error for a request that it would have sent again if it
+// could. Both texts, and the reason between them, are net/http's: no byte comes from the
+// receiver. Errors with bytes of a receiver, which it may try to make look like this,
+// begin in another way.
 const (
 	cannotRetry = "http2: Transport: cannot retry err ["
 	defineBody  = "] after Request.Body was written; define Request.GetBody to avoid this error"

@@ -17,13 +17,13 @@ import (
 // timeout lets them, and before they have taken a connection.
 
 // fewStreams is the least number of requests at once that RFC 9113 recommends to
-// receivers. One that allows fewer means it; one that allows as many or more has
-// the number of the server's makers, and gets another connection when it is full,
-// so that requests of one tenant that hang there do not hold up another's.
+// receivers. A receiver that allows fewer has chosen its limit. A receiver that allows
+// as many or more has its server's default, and gets another connection when it is
+// full, so that hanging requests of one tenant do not hold up another's.
 const fewStreams = 100
 
-// streamGates has what is known of HTTP/2 receivers, by what is asked for in a
-// host and a port. The zero value is ready for use.
+// streamGates holds the limits of HTTP/2 receivers, by host, port and verification.
+// The zero value is ready for use.
 type streamGates struct {
 	mu    sync.Mutex
 	gates map[gateKey]*streamGate
@@ -31,21 +31,21 @@ type streamGates struct {
 
 type gateKey struct {
 	authority string // host:port
-	verified  bool   // webhooks that verify share no connection with those that do not
+	verified  bool   // webhooks with verification share no connection with webhooks without it
 }
 
 // A streamGate lets as many requests through to a receiver as it allows.
 type streamGate struct {
 	of     *streamGates
 	key    gateKey
-	limit  int // as many requests at once; unlimited where there is nothing to wait for
+	limit  int // requests at once, or unlimited
 	inside int // requests that were let through and have not ended
 	begun  int // of those, requests that were admitted to a connection
 	conns  int // HTTP/2 connections to the receiver
 	queue  []chan struct{}
 }
 
-// unlimited is the limit of a receiver of which none is known.
+// unlimited is the limit of a receiver whose limit is unknown.
 const unlimited = -1
 
 func authorityOf(u *url.URL) string {
@@ -158,7 +158,7 @@ func (gate *streamGate) admit() {
 	}
 }
 
-// forget drops a gate that nobody needs. Caller holds mu.
+// forget drops a gate without requests. Caller holds mu.
 func (gate *streamGate) forget() {
 	if gate.inside == 0 && gate.begun == 0 && gate.conns == 0 && len(gate.queue) == 0 && gate.of.gates[gate.key] == gate {
 		delete(gate.of.gates, gate.key)
@@ -166,8 +166,8 @@ func (gate *streamGate) forget() {
 }
 
 // begin reports whether a request that was given a connection may begin there, now
-// that the receiver's limit may be known. A request that had a turn may; one that was
-// let through before the limit was known takes one that nobody has.
+// that the receiver's limit may be known. A request that had a turn may begin; a request
+// that was let through before the limit was known needs a free turn.
 func (gate *streamGate) begin(turn bool) bool {
 	gate.of.mu.Lock()
 	defer gate.of.mu.Unlock()
@@ -189,10 +189,10 @@ func (gate *streamGate) end() {
 // streams holds back the requests on a frameConn until the receiver has said how
 // many it allows.
 type streams struct {
-	gate    *streamGate // nil: nobody asks
+	gate    *streamGate // nil: no limit is kept
 	mu      sync.Mutex
 	open    int           // requests that have begun
-	settled chan struct{} // closed when the first settings are in force, or there will be none
+	settled chan struct{} // closed when the first settings are in force, or will never come
 	ended   bool
 }
 
@@ -224,8 +224,8 @@ func (s *streams) settle(ended bool) {
 }
 
 // admit reports whether a request that was given the connection may begin there. It
-// waits for the receiver's settings unless the request is the first. Where the
-// connection or ctx has ended, net/http says what is the matter.
+// waits for the receiver's settings unless the request is the first. If the connection
+// or ctx has ended, net/http reports the reason.
 func (s *streams) admit(ctx context.Context, turn bool) bool {
 	s.mu.Lock()
 	first := s.open == 0

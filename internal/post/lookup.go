@@ -22,9 +22,9 @@ func (f *flight) dialing(ctx context.Context) context.Context {
 type lookupTime struct {
 	mu      sync.Mutex
 	running int
-	since   time.Time     // the first of those that are running
-	longest time.Duration // of those that have ended
-	silent  bool          // the last of them ended without an answer
+	since   time.Time     // the start of the first that is running
+	longest time.Duration // the longest that has ended
+	silent  bool          // the last ended without an answer
 }
 
 func (l *lookupTime) begin() {

@@ -21,10 +21,9 @@ const (
 	fewSecrets = 24
 )
 
-// A masker overwrites, in an answer to a request, what the log must not hold:
-// signatures, values of the webhook's own headers, and the query of its URL,
-// which are hidden from people who may read the log. A receiver that echoes
-// its request would otherwise show them.
+// A masker overwrites secrets in an answer to a request: signatures, values of the
+// webhook's own headers, and the query of its URL. They are hidden from people who may
+// read the log, and a receiver that echoes its request would otherwise show them.
 //
 // A masker works out the secrets when it is first asked: most answers are too
 // short to hold one. Its cost is linear in the sizes of request and answer.
@@ -45,7 +44,7 @@ func (m *masker) mask(data []byte) {
 	}
 }
 
-// maskString is mask for text, without a copy when there is nothing to mask.
+// maskString is mask for text. It makes no copy of text without a secret.
 func (m *masker) maskString(s string) string {
 	if len(s) < leastSecret {
 		return s
@@ -78,16 +77,16 @@ func (m *masker) matcher(escapes bool) *matcher {
 	return m.escaped
 }
 
-// sortedSecrets sorts secrets in place and drops duplicates and what is too short.
+// sortedSecrets sorts secrets in place and drops duplicates and short texts.
 func sortedSecrets(secrets []string) []string {
 	secrets = slices.DeleteFunc(secrets, func(s string) bool { return len(s) < leastSecret })
 	slices.Sort(secrets)
 	return slices.Compact(secrets)
 }
 
-// secrets returns what must not be stored when a receiver echoes it, too short
-// ones and duplicates included: values of headers, whole and by their parts,
-// and the query of the URL likewise.
+// secrets returns the texts that must not be stored when a receiver echoes them:
+// values of headers and the query of the URL, whole and by their parts. Short texts and
+// duplicates are among them.
 func (m *masker) secrets() []string {
 	secrets := make([]string, 0, 16)
 	for name, values := range m.header {
@@ -111,8 +110,8 @@ func (m *masker) secrets() []string {
 }
 
 // appendParts appends the parts of a header's value that spaces, commas and
-// semicolons separate, what stands behind the name of a parameter or a cookie,
-// and the user name and password of HTTP Basic.
+// semicolons separate, the values of parameters and cookies, and the user name and
+// password of HTTP Basic.
 func appendParts(secrets []string, value string) []string {
 	if encoded, ok := strings.CutPrefix(value, "Basic "); ok {
 		if decoded, err := base64.StdEncoding.DecodeString(encoded); err == nil {
@@ -147,8 +146,7 @@ func appendQuery(secrets []string, query string) []string {
 	return secrets
 }
 
-// isPublicHeader reports whether a request's header is one whose value anyone
-// may see.
+// isPublicHeader reports whether anyone may see the value of a request's header.
 func isPublicHeader(name string) bool {
 	for _, public := range [...]string{"Content-Type", "User-Agent", "Webhook-Id", "Webhook-Timestamp", "X-Webhook-Event", "X-Webhook-Attempt"} {
 		if len(name) == len(public) && strings.EqualFold(name, public) {
@@ -208,9 +206,9 @@ type matcher struct {
 	all     *automaton
 }
 
-// mayOccur reports false when data holds neither a secret nor the start of one
-// at its end. It looks for the first bytes of each; where there are many secrets
-// the automaton does that as fast.
+// mayOccur reports false when data holds no secret, and does not end with the start of
+// a secret. It looks for the first bytes of each secret; for many secrets the automaton
+// is as fast.
 func (x *matcher) mayOccur(data string) bool {
 	return len(x.secrets) > fewSecrets ||
 		slices.ContainsFunc(x.secrets, func(s string) bool { return strings.Contains(data, s[:leastSecret]) })

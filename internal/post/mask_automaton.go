@@ -17,7 +17,7 @@ type automatonNode struct {
 	child, sibling int32
 	fail           int32 // the node of the longest proper end of this node's text that is a start of a text
 	depth          int32 // length of the node's text
-	longest        int32 // length of the longest text that ends here; 0: none
+	longest        int32 // length of the longest text that ends here, or 0
 	label          byte
 }
 
@@ -42,7 +42,7 @@ func newAutomaton(texts []string) *automaton {
 	return a
 }
 
-// next returns the child of a node by its label, 0 when there is none.
+// next returns the child of a node by its label, or 0.
 func (a *automaton) next(node int32, label byte) int32 {
 	if node == 0 {
 		return a.root[label]

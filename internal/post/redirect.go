@@ -24,7 +24,7 @@ func redirectTarget(status int, h http.Header, from *url.URL, m *masker) string 
 		to.User, to.RawQuery, to.ForceQuery, to.Fragment = nil, "", false, ""
 		shown = to.String()
 	} else if at := strings.LastIndexByte(shown, '@'); at >= 0 {
-		shown = "…" + shown[at:] // what cannot be parsed may have a password before it
+		shown = "…" + shown[at:] // an unparsable URL may have a password before it
 	}
 	if query {
 		shown += "?…"
@@ -32,9 +32,9 @@ func redirectTarget(status int, h http.Header, from *url.URL, m *masker) string 
 	return printable(m.maskString(shown), keptValue)
 }
 
-// redirectText says what a customer can do about a redirect to target, a result
-// of redirectTarget. The text holds no URL, as no error's does: the target is
-// among the headers of the answer.
+// redirectText advises a customer about a redirect to target, a result of
+// redirectTarget. Like every error's text it holds no URL: the target is among the
+// headers of the answer.
 func redirectText(target string, from *url.URL) string {
 	const refused = "; redirects are not followed"
 	bare, _, _ := strings.Cut(target, "?")

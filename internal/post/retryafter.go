@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// longestRetryAfter is what any longer wait is taken for: far above every
-// limit that is applied later, far below where durations overflow.
+// longestRetryAfter replaces every longer wait. It is far above the limits that are
+// applied later, and far below the overflow of durations.
 const longestRetryAfter = 366 * 24 * time.Hour
 
 // The three forms of a date that RFC 9110, section 5.6.7, has recipients
@@ -38,7 +38,7 @@ func parseRetryAfter(values []string, now time.Time) (time.Duration, bool) {
 	return min(max(at.Sub(now), 0), longestRetryAfter), true
 }
 
-// decimal reads a number of digits and nothing else. A number too large to
+// decimal reads a number that consists of digits only. A number too large to
 // matter comes back as the number of seconds in longestRetryAfter, so that no
 // count of digits overflows.
 func decimal(s string) (int64, bool) {
@@ -76,6 +76,7 @@ func parseHTTPDate(s string, now time.Time) (time.Time, bool) {
 		}
 	}
 	// time.Parse also takes fractions of a second, any case and the wrong day
-	// of the week. What does not come out as it went in was something else.
+	// of the week. A value that Format does not reproduce was not of
+	// this form.
 	return t, t.Format(layout) == s
 }

@@ -45,23 +45,23 @@ const (
 
 var errTooManyDials = errors.New("the receiver accepts connections but takes no request on them")
 
-// transportConfig is what a transport is built from. The zero value is a
+// transportConfig holds the settings of a transport. The zero value makes a
 // transport that connects to public addresses directly.
 type transportConfig struct {
 	guard           *guard.Guard   // which addresses may be dialed; nil: public ones only
-	proxy           *url.URL       // dial this http or https proxy and nothing else; nil: none, whatever the environment says
+	proxy           *url.URL       // dial this http or https proxy only; nil dials receivers, whatever the environment says
 	maxIdle         int            // idle connections kept, in total; 0: 1024
 	maxIdlePerHost  int            // idle connections kept to one host; 0: 128
 	maxConnsPerHost int            // connections to one host; 0: as many as there are attempts
 	rootCAs         *x509.CertPool // nil: the system's
-	gates           *streamGates   // told of HTTP/2 receivers; nil: gates that nobody asks
+	gates           *streamGates   // told of HTTP/2 receivers; nil means gates of its own
 }
 
 // newPair returns a transport, and a client for HTTP/1.1 that connects as it does
 // and hands it the connections of receivers that speak HTTP/2. Attempts go to the
 // client first. Both have connection pools of their own, and a TLS configuration
-// and a session cache that no other pair has: what was agreed on without
-// verification is never used by a webhook that verifies.
+// and a session cache that no other pair has: a webhook that verifies never uses a
+// session or a connection that was made without verification.
 //
 // Connections are only as public as cfg.guard wants them. With a proxy set the
 // guard judges the proxy's address and never sees the targets: the proxy has to
@@ -83,7 +83,7 @@ func newPair(cfg transportConfig, verifyTLS bool) (*http.Transport, *h1.Client) 
 		Protocols:              protocols,
 		TLSClientConfig:        target,
 		TLSHandshakeTimeout:    tunnelHandshake,
-		DisableCompression:     true, // what is stored is what was sent, and no bomb is inflated
+		DisableCompression:     true, // the log holds the bytes as sent, and no bomb is inflated
 		MaxResponseHeaderBytes: maxResponseHead,
 		IdleConnTimeout:        idleHTTP2,
 		MaxIdleConns:           positiveOr(cfg.maxIdle, defaultMaxIdle),
@@ -143,7 +143,7 @@ func positiveOr(n, otherwise int) int {
 }
 
 // proxyAddress is the host and port of a proxy, with the port that belongs to
-// its scheme when none is given.
+// its scheme as the default.
 func proxyAddress(proxy *url.URL) string {
 	return net.JoinHostPort(proxy.Hostname(), portOf(proxy))
 }
@@ -161,7 +161,7 @@ func portOf(u *url.URL) string {
 //
 // Where net/http dials, a dial that was begun for a request lives on when the
 // request is gone, for as long as its own timeouts let it. Two hundred receivers
-// that accept and say nothing would then keep two hundred goroutines and sockets
+// that accept and stay silent would then keep two hundred goroutines and sockets
 // long after the attempts. Here a dial ends with the timeout of its attempt, or
 // when sending is aborted.
 type dialer struct {
@@ -209,8 +209,8 @@ func (d *dialer) dialTLS(ctx context.Context, network, address string) (net.Conn
 	return secure, nil
 }
 
-// secure shakes hands with the server of a name: that of the webhook's URL, never
-// what it resolved to.
+// secure shakes hands with the server of a name: the host of the webhook's URL, and
+// never the address that it resolved to.
 func (d *dialer) secure(ctx context.Context, conn net.Conn, name string) (*tls.Conn, error) {
 	cfg := d.tls.Clone()
 	cfg.ServerName = name
@@ -244,15 +244,15 @@ type handshakeError struct{ err error }
 func (e *handshakeError) Error() string { return "tls handshake: " + e.err.Error() }
 func (e *handshakeError) Unwrap() error { return e.err }
 
-// clients are what attempts are made with, apart for webhooks that verify
-// certificates and those that do not.
+// clients make the attempts, with separate connections for webhooks that verify
+// certificates and webhooks that do not.
 type clients struct {
 	verified *http.Client
 	// unverified is nil when verification cannot be turned off in the client
 	// that the host passed in. Webhooks that ask for it have to be refused.
 	unverified *http.Client
-	// own are the transports that were made here. Nobody else can close their
-	// connections, and a host's transport is the host's to close.
+	// own are the transports that were made here, so their connections have to be
+	// closed here. A host closes its own transport.
 	own []*http.Transport
 	// directOn and directOff make the attempts of verified and unverified that are
 	// not over HTTP/2; nil with a client of the host's.
@@ -265,9 +265,9 @@ type clients struct {
 //
 // A host's client is used as given, its Transport and its Timeout (a bound
 // beside the webhook's), with three exceptions. Redirects are never followed.
-// Its cookie jar is not used: what one receiver sets must not come back in the
-// deliveries of another tenant. And when it has no Transport of its own it
-// gets the guarded one, so that nobody loses the guard by setting a timeout.
+// Its cookie jar is not used: a receiver's cookies must not come back in the
+// deliveries of another tenant. A client without a Transport gets the guarded
+// transport, so that a host that only sets a timeout keeps the guard.
 // Verification can be turned off in an *http.Transport that does its own TLS:
 // see unverifiedClone.
 func newClients(cfg transportConfig, host *http.Client) *clients {
@@ -297,20 +297,19 @@ func newClients(cfg transportConfig, host *http.Client) *clients {
 
 // unverifiedClone returns a transport that is like the host's but verifies no
 // certificate, and shares no connection and no session with it. It returns nil
-// when there is none: when the host shakes hands itself, or speaks a protocol
-// over TLS that net/http does not know.
+// if the host shakes hands itself, or speaks a protocol over TLS that net/http does
+// not know.
 func unverifiedClone(host *http.Transport) *http.Transport {
 	//lint:ignore SA1019 a host may still set DialTLS, and it does its own verification
 	if host.DialTLSContext != nil || host.DialTLS != nil { //nolint:staticcheck // likewise
 		return nil
 	}
 	t := host.Clone()
-	// A function in TLSNextProto owns a connection pool: it puts there what it
-	// is handed, and requests of the transport that it was made for are served
-	// from it. Clone copies those of golang.org/x/net/http2, and net/http's own
-	// if the host's map was empty and not nil. On a transport that verifies
-	// they would pass off connections of one that does not. Without them the
-	// clone sets up HTTP/2 for itself, with a pool of its own.
+	// A function in TLSNextProto owns a connection pool, from which the requests of
+	// the transport that it was made for are served. Clone copies the functions of
+	// golang.org/x/net/http2, and net/http's own if the host's map was empty and not
+	// nil. On a transport that verifies they would use connections made without
+	// verification. Without them the clone sets up HTTP/2 with a pool of its own.
 	for name := range t.TLSNextProto {
 		if name != "h2" && name != "unencrypted_http2" {
 			return nil
@@ -318,8 +317,8 @@ func unverifiedClone(host *http.Transport) *http.Transport {
 	}
 	t.TLSNextProto = nil
 	// Named, because HTTP/2 is off by default in a transport with a TLS
-	// configuration. Clone has made the host's transport settle what it speaks,
-	// and this entry is how it does.
+	// configuration. Clone has made the host's transport choose its protocols,
+	// and this entry shows the choice.
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	if t.Protocols != nil {

@@ -20,17 +20,16 @@ import (
 	"github.com/seed68722ecd/webhook/guard"
 )
 
-// maxProxyHead bounds what a proxy may say before a tunnel is open.
+// maxProxyHead bounds the bytes of a proxy before a tunnel is open.
 const maxProxyHead = 64 << 10
 
-// A tunnel connects to receivers through an egress proxy. Every connection,
-// plain http ones too, begins with CONNECT: whatever comes back inside the tunnel
-// is then the receiver's, and whatever goes wrong before it is open is the
-// proxy's. A proxy that is handed a whole request answers in the receiver's name,
-// and nobody could tell the proxy's 410 from the receiver's.
+// A tunnel connects to receivers through an egress proxy. Every connection, also for
+// plain http, begins with CONNECT: bytes inside the tunnel are then the receiver's, and
+// failures before it is open are the proxy's. A proxy that gets a whole request answers
+// in the receiver's name, and its 410 looks like the receiver's.
 type tunnel struct {
 	address   string       // the proxy's host and port
-	auth      string       // the value of Proxy-Authorization; empty: none
+	auth      string       // the value of Proxy-Authorization; empty: the header is not sent
 	toProxy   *guard.Guard // judges the proxy's address
 	toTargets *guard.Guard // judges the receivers' ports
 	tls       *tls.Config
@@ -77,7 +76,7 @@ func CheckProxy(g *guard.Guard, proxy *url.URL) error {
 // proxyWait is how far an attempt has got with a proxy.
 type proxyWait struct {
 	tunnel *tunnel
-	stage  string // what it has not done
+	stage  string // the step that the proxy has not done
 	asked  bool   // CONNECT was sent
 	opened int64  // tunnels opened before that
 }
@@ -96,8 +95,8 @@ func (t *tunnel) fault(cause error, format string, args ...any) *SenderError {
 	return &SenderError{Kind: "proxy", Text: "the proxy " + t.address + " " + fmt.Sprintf(format, args...), cause: cause}
 }
 
-// connect opens a tunnel to target, a host and a port. Its errors are a
-// *SenderError, or what the proxy said of the receiver.
+// connect opens a tunnel to target, a host and a port. Its error is a *SenderError, or
+// a *receiverError with the proxy's report about the receiver.
 func (t *tunnel) connect(ctx context.Context, network, target string) (net.Conn, error) {
 	_, digits, err := net.SplitHostPort(target)
 	if err == nil {
@@ -145,8 +144,8 @@ func (t *tunnel) connect(ctx context.Context, network, target string) (net.Conn,
 	return open, nil
 }
 
-// ask has the proxy connect. It returns conn, behind what came of the receiver's
-// bytes together with the proxy's answer.
+// ask makes the proxy connect. It returns conn, preceded by the receiver's bytes that
+// came together with the proxy's answer.
 func (t *tunnel) ask(ctx context.Context, conn net.Conn, target string) (net.Conn, error) {
 	if deadline, ok := ctx.Deadline(); ok {
 		_ = conn.SetDeadline(deadline)

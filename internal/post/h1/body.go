@@ -11,7 +11,7 @@ import (
 const (
 	// maxChunkLine bounds a line between chunks.
 	maxChunkLine = 4 << 10
-	// maxExtensions bounds what an answer may say in chunk extensions, in total.
+	// maxExtensions bounds the bytes of an answer's chunk extensions in total.
 	maxExtensions = 16 << 10
 	// maxTrailer bounds the trailer.
 	maxTrailer = 8 << 10
@@ -34,7 +34,7 @@ func (r *reader) open(src io.Reader) {
 	r.buf = *r.held
 }
 
-// release gives the buffer back. Nothing is buffered afterwards.
+// release gives the buffer back with all bytes in it.
 func (r *reader) release() {
 	if r.held == nil {
 		return
@@ -48,8 +48,8 @@ func (r *reader) release() {
 
 func (r *reader) buffered() int { return r.to - r.from }
 
-// fill reads more, moving what is buffered to the start and growing the buffer
-// when it is full. Callers bound how much they ask for.
+// fill reads more bytes. It moves buffered bytes to the start, and grows the buffer
+// when it is full. Callers bound the amount.
 func (r *reader) fill() error {
 	if r.from > 0 {
 		copy(r.buf, r.buf[r.from:r.to])

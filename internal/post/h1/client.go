@@ -18,8 +18,8 @@ import (
 	"time"
 )
 
-// ErrHTTP2 says that the receiver speaks HTTP/2. Nothing was sent; a connection
-// that was opened is with Config.HTTP2.
+// ErrHTTP2 is returned when the receiver speaks HTTP/2. The request was not sent, and
+// a newly opened connection has been passed to Config.HTTP2.
 var ErrHTTP2 = errors.New("h1: the receiver speaks HTTP/2")
 
 // A Config says how a Client connects, and how much it keeps.
@@ -33,13 +33,13 @@ type Config struct {
 	// handshake agreed on HTTP/2. Nil: Secure never agrees on it.
 	HTTP2 func(address string, conn *tls.Conn) error
 
-	MaxIdle        int // idle connections kept, in total; 0: none
-	MaxIdlePerHost int // idle connections kept to one host and port; 0: none
+	MaxIdle        int // idle connections kept, in total; 0 keeps no connection
+	MaxIdlePerHost int // idle connections kept to one host and port; 0 keeps no connection
 	MaxPerHost     int // requests under way to one host and port; 0: any number
 }
 
-// A Request is one POST. Nothing in it may be changed before the process ends: a
-// large body may still be written when the answer has been read.
+// A Request is one POST. Its fields must not change until the process ends: a large
+// body may still be written when the answer has been read.
 type Request struct {
 	URL    *url.URL // http or https
 	Header http.Header
@@ -48,11 +48,11 @@ type Request struct {
 	Connect bool
 }
 
-// A Watcher is told how far a request has got. Written can come from another
-// goroutine than the one that called Do.
+// A Watcher is told how far a request has got. Written may be called by another
+// goroutine than the caller of Do.
 type Watcher interface {
-	// Connecting says that a connection is being opened, also after one that was
-	// no good.
+	// Connecting says that a connection is being opened, the first or another after
+	// an unusable connection.
 	Connecting()
 	// Connected says that there is a connection, its handshake done.
 	Connected(reused bool)
@@ -63,7 +63,7 @@ type Watcher interface {
 }
 
 // A Client sends requests and keeps connections for the next ones. It is safe for
-// concurrent use. Clients share nothing.
+// concurrent use. Clients share no state.
 type Client struct {
 	cfg  Config
 	pool pool
@@ -153,7 +153,7 @@ func (c *Client) connect(ctx context.Context, t target) (*conn, error) {
 
 // A target is where a request goes.
 type target struct {
-	key     string // what connections are kept by: scheme, host and port
+	key     string // of the pool: scheme, host and port
 	address string // host and port
 	name    string // the host, for the certificate
 	secure  bool

@@ -56,9 +56,9 @@ func (c *conn) leave() {
 	c.Conn.Close()
 }
 
-// drained reports whether nothing that the receiver sent is left unread in the TLS
-// layer: neither a part of another answer nor a goodbye. What is still in the
-// socket is for silent to find.
+// drained reports whether the TLS layer holds no unread bytes of the receiver, such as
+// part of another answer or a close notification. silent finds bytes that are still in
+// the socket.
 func (c *conn) drained() bool {
 	if c.tls == nil {
 		return true
@@ -70,12 +70,12 @@ func (c *conn) drained() bool {
 	return n == 0 && errors.Is(err, errMuted)
 }
 
-// A wire is the socket below TLS. It counts what was written, to know whether a
+// A wire is the socket below TLS. It counts written bytes, which tell whether a
 // request has touched it.
 type wire struct {
 	net.Conn
 	raw   syscall.RawConn // nil: there is no socket to look at
-	muted bool            // reads find nothing, and do not wait
+	muted bool            // reads return mutedError at once
 	sent  atomic.Int64
 }
 
@@ -92,8 +92,8 @@ func (w *wire) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// silent reports whether a connection that should be idle is: the receiver has
-// neither closed it nor sent anything. It does not wait where there is a socket.
+// silent reports whether an idle connection is still usable: the receiver has not
+// closed it and has not sent any byte. It does not wait on a socket.
 func (w *wire) silent() bool {
 	if w.raw != nil {
 		return silentSocket(w.raw)
@@ -111,8 +111,8 @@ func isTimeout(err error) bool {
 	return ok && t.Timeout()
 }
 
-// mutedError is what crypto/tls reads from a muted wire. It is a temporary error,
-// so that crypto/tls goes on afterwards as if it had not been told.
+// mutedError is the result of reading a muted wire. It is a temporary error, so that
+// crypto/tls can go on reading afterwards.
 type mutedError struct{}
 
 var errMuted net.Error = mutedError{}

@@ -46,7 +46,7 @@ type exchange struct {
 	ctx     context.Context
 	stop    func() bool // ends watching ctx
 	leave   func()
-	writing chan error // the end of a write that goes on beside; nil: there is none
+	writing chan error // receives the result of a concurrent write; nil without such a write
 	done    bool
 
 	resp     http.Response
@@ -156,8 +156,8 @@ func (x *exchange) cause(readErr, writeErr error) error {
 	return readErr
 }
 
-// Close frees the connection: for the next request, when the answer was read to
-// its end and nothing came behind it.
+// Close frees the connection. It is kept for the next request if the answer was read to
+// its end and no byte came behind it.
 func (x *exchange) Close() error {
 	if x.done {
 		return nil
@@ -183,7 +183,7 @@ func (x *exchange) close(reuse bool) {
 			late.Stop()
 		}
 		if !clean {
-			_ = x.conn.Conn.Close() // what is on the way is lost as it is
+			_ = x.conn.Conn.Close() // the rest of the body is lost in any case
 			<-x.writing             //nolint:errcheck // the write has just failed, as was wanted
 		}
 	}

@@ -42,9 +42,9 @@ func (x *exchange) readHead() error {
 	}
 }
 
-// head returns the bytes of a head, with the empty line that ends it. What is wrong
-// with the first line is said as soon as that is complete: much that answers on the
-// port of a web server is none.
+// head returns the bytes of a head, with the empty line that ends it. It reports a bad
+// first line as soon as that line is complete: many servers on the port of a web server
+// speak another protocol.
 func (r *reader) head(most int) ([]byte, error) {
 	line, at := 0, 0 // where the line begins, and how far it was looked at
 	for {
@@ -112,7 +112,7 @@ func parseStatusLine(line string) (status, minor int, err error) {
 	case !ok:
 		return 0, 0, fmt.Errorf("malformed HTTP response %q", line)
 	case len(version) == len("HTTP/1.1") && strings.HasPrefix(version, "HTTP/1.") && isDigit(version[7]):
-		minor = min(int(version[7]-'0'), 1) // a later one is read as what it builds upon
+		minor = min(int(version[7]-'0'), 1) // a later version is read as HTTP/1.1
 	case len(version) == len("HTTP/1.1") && strings.HasPrefix(version, "HTTP/") && isDigit(version[5]) && version[6] == '.' && isDigit(version[7]):
 		return 0, 0, fmt.Errorf("not a version of HTTP/1: %q", version)
 	default:
@@ -155,8 +155,8 @@ func parseHead(head string) (status, minor int, header http.Header, err error) {
 		}
 		name, value, ok := strings.Cut(line, ":")
 		value = strings.Trim(value, " \t")
-		// A name with a space in it is none, but is seen. It is kept as it is, so that it
-		// means nothing: neither a length nor anything else.
+		// A name with a space is not valid, but servers send it. It is kept unchanged,
+		// so that it has no meaning: it is not read as a length, for example.
 		if !ok || !isToken(strings.ReplaceAll(name, " ", "")) || !isFieldValue(value) {
 			return 0, 0, nil, fmt.Errorf("malformed header line %q", line)
 		}
@@ -184,7 +184,7 @@ func (x *exchange) frame(status, minor int, header http.Header) error {
 	x.said = keepAlive(header["Keep-Alive"])
 	coding := header["Transfer-Encoding"]
 	if minor == 0 && coding != nil {
-		coding, x.keep = nil, false // such a head was put together by parts that know nothing of each other
+		coding, x.keep = nil, false // several programs that do not know each other wrote such a head
 	}
 	if coding != nil {
 		if len(coding) != 1 || !strings.EqualFold(coding[0], "chunked") {
@@ -219,7 +219,8 @@ func (x *exchange) frame(status, minor int, header http.Header) error {
 
 var errTwoLengths = errors.New("the answer has two lengths: more than one Content-Length")
 
-// contentLength returns what the headers of that name say, or -1 when there is none.
+// contentLength returns the length that Content-Length headers give, or -1 without a
+// header.
 func contentLength(values []string) (int64, error) {
 	if len(values) == 0 {
 		return -1, nil

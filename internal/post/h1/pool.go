@@ -8,8 +8,8 @@ import (
 )
 
 const (
-	// longestIdle is how long a connection may be idle where nothing says less:
-	// the idle time of common load balancers is no shorter.
+	// longestIdle is the idle time of a connection unless the receiver asks for less or
+	// has shown less. The idle time of common load balancers is no shorter.
 	longestIdle = 60 * time.Second
 	// closeMargin is how long before a receiver closes an idle connection we do, so
 	// that no request crosses its goodbye on the way.
@@ -21,14 +21,15 @@ const (
 	// lastLesson. A receiver that was restarted once is soon forgiven.
 	firstLesson = time.Minute
 	lastLesson  = time.Hour
-	// leastTrust bounds what the first lesson takes: a busy receiver that was
-	// restarted must not be given a new connection for every request.
+	// leastTrust is the shortest idle time learned from a connection that was closed
+	// early: a busy receiver that was restarted must not cost a new connection for
+	// every request.
 	leastTrust = 250 * time.Millisecond
 	// mostHosts is how many hosts are remembered of which no connection is idle.
 	mostHosts = 16 << 10
 )
 
-// A pool keeps idle connections, and what is known of the hosts that they lead to.
+// A pool keeps idle connections, and the observed behaviour of their hosts.
 type pool struct {
 	maxIdle        int
 	maxIdlePerHost int
@@ -36,16 +37,17 @@ type pool struct {
 
 	mu      sync.Mutex
 	hosts   map[string]*host
-	oldest  *conn // of those that are idle, by when that began
+	oldest  *conn // idle connections, in the order in which they became idle
 	newest  *conn
 	idle    int
 	closing bool // connections are not kept until the next request
 	timer   *time.Timer
 }
 
-// A host is what is known of one scheme, host and port. Guarded by pool.mu.
+// A host holds the idle connections and the observed behaviour of one scheme, host and
+// port. Guarded by pool.mu.
 type host struct {
-	idle  []*conn // the last is the one that was used last
+	idle  []*conn // in the order of their last use
 	http2 bool
 	slots chan struct{} // requests under way, where they are bounded
 
@@ -55,7 +57,7 @@ type host struct {
 	lessons int
 }
 
-// of returns what is known of a host, making room for it. pool.mu is held.
+// of returns the entry of a host, and adds it if needed. pool.mu is held.
 func (p *pool) of(key string) *host {
 	if h := p.hosts[key]; h != nil {
 		return h
@@ -147,8 +149,8 @@ func (p *pool) alive(c *conn) bool {
 	return c.silent()
 }
 
-// put keeps a connection for the next request. said is how long the receiver says
-// that it keeps it; negative: it says nothing.
+// put keeps a connection for the next request. said is the idle time that the receiver
+// announced, or negative without an announcement.
 func (p *pool) put(c *conn, said time.Duration) {
 	now := time.Now()
 	p.mu.Lock()
@@ -249,8 +251,8 @@ func (p *pool) closed(c *conn) {
 	p.of(c.key).learn(c, time.Now())
 }
 
-// sweep closes what is idle for too long and what the receiver has closed, and runs
-// again as long as anything is idle.
+// sweep closes connections that were idle for too long or that the receiver has closed.
+// It runs again as long as a connection is idle.
 func (p *pool) sweep() {
 	p.mu.Lock()
 	keys := make([]string, 0, len(p.hosts))

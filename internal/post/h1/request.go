@@ -11,7 +11,7 @@ import (
 )
 
 // appendHead appends the request line and the headers. The order is net/http's:
-// what the message is about, then the names in alphabetical order.
+// Host, User-Agent and Content-Length, then the other names in alphabetical order.
 func appendHead(b []byte, r *Request) []byte {
 	b = append(b, "POST "...)
 	b = append(b, strings.ReplaceAll(r.URL.RequestURI(), " ", "%20")...)
@@ -52,8 +52,8 @@ func isOurs(name string) bool {
 	return false
 }
 
-// hostField is the Host header: the URL's, without the zone of an IPv6 address,
-// which means nothing to the receiver.
+// hostField returns the Host header: the URL's host without the zone of an IPv6
+// address, which only has a meaning on this machine.
 func hostField(u *url.URL) string {
 	host := u.Host
 	if !strings.HasPrefix(host, "[") {
@@ -67,7 +67,7 @@ func hostField(u *url.URL) string {
 	return host[:zone] + host[end:]
 }
 
-// checkHeader refuses what would not arrive as the header that it is.
+// checkHeader refuses a header that would not arrive unchanged.
 func checkHeader(h http.Header) error {
 	for name, values := range h {
 		if !isToken(name) {

@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// socketOf returns nothing to look at: reads are done with a short deadline here.
+// socketOf returns nil: on this system silent reads with a short deadline.
 func socketOf(net.Conn) syscall.RawConn { return nil }
 
 func silentSocket(syscall.RawConn) bool { return false }

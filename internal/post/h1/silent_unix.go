@@ -20,8 +20,8 @@ func socketOf(c net.Conn) syscall.RawConn {
 	return raw
 }
 
-// silentSocket reads without waiting. What it reads is lost, which is as well: the
-// connection is not used again then.
+// silentSocket reads without waiting. A byte that it reads is lost, but the connection
+// is not used again then.
 func silentSocket(raw syscall.RawConn) bool {
 	silent := false
 	err := raw.Read(func(fd uintptr) bool {
