@@ -29,7 +29,7 @@ func against(ctx context.Context, o *options, picked []row) (err error) {
 	if err != nil {
 		return err
 	}
-	list, err := exec.CommandContext(ctx, old, "-list").Output()
+	list, err := exec.CommandContext(ctx, old, "-list").Output() //nolint:gosec // the program that buildCommit has just built
 	if err != nil {
 		return fmt.Errorf("commit %s: its rows: %w", o.against, err)
 	}
@@ -121,7 +121,7 @@ func runOnce(ctx context.Context, o *options, name, program, file string) ([]fig
 	if o.quick {
 		args = append(args, "-quick")
 	}
-	cmd := exec.CommandContext(ctx, program, args...) //nolint:gosec // this program, or one that it has just built
+	cmd := exec.CommandContext(ctx, program, args...) //nolint:gosec // this program, or the one that buildCommit has built
 	cmd.Stderr = os.Stderr
 	if err := cmd.Run(); err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Base(program), err)
